@@ -1,0 +1,54 @@
+"""
+The BYU Chit-Chat Challenge (Myers et al. 2020): students who talk about anything, some for hundreds of turns.
+7,168 conversations, 4,018 of them with a reply; licence: MIT. It comes with the package chitchat-dataset, so that no
+download is needed. Both sides are people: each conversation gives two views, one for each of them as the bot.
+
+    $ python data/chitchat/prepare.py --tokenizer=train:8192
+"""
+
+import html
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import dataset
+
+ABOUT = {"name": "Chit-Chat Challenge", "licence": "MIT", "url": "https://github.com/BYU-PCCL/chitchat-dataset"}
+
+
+def conversations(settings, skipped):
+    path = settings.source
+    if path is None:
+        package = importlib.util.find_spec("chitchat_dataset")
+        if package is None:
+            raise configurator.InputError("the package chitchat-dataset is missing: pip install -r requirements.txt")
+        path = Path(package.origin).with_name("dataset.json")
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        for conversation in content.values():
+            messages = [message for burst in conversation["messages"] for message in burst if message["text"].strip()]
+            speakers = list(dict.fromkeys(message["sender"] for message in messages))
+            if len(speakers) < 2:
+                skipped["without a reply"] += 1
+                continue
+            for bot in speakers[1], speakers[0]:
+                yield {"messages": [record(message, bot) for message in messages]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise configurator.InputError(f"{path}: not the Chit-Chat Challenge's JSON ({error})") from None
+
+
+def record(message, bot):
+    role = "assistant" if message["sender"] == bot else "user"
+    return {"role": role, "content": html.unescape(message["text"])}
+
+
+def prepare(settings):
+    dataset.prepare(settings, __file__, conversations, ABOUT)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, dataset.PrepareConfig)

@@ -1,0 +1,35 @@
+"""
+PersonaChat (Zhang et al. 2018; ConvAI2): people who play a persona of four or five sentences get to know each other.
+About 18,000 views of 10,000 dialogues, 6M GPT-2 tokens. Licence: CC BY 4.0.
+
+    $ python data/personachat/prepare.py                     # from the hub
+    $ python data/personachat/prepare.py --source=FILE       # ParlAI's lines, JSON, JSON lines or parquet
+"""
+
+import itertools
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import dataset
+from readers import hub, personachat
+
+HUB_ID = "AlekseyKorshuk/persona-chat"
+ABOUT = {"name": "PersonaChat", "licence": "CC BY 4.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
+
+
+def conversations(settings, skipped):
+    if settings.source:
+        return personachat.records(settings.source, skipped)
+    splits = hub.splits(HUB_ID, "a file from parl.ai/downloads/convai2 would do: --source=train_both_original.txt")
+    return personachat.of_rows(itertools.chain.from_iterable(splits), HUB_ID, skipped)
+
+
+def prepare(settings):
+    dataset.prepare(settings, __file__, conversations, ABOUT)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, dataset.PrepareConfig)

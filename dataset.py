@@ -1,0 +1,329 @@
+"""
+Conversations on disk, and packed batches of them.
+
+    data/chitchat/train.bin     ids, uint16; a conversation begins at its <|endoftext|>
+    data/chitchat/train.sup     supervised, uint8, one for each id
+    data/chitchat/val.bin val.sup tokenizer.json meta.json
+
+`prepare` is what every data/<name>/prepare.py calls with its conversations; `open_split` and `Loader` are what train.py
+reads with. The split is by a hash of what was said, so that the two views of a dialogue, and duplicates, stay together.
+"""
+
+import bisect
+import collections
+import hashlib
+import itertools
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+import atomic
+import tokenizer as tokenizers
+from configurator import InputError
+from conversation import check, render, shown_ids, turns
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Turn conversations into the files that train.py reads."""
+
+    source: str | None = None  # a local file in place of the download
+    tokenizer: str = "gpt2"  # gpt2, train:8192 (learn that many tokens from these data), or a model folder
+    out_dir: str | None = None  # where the files go; default: beside prepare.py
+    limit: int | None = None  # take at most so many conversations
+    show: int = 0  # print so many of them, what is learned in green
+    val_share: float = 0.05  # share of conversations kept for validation
+    seed: int = 1337  # of the split
+
+    def __post_init__(self):
+        if not 0 <= self.val_share < 1:
+            raise ValueError(f"val_share ({self.val_share}) must be from 0 to below 1")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit ({self.limit}) must be at least 1")
+
+
+def prepare(settings, script, conversations, about):
+    """
+    Write the data folder of the prepare.py at `script`.
+    conversations: a function of (settings, skipped) that yields records; skipped is a Counter of reasons.
+    about: {"name", "licence", "url"} of the source, printed and kept in meta.json.
+    """
+    folder = Path(settings.out_dir or Path(script).parent)
+    print(f"{about['name']}: licence {about['licence']}, {about['url']}")
+    skipped = collections.Counter()
+
+    def records():
+        skipped.clear()
+        for i, record in enumerate(itertools.islice(conversations(settings, skipped), settings.limit)):
+            yield check(record, f"{settings.source or about['name']}, conversation {i + 1}")
+
+    tokenizer = chosen_tokenizer(settings.tokenizer, records)
+    if tokenizer.n_vocab > 2**16:
+        raise InputError(f"--tokenizer={settings.tokenizer} has {tokenizer.n_vocab} tokens, uint16 holds 65536")
+    splits = {name: collections.Counter(longest=0) for name in ("train", "val")}
+    with atomic.folder(folder) as new:
+        files = {(split, end): open(new / f"{split}.{end}", "wb") for split in splits for end in ("bin", "sup")}
+        try:
+            bar = tqdm(records(), unit=" conversations", disable=not sys.stderr.isatty())
+            for i, messages in enumerate(bar):
+                split = "val" if in_val(messages, settings) else "train"
+                ids, supervised = render(messages, tokenizer)
+                files[split, "bin"].write(np.array(ids, dtype=np.uint16).tobytes())
+                files[split, "sup"].write(np.array(supervised, dtype=np.uint8).tobytes())
+                counts = splits[split]
+                longest = max(counts["longest"], len(ids))
+                counts.update(conversations=1, turns=len(turns(messages)), tokens=len(ids), supervised=sum(supervised))
+                counts["longest"] = longest
+                if i < settings.show:
+                    print(("\n" if i else "") + shown(ids, supervised, tokenizer), end="")
+        finally:
+            for file in files.values():
+                file.close()
+        total = sum(splits.values(), collections.Counter())
+        total["longest"] = max(counts["longest"] for counts in splits.values())
+        for reason, n in skipped.items():
+            print(f"skipped {n:,}: {reason}")
+        if not total["conversations"]:
+            raise InputError(f"{settings.source or about['name']}: no conversation in it; nothing was written")
+        if not splits["train"]["conversations"]:
+            raise InputError(
+                f"all conversations fell to val; more of them, or a smaller --val_share than {settings.val_share}"
+            )
+        meta = {
+            "format": FORMAT,
+            "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash},
+            "splits": {name: dict(counts) for name, counts in splits.items()},
+            "split_seed": settings.seed,
+            "val_share": settings.val_share,
+            "skipped": dict(skipped),
+            "sources": [{**about, "file": Path(settings.source).name if settings.source else None, **total}],
+        }
+        text = json.dumps(tokenizer.to_json(), ensure_ascii=False)
+        (new / "tokenizer.json").write_text(text, encoding="utf-8")
+        (new / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print(f"{total['conversations']:,} conversations ({splits['val']['conversations']:,} of them val)", end=", ")
+    print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
+    print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
+    print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py --data_dir={folder}")
+
+
+def chosen_tokenizer(name, records):
+    """The tokenizer that --tokenizer=`name` asks for; `train:N` learns it from the texts of `records()`."""
+    kind, _, size = name.partition(":")
+    if kind != "train":
+        return tokenizers.load(name)
+    if not size.isdigit():
+        raise InputError(f"--tokenizer={name}: write train:8192, the number of tokens")
+    texts = (" " + text for messages in records() for _, text in turns(messages))
+    return tokenizers.trained(
+        tqdm(texts, desc="learning tokens", unit=" turns", disable=not sys.stderr.isatty()), int(size)
+    )
+
+
+def shown(ids, supervised, tokenizer):
+    """Rendered ids as text: in colours for a terminal, else plain."""
+    return shown_ids(ids, supervised if sys.stdout.isatty() else [0] * len(ids), tokenizer)
+
+
+def in_val(messages, settings):
+    """Whether this conversation is kept for validation: by what was said, whoever is the bot, whatever its persona."""
+    said = "\n".join(message["content"] for message in messages if message["role"] != "system")
+    digest = hashlib.sha256(f"{settings.seed}\n{said}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < settings.val_share * 2**64
+
+
+def open_meta(folder):
+    """(meta, tokenizer) of a data folder. Raises InputError that names the command which makes or rewrites it."""
+    folder = Path(folder)
+    script = folder / "prepare.py"
+    command = f"python {script}" if script.exists() else "python data/chitchat/prepare.py"
+    atomic.finish(folder)
+    try:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} has no data (meta.json); make them: {command}") from None
+    except ValueError as error:
+        raise InputError(f"{folder / 'meta.json'}: damaged ({error}); make it anew: {command}") from None
+    if meta.get("format") != FORMAT:
+        raise InputError(f"{folder} is of format {meta.get('format')}, this is {FORMAT}; make it anew: {command}")
+    tokenizer = tokenizers.load(folder)
+    if tokenizer.hash != meta["tokenizer"]["hash"]:
+        raise InputError(f"{folder}: tokenizer.json is not the one the data were made with; make them anew: {command}")
+    for split, counts in meta["splits"].items():
+        for end, size in (("bin", 2), ("sup", 1)):
+            path, wanted = folder / f"{split}.{end}", counts.get("tokens", 0) * size
+            found = path.stat().st_size if path.exists() else 0
+            if found != wanted:
+                raise InputError(f"{path} has {found:,} bytes, meta.json says {wanted:,}; make it anew: {command}")
+    return meta, tokenizer
+
+
+@dataclass
+class Split:
+    """ids and supervised, (n,) each, memory-mapped; starts: (conversations + 1,), the last one is n."""
+
+    ids: np.ndarray
+    supervised: np.ndarray
+    starts: np.ndarray
+
+
+def open_split(folder, split, tokenizer):
+    """The Split called `split` of a data folder that open_meta has checked."""
+    arrays = []
+    for end, dtype in (("bin", np.uint16), ("sup", np.uint8)):
+        path = Path(folder) / f"{split}.{end}"
+        arrays.append(np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype))
+    starts = np.append(np.flatnonzero(arrays[0] == tokenizer.endoftext), len(arrays[0]))
+    return Split(*arrays, starts)
+
+
+def segments(split, block_size, tokenizer):
+    """
+    What is learned from: (n, 4) int64, each row a conversation, or a part of one that is longer than the context.
+    Its ids are ids[head:body] followed by ids[start:end]; they fill at most block_size inputs and their targets. A part
+    opens with the <|endoftext|> and system message of the whole, and with a human turn if there is one to cut at.
+    What has no supervised token is left out.
+    """
+    if len(split.starts) < 2:
+        return np.zeros((0, 4), dtype=np.int64)
+    starts, ends = split.starts[:-1], split.starts[1:]
+    learned = np.add.reduceat(split.supervised, starts, dtype=np.int64) > 0
+    whole = ends - starts <= block_size + 1
+    rows = np.stack([starts, starts, starts, ends], axis=1)[whole & learned]
+    parts = [
+        part
+        for start, end in zip(starts[~whole & learned], ends[~whole & learned], strict=True)
+        for part in cut(split.ids[start:end], start, block_size, tokenizer)
+        if split.supervised[part[2] : part[3]].any()
+    ]
+    return np.concatenate([rows, np.array(parts, dtype=np.int64).reshape(-1, 4)])
+
+
+def cut(ids, offset, block_size, tokenizer):
+    """The parts, as `segments` has them, of one conversation's ids, which begin at `offset` of the split."""
+    tags = np.flatnonzero(np.isin(ids, (tokenizer.system, tokenizer.human, tokenizer.bot)))
+    body = int(tags[1]) if ids[1] == tokenizer.system and len(tags) > 1 else 1
+    if body > block_size // 2:
+        body = 1  # a persona that leaves no room for talk is only in the first part
+    borders = [*tags.tolist(), len(ids)]
+    parts, start = [], 0
+    while start < len(ids):
+        room = block_size + 1 - (body if start else 0)
+        fitting = [border for border in borders if start < border <= start + room]
+        human = [border for border in fitting if border == len(ids) or ids[border] == tokenizer.human]
+        after = [border for border in borders if border > max(start, 1)]
+        # at the last human turn, else at the last turn; a turn longer than the context loses its end
+        end = (human or fitting or after)[-1] if human or fitting else after[0]
+        stop = min(end, start + room)
+        parts.append((offset, offset + (body if start else 0), offset + start, offset + stop))
+        start = end
+    return parts
+
+
+@dataclass
+class Batch:
+    """A batch of packed rows, int64 (B, T) each, as GPT.forward takes them."""
+
+    idx: np.ndarray
+    targets: np.ndarray
+    positions: np.ndarray
+    documents: np.ndarray
+
+    @property
+    def n_supervised(self):
+        return int((self.targets >= 0).sum())
+
+    @property
+    def filled(self):
+        return int((self.documents > 0).sum())
+
+
+class Loader:
+    """
+    Endless packed rows of `block_size` tokens, each epoch in a new order that (seed, epoch) decides.
+    `rows_drawn` is its whole state: a Loader that starts there goes on with the same rows. Of each draw, rank r of
+    world_size takes the r-th batch.
+    """
+
+    WINDOW = 4096  # segments packed together
+
+    def __init__(self, split, block_size, tokenizer, seed=1337, rank=0, world_size=1, rows_drawn=0):
+        self.split, self.block_size, self.tokenizer = split, block_size, tokenizer
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.segments = segments(split, block_size, tokenizer)
+        if not len(self.segments):
+            raise InputError("no conversation with words of the bot to learn from")
+        self.rows = itertools.chain.from_iterable(map(self.epoch_rows, itertools.count()))
+        self.rows_drawn = 0
+        for _ in range(rows_drawn):
+            next(self.rows)
+            self.rows_drawn += 1
+
+    def epoch_rows(self, epoch):
+        """The rows of one epoch, lists of segment numbers: best fit within a window, rows with much room left wait."""
+        rng = np.random.default_rng([self.seed, epoch])
+        heads, bodies, starts, ends = self.segments.T
+        lengths = bodies - heads + ends - starts - 1  # inputs: the last token is only a target
+        order = rng.permutation(len(lengths)).tolist()
+        waiting = []
+        for i in range(0, len(order), self.WINDOW):
+            last = i + self.WINDOW >= len(order)
+            rows = best_fit(waiting + order[i : i + self.WINDOW], lengths, self.block_size)
+            full = [row for row in rows if last or sum(lengths[row]) >= 0.97 * self.block_size]
+            waiting = (
+                []
+                if last
+                else [segment for row in rows if sum(lengths[row]) < 0.97 * self.block_size for segment in row]
+            )
+            yield from (full[j] for j in rng.permutation(len(full)))
+
+    def get_batch(self, batch_size):
+        """The next Batch of `batch_size` rows for this rank."""
+        rows = list(itertools.islice(self.rows, batch_size * self.world_size))
+        self.rows_drawn += len(rows)
+        return self.batch(rows[self.rank * batch_size : (self.rank + 1) * batch_size])
+
+    def epoch(self, batch_size, epoch=0):
+        """Batches of one epoch, once through; the last may be smaller. Ranks take turns."""
+        rows = list(self.epoch_rows(epoch))[self.rank :: self.world_size]
+        return (self.batch(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
+
+    def batch(self, rows):
+        B, T = len(rows), self.block_size
+        idx = np.full((B, T), self.tokenizer.endoftext, dtype=np.int64)
+        targets = np.full((B, T), -1, dtype=np.int64)
+        positions = np.zeros((B, T), dtype=np.int64)
+        documents = np.zeros((B, T), dtype=np.int64)  # 0 is padding, which sees only itself
+        for b, row in enumerate(rows):
+            at = 0
+            for number, (head, body, start, end) in enumerate(self.segments[row], 1):
+                ids = np.concatenate([self.split.ids[head:body], self.split.ids[start:end]]).astype(np.int64)
+                learned = np.concatenate([self.split.supervised[head:body], self.split.supervised[start:end]])
+                stop = at + len(ids) - 1
+                idx[b, at:stop] = ids[:-1]
+                targets[b, at:stop] = np.where(learned[1:], ids[1:], -1)
+                positions[b, at:stop] = np.arange(len(ids) - 1)
+                documents[b, at:stop] = number
+                at = stop
+        return Batch(idx, targets, positions, documents)
+
+
+def best_fit(pieces, lengths, capacity):
+    """Rows of pieces, the longest first, each into the fullest row that has room for it."""
+    rows, room = [], []  # room: sorted (tokens left, row number)
+    for piece in sorted(pieces, key=lambda piece: -lengths[piece]):
+        i = bisect.bisect_left(room, (lengths[piece], -1))
+        if i < len(room):
+            left, number = room.pop(i)
+        else:
+            left, number = capacity, len(rows)
+            rows.append([])
+        rows[number].append(piece)
+        bisect.insort(room, (left - lengths[piece], number))
+    return rows

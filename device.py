@@ -1,0 +1,100 @@
+"""
+Which device, dtype and threads; seeds; this process's rank under torchrun. Everything is chosen by itself and can be
+overridden: --device=cpu, --dtype=float32.
+"""
+
+import contextlib
+import os
+import random
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from configurator import InputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where this process computes. rank and world_size are torchrun's (0 and 1 without it)."""
+
+    type: str  # cpu, cuda or mps
+    name: str  # what torch calls it: cuda:1
+    dtype: str  # of the matrix products; weights stay float32
+    rank: int = 0
+    world_size: int = 1
+
+    def autocast(self):
+        """The context in which a forward pass runs."""
+        if self.dtype == "float32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.type, DTYPES[self.dtype])
+
+    def memory(self):
+        """Peak bytes so far: of the GPU, else of this process (None where it cannot be told)."""
+        if self.type == "cuda":
+            return torch.cuda.max_memory_allocated()
+        if os.name != "posix":
+            return None
+        import resource
+        import sys
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+
+def chosen(device="auto", dtype="auto", threads=None):
+    """The Device for these settings. Under torchrun it also joins the process group. Raises InputError."""
+    type = device.partition(":")[0]
+    mps = torch.backends.mps.is_available()
+    if type == "auto":
+        type = device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"--device={device}: must be auto, cpu, cuda, cuda:N or mps")
+    if (type == "cuda" and not torch.cuda.is_available()) or (type == "mps" and not mps):
+        raise InputError(f"--device={device}: torch sees no {type} device here; --device=auto takes what there is")
+    if dtype not in ("auto", *DTYPES):
+        raise InputError(f"--dtype={dtype}: must be auto, {', '.join(DTYPES)}")
+    if threads:
+        torch.set_num_threads(threads)
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if type == "cuda":
+        index = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else torch.device(device).index or 0
+        device = f"cuda:{index}"
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = True
+    if world_size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if type == "cuda" else "gloo")
+    if dtype == "auto":
+        dtype = fastest_dtype(type)
+    return Device(type, device, dtype, rank, world_size)
+
+
+def fastest_dtype(type):
+    """bfloat16 where it is faster. A GPU is asked, a CPU is measured, in a few ms: many are far slower with it."""
+    if type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    if type == "mps":
+        return "float32"  # not measured: no Mac at hand
+    return "bfloat16" if matmul_seconds(torch.bfloat16) < 0.8 * matmul_seconds(torch.float32) else "float32"
+
+
+def matmul_seconds(dtype, n=256):
+    """Seconds for an n x n product of rows, the best of three after a warm-up."""
+    a = torch.ones(n, n, dtype=dtype)
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        torch.nn.functional.linear(a, a)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds[1:])
+
+
+def seed_everything(seed):
+    """Python, numpy and torch; each rank is given its own seed by the caller."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

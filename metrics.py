@@ -1,0 +1,78 @@
+"""
+What a run writes of itself: metrics.jsonl (a JSON object a line), loss.png, and Weights & Biases if asked for.
+"""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import atomic
+from configurator import InputError
+
+
+class Log:
+    """metrics.jsonl, loss.png and, if asked for, Weights & Biases; silent on all ranks but the first."""
+
+    def __init__(self, config, resumed, master):
+        self.on = master and not config.eval_only
+        self.path = Path(config.out_dir) / "metrics.jsonl"
+        self.rows, self.file, self.wandb = [], None, None
+        if not self.on:
+            return
+        if resumed and self.path.exists():  # what came after the checkpoint will come again
+            rows = [
+                json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
+            ]
+            self.rows = [row for row in rows if row["iter"] <= resumed["iter_num"]]
+        if config.wandb_log:
+            if not importlib.util.find_spec("wandb"):
+                raise InputError("--wandb_log=true needs the package: pip install wandb")
+            import wandb
+
+            self.wandb = wandb
+            wandb.init(project=config.wandb_project, name=config.out_dir, config=dataclasses.asdict(config))
+
+    def __enter__(self):
+        if self.on:
+            with atomic.file(self.path) as new:
+                new.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+            self.file = open(self.path, "a", encoding="utf-8")
+
+    def __exit__(self, *error):
+        if self.file:
+            self.file.close()
+        if self.wandb:
+            self.wandb.finish()
+
+    def write(self, **row):
+        if self.on:
+            self.rows.append(row)
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+            if self.wandb:
+                self.wandb.log(row, step=row["iter"])
+
+    def plot(self, out_dir):
+        """Draw loss.png: the loss on train and on val over the steps."""
+        if not self.on:
+            return
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+        for name, label, style in (
+            ("loss", "train", {"linewidth": 1}),
+            ("val", "val", {"marker": "o", "markersize": 4}),
+        ):
+            points = [(row["iter"], row[name]) for row in self.rows if name in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=f"{label}, last {points[-1][1]:.3f}", **style)
+        axes.set(xlabel="step", ylabel="loss per supervised token (nats)", title=str(out_dir))
+        axes.grid(alpha=0.3)
+        axes.legend()
+        with atomic.file(Path(out_dir) / "loss.png") as new:
+            figure.savefig(new, format="png", dpi=120)
+        pyplot.close(figure)

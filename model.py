@@ -1,0 +1,194 @@
+"""
+GPT-2 in a single file: learned positions, pre-norm blocks, tanh GELU, biases everywhere, output head tied to the
+input embedding (Radford et al. 2019). Names are nanoGPT's and Hugging Face's.
+
+    logits, _ = model(idx)                                  # (B, T, n_vocab)
+    _, loss = model(idx, targets, positions, documents)     # packed training rows
+    logits, _ = model(idx, cache=cache, last_only=True)     # prefill, chunk and decode are this one line
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn as nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+@dataclass
+class GPTConfig:
+    block_size: int = 1024  # positions: the longest context in tokens
+    vocab_size: int = 50257  # tokens that exist; the embedding has further rows up to a multiple of 64
+    n_layer: int = 12
+    n_head: int = 12
+    n_embd: int = 768
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
+
+    @property
+    def n_rows(self):
+        """Rows of the embedding: a multiple of 64 keeps the head's matrix product on the GPU's fast path."""
+        return -(-self.vocab_size // 64) * 64
+
+
+class KVCache:
+    """Keys and values of the tokens seen so far, preallocated: (n_layer, B, n_head, block_size, head_size) each."""
+
+    def __init__(self, config, batch_size=1, device="cpu", dtype=torch.float32):
+        shape = (config.n_layer, batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
+        self.k = torch.zeros(shape, device=device, dtype=dtype)
+        self.v = torch.zeros(shape, device=device, dtype=dtype)
+        self.length = 0  # tokens held; setting it back forgets the later ones
+
+    def append(self, layer, k, v):
+        """Write (B, n_head, T, head_size) behind `length`; return all keys and values up to there."""
+        end = self.length + k.size(2)
+        self.k[layer, :, :, self.length : end] = k
+        self.v[layer, :, :, self.length : end] = v
+        return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
+
+
+class CausalSelfAttention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.resid_dropout = nn.Dropout(config.dropout)
+        self.n_head = config.n_head
+        self.dropout = config.dropout
+
+    def forward(self, x, mask=None, cache=None, layer=0):
+        B, T, C = x.shape
+        q, k, v = self.c_attn(x).split(C, dim=2)
+        q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, nh, T, hs)
+        if cache is not None:
+            k, v = cache.append(layer, k, v)
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0, is_causal=mask is None and T > 1
+        )
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
+
+
+class MLP(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x):
+        return self.dropout(
+            self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+        )  # GPT-2 was trained with the tanh form
+
+
+class Block(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd)
+        self.attn = CausalSelfAttention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd)
+        self.mlp = MLP(config)
+
+    def forward(self, x, mask=None, cache=None, layer=0):
+        x = x + self.attn(self.ln_1(x), mask, cache, layer)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPT(nn.Module):
+    def __init__(self, config, gradient_checkpointing=False):
+        super().__init__()
+        self.config = config
+        self.gradient_checkpointing = (
+            gradient_checkpointing  # recompute each block in backward: slower, far less memory
+        )
+        self.transformer = nn.ModuleDict(
+            dict(
+                wte=nn.Embedding(config.n_rows, config.n_embd),
+                wpe=nn.Embedding(config.block_size, config.n_embd),
+                drop=nn.Dropout(config.dropout),
+                h=nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
+                ln_f=nn.LayerNorm(config.n_embd),
+            )
+        )
+        self.apply(self._init_weights)
+        for name, p in self.named_parameters():
+            if name.endswith("c_proj.weight"):  # the residual stream sums 2 * n_layer of them
+                nn.init.normal_(p, mean=0.0, std=0.02 / math.sqrt(2 * config.n_layer))
+        with torch.no_grad():  # rows that stand for no token: no logit of theirs is used, so they stay zero
+            self.transformer.wte.weight[config.vocab_size :] = 0
+
+    def _init_weights(self, module):
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, mean=0.0, std=0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    def num_params(self):
+        """Parameters, each once (the head is the embedding), without the rows that stand for no token."""
+        padding = (self.config.n_rows - self.config.vocab_size) * self.config.n_embd
+        return sum(p.numel() for p in self.parameters()) - padding
+
+    def head(self, x):
+        """Logits (..., vocab_size) of final states (..., n_embd)."""
+        return F.linear(x, self.transformer.wte.weight)[..., : self.config.vocab_size]
+
+    def forward(self, idx, targets=None, positions=None, documents=None, cache=None, last_only=False):
+        """
+        idx: (B, T) ids. Returns (logits, loss).
+        targets: (B, T), the next id where it is to be learned and -1 elsewhere; then the loss is the mean over those,
+            and logits are (n_supervised, vocab_size): computed only there, in reading order.
+        positions: (B, T), each token's place in its own conversation; default: from the cache's length on.
+        documents: (B, T), numbers that differ between the conversations of a packed row; no token sees another's.
+        cache: a KVCache, which grows by T. last_only: logits of the last position alone, (B, 1, vocab_size).
+        """
+        B, T = idx.shape
+        past = cache.length if cache is not None else 0
+        if past + T > self.config.block_size:
+            raise ValueError(f"{past + T} tokens do not fit in a context of {self.config.block_size}")
+        if positions is None:
+            positions = torch.arange(past, past + T, device=idx.device)
+        mask = None
+        if documents is not None:
+            same = documents[:, None, :, None] == documents[:, None, None, :]
+            mask = same & torch.ones(T, T, dtype=torch.bool, device=idx.device).tril()  # (B, 1, T, T)
+        elif past and T > 1:  # not SDPA's is_causal: it aligns top-left, which is wrong once the cache holds tokens
+            mask = torch.ones(T, past + T, dtype=torch.bool, device=idx.device).tril(past)
+
+        x = self.transformer.drop(self.transformer.wte(idx) + self.transformer.wpe(positions))
+        for layer, block in enumerate(self.transformer.h):
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, mask, use_reentrant=False)
+            else:
+                x = block(x, mask, cache, layer)
+        if cache is not None:
+            cache.length += T
+        if targets is not None:
+            learned = targets >= 0
+            logits = self.head(self.transformer.ln_f(x[learned]))
+            return logits, F.cross_entropy(logits.float(), targets[learned])
+        return self.head(self.transformer.ln_f(x[:, -1:] if last_only else x)), None
+
+    @torch.no_grad()
+    def grow(self, pieces):
+        """Add a row for each new token; row i starts from the mean of the rows pieces[i]: what the model knows."""
+        wte, n = self.transformer.wte.weight, self.config.vocab_size
+        self.config.vocab_size = n + len(pieces)
+        rows = wte.new_zeros(self.config.n_rows, wte.size(1))
+        rows[:n] = wte[:n]
+        for i, ids in enumerate(pieces):
+            rows[n + i] = wte[ids].mean(dim=0)
+        self.transformer.wte = nn.Embedding.from_pretrained(rows, freeze=False)
+
+    def optimizer(self, weight_decay, learning_rate, betas):
+        """AdamW, fused; matrices and embeddings decay, biases and norms do not."""
+        params = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)

@@ -1,0 +1,16 @@
+"""
+Rows of a data set on the Hugging Face hub, through `datasets`.
+"""
+
+from configurator import InputError
+
+
+def splits(name, where_else):
+    """The splits of the hub's set `name`, each an iterable of rows. Raises InputError that says what else would do."""
+    import datasets
+
+    try:
+        return list(datasets.load_dataset(name).values())
+    except (OSError, ValueError, datasets.exceptions.DatasetNotFoundError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise InputError(f"{name}: cannot be loaded from the hub ({reason}); {where_else}") from None

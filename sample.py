@@ -1,0 +1,71 @@
+"""
+Continue a text, as nanoGPT's sample.py does. For a chat, see chat.py.
+
+    $ python sample.py --out_dir=out-chat --start="Once upon a time" --num_samples=3
+    $ python sample.py --init_from=gpt2-xl --start=FILE:prompt.txt --max_new_tokens=500
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import configurator
+import engine
+from configurator import InputError
+
+
+@dataclass(frozen=True)
+class SampleConfig(engine.EngineConfig):
+    """Continue a text with a model."""
+
+    start: str = ""  # the beginning, or FILE:prompt.txt; empty: the beginning of a document
+    num_samples: int = 1  # how many continuations
+
+
+def sample(config):
+    text = read_start(config.start)
+    speaker, _ = engine.opened(config)
+    ids = [speaker.tokenizer.endoftext, *speaker.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
+    if len(ids) > speaker.block_size:
+        raise InputError(f"--start has {len(ids)} tokens, the context {speaker.block_size}; shorten it")
+    for i in range(config.num_samples):
+        print(text, end="", flush=True)
+        for piece in continuation(speaker, ids, config, i):
+            print(piece, end="", flush=True)
+        print("\n---------------" if config.num_samples > 1 else "")
+
+
+def continuation(speaker, ids, config, i):
+    """Yield the text that follows `ids`; a full context goes on from its last half."""
+    seed = None if config.seed is None else config.seed + i
+    decode, held = speaker.tokenizer.decoder(), engine.HeldText(config.stop, strip=False)
+    left = config.max_new_tokens
+    while left > 0:
+        if len(ids) > speaker.block_size:
+            ids = ids[-(speaker.block_size // 2) :]
+        sampling = dataclasses.replace(config, max_new_tokens=left, seed=seed)
+        for token in speaker.generate(ids, sampling, ends=(speaker.tokenizer.endoftext,), recent=ids):
+            if token.id is None:
+                left = 0
+                break
+            left -= 1
+            ids = [*ids, token.id]
+            yield held.add(decode(token.id))
+            if held.stopped:
+                return
+    yield held.add(decode(None)) + held.rest()
+
+
+def read_start(start):
+    """The text of --start: itself, or the content of a file for FILE:prompt.txt."""
+    if not start.startswith("FILE:"):
+        return start
+    path = start[len("FILE:") :]
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--start={start}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+if __name__ == "__main__":
+    configurator.main(sample, SampleConfig)
