@@ -1,1 +1,131 @@
-"""One file for each way people keep chats. A reader yields records; conversation.py checks them."""
+"""
+The ways people keep chats, one file each, and what they share: opening a source, and the account of what was skipped.
+
+A reader of chat logs has
+
+    NAME                                     # what people call the layout: "WhatsApp"
+    recognises(head) -> bool                 # from the first 64 kB of text, never from the file's name
+    messages(source, skipped)                # yields Message, in the order of the file
+
+and a reader of finished conversations has `records(source, skipped)` in place of `messages`: it yields records as
+conversation.py has them. Neither holds a whole file in memory. What they leave out they tell `skipped`.
+"""
+
+import codecs
+import collections
+import gzip
+import io
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+from configurator import InputError
+
+HEAD = 1 << 16  # bytes that a reader may look at to recognise its layout
+
+
+class Message(NamedTuple):
+    """One message of a chat log."""
+
+    speaker: str  # as the export names them
+    text: str
+    time: float | None = None  # seconds since 1970 on the clock of the export (its time zone is not known), if it tells
+    chat: str = ""  # which of the chats in the source: a channel, a contact
+    line: int = 0  # where it begins, or its number in the file
+
+
+class Skipped(collections.Counter):
+    """Reason -> how often; `places` keeps the first three places of each. With keep_going, broken lines are only noted."""
+
+    def __init__(self, keep_going=False):
+        super().__init__()
+        self.keep_going = keep_going
+        self.places = collections.defaultdict(list)
+
+    def note(self, reason, place=""):
+        """Count one thing left out, at `place` ("chat.txt:17")."""
+        self[reason] += 1
+        if place and len(self.places[reason]) < 3:
+            self.places[reason].append(str(place))
+
+    def broken(self, place, expected):
+        """A line or item that cannot be understood: InputError, or a note with keep_going."""
+        if not self.keep_going:
+            raise InputError(f"{place}: {expected}; --skip_errors keeps what is understood")
+        self.note(f"broken: {expected}", place)
+
+    def clear(self):
+        super().clear()
+        self.places.clear()
+
+
+class Source:
+    """A file that a reader reads: on disk, gzipped, or a member of a zip or folder."""
+
+    def __init__(self, name, opened, siblings=None):
+        self.name = str(name)  # as messages show it
+        self.opened = opened  # a function that opens it anew, binary
+        self.siblings = siblings or {}  # file name -> Source, of the files beside it (Slack's users.json)
+
+    def open(self):
+        """A binary file, gunzipped if need be."""
+        file = io.BufferedReader(self.opened(), 1 << 16)
+        return gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+
+    @property
+    def head(self):
+        """The first 64 kB as text."""
+        with self.open() as file:
+            try:
+                data = file.read(HEAD)
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{self.name}: damaged ({error})") from None
+        return data.decode(encoding_of(data), errors="replace").removeprefix("\ufeff")
+
+    def lines(self):
+        """Yield (number, line) from 1 on, without line ends. Raises InputError where it is not text."""
+        with self.open() as file:
+            encoding = encoding_of(file.peek(4) if hasattr(file, "peek") else b"")
+            number = 0
+            try:
+                for number, line in enumerate(io.TextIOWrapper(file, encoding=encoding, newline="\n"), 1):
+                    yield number, line.removeprefix("\ufeff").rstrip("\r\n") if number == 1 else line.rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                raise InputError(f"{self.name}:{number + 1}: not {encoding} text ({error.reason})") from None
+            except (OSError, EOFError, zlib.error) as error:
+                raise InputError(f"{self.name}:{number + 1}: damaged ({error})") from None
+
+    def text(self):
+        """The whole text; only for files that are known to be small."""
+        return "\n".join(line for _, line in self.lines())
+
+
+def encoding_of(start):
+    """The encoding that a byte order mark tells, else UTF-8."""
+    return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+
+
+def sources(path):
+    """The Sources at `path`: a file, the members of a zip, or all files of a folder (in order of name). Raises InputError."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+        found = [part for file in files for part in sources(file)]
+    elif not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    elif zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
+        found = [
+            Source(f"{path.as_posix()}/{name}", lambda name=name: zipfile.ZipFile(path).open(name)) for name in names
+        ]
+    else:
+        found = [Source(path.as_posix(), lambda: open(path, "rb", buffering=0))]
+    folders = collections.defaultdict(dict)
+    for source in found:
+        folder, _, name = source.name.rpartition("/")
+        folders[folder][name] = source
+    for source in found:
+        source.siblings = source.siblings or folders[source.name.rpartition("/")[0]]
+    return found
