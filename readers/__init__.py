@@ -36,7 +36,7 @@ class Message(NamedTuple):
 
 
 class Skipped(collections.Counter):
-    """Reason -> how often; `places` keeps the first three places of each. With keep_going, broken lines are only noted."""
+    """Reason -> how often; `places` keeps the first three of each. With keep_going, broken lines are only noted."""
 
     def __init__(self, keep_going=False):
         super().__init__()
@@ -107,7 +107,7 @@ def encoding_of(start):
 
 
 def sources(path):
-    """The Sources at `path`: a file, the members of a zip, or all files of a folder (in order of name). Raises InputError."""
+    """The Sources at `path`: a file, the members of a zip, or a folder's files, by name. Raises InputError."""
     path = Path(path)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
