@@ -25,6 +25,8 @@ from configurator import InputError
 from model import GPT, GPTConfig
 
 FORMAT = 1
+DAMAGED = (pickle.UnpicklingError, zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, LookupError)
+DAMAGED += (TypeError, AttributeError)  # the parts of a pickled tensor do not fit each other
 HUB = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 TRAIN_FIRST = "train one: python train.py config/finetune_chat.py"
 TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")  # GPT-2's Conv1D
@@ -33,15 +35,19 @@ TRANSPOSED = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "ml
 # as the tag's id; that is the one case in which their ids differ from ours.
 CHAT_TEMPLATE = (
     "{%- set tags = {'system': '[System]:', 'user': '[Human]:', 'assistant': '[Bot]:'} -%}"
+    "{%- set turn = namespace(speaker=none) -%}"
     "{{- '<|endoftext|>' -}}"
     "{%- for message in messages -%}"
-    "{%- set text = message['content'] | trim | replace('[System]:', '[System] :') | replace('[Human]:', '[Human] :')"
+    "{%- set name = message['name'] | default(none) if message['role'] == 'user' else none -%}"
+    "{%- set starts = [message['role'], name] != turn.speaker -%}"
+    "{%- set text = (name ~ ': ' if name and starts else '') ~ message['content'] | trim -%}"
+    "{%- set text = text | replace('[System]:', '[System] :') | replace('[Human]:', '[Human] :')"
     " | replace('[Bot]:', '[Bot] :') | replace('<|end', '<| end') -%}"
-    "{%- if not loop.first and loop.previtem['role'] == message['role'] -%}{{- '\\n' + text -}}"
-    "{%- else -%}{{- tags[message['role']] + ' ' + text -}}{%- endif -%}"
-    "{%- if loop.last or loop.nextitem['role'] != message['role'] -%}{{- '<|endofturn|>' -}}{%- endif -%}"
+    "{{- ('' if loop.first else '<|endofturn|>') ~ tags[message['role']] ~ ' ' ~ text if starts else '\n' ~ text -}}"
+    "{%- set turn.speaker = [message['role'], name] -%}"
     "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '[Bot]:' -}}{%- endif -%}"
+    "{{- '<|endofturn|>' if messages else '' -}}"
+    "{{- '[Bot]:' if add_generation_prompt else '' -}}"
 )
 
 
@@ -124,10 +130,13 @@ def load_trainer(folder):
 
 
 def unpickled(path):
-    """torch.load that runs no code. Raises InputError on a file that is broken or wants to."""
+    """The dict in a file of torch.save; no code is run. Raises InputError if broken, or if it would need code."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise ValueError("not a dict")
+        return content
+    except DAMAGED as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "broken file"
         raise InputError(f"{path}: refused, it holds more than tensors or is damaged ({reason[:120]})") from None
 
@@ -151,14 +160,15 @@ def load(init_from, tokenizer=None, block_size=None, dropout=0.0):
         own = tokenizers.load(folder) if has_tokenizer else None
     config.dropout = dropout
     if own is None and tokenizer is None:
-        own = tokenizers.load("gpt2")  # nanoGPT's, and a bare GPT-2's
+        tokenizer = tokenizers.load("gpt2")  # nanoGPT's, and a bare GPT-2's
     if own and tokenizer and own.hash != tokenizer.hash:
         raise InputError(
             f"{init_from} has the tokenizer {own.name} ({own.hash}), the data {tokenizer.name} ({tokenizer.hash}): "
             f"they must be the same; prepare the data with --tokenizer={init_from}"
         )
     tokenizer = own or tokenizer
-    if config.vocab_size < max(tokenizer.ranks.values()) + 1:
+    most = None if own else -(-tokenizer.n_vocab // 128) * 128  # nanoGPT and others pad; a model may bring more
+    if config.vocab_size < max(tokenizer.ranks.values()) + 1 or most and config.vocab_size > most:
         raise InputError(
             f"{init_from} has {config.vocab_size} tokens, the tokenizer {tokenizer.name} {tokenizer.n_vocab}: "
             f"not the same vocabulary; prepare the data with the model's own, --tokenizer=FOLDER"
@@ -193,10 +203,14 @@ def model_of(state, config, tokenizer, n_known, block_size):
 
 
 def read_json(path):
+    """The dict in a JSON file."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({error}); the file is damaged") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not a JSON object; the file is damaged")
+    return content
 
 
 def huggingface_state(folder):
@@ -209,7 +223,9 @@ def huggingface_state(folder):
     index = folder / "model.safetensors.index.json"
     state = {}
     if (folder / "model.safetensors").exists() or index.exists():
-        files = sorted(set(read_json(index)["weight_map"].values())) if index.exists() else ["model.safetensors"]
+        files = ["model.safetensors"]  # before an index: what we write into a folder of shards counts
+        if not (folder / "model.safetensors").exists():
+            files = sorted(set(read_json(index).get("weight_map", {}).values()))
         for file in files:
             try:
                 with safe_open(folder / file, framework="pt") as tensors:
@@ -220,16 +236,8 @@ def huggingface_state(folder):
         state = unpickled(folder / "pytorch_model.bin")
     else:
         raise InputError(f"{folder} has a config.json but no weights (model.safetensors); {TRAIN_FIRST}")
-    state = {
-        "transformer." + name.removeprefix("transformer."): p for name, p in state.items() if name != "lm_head.weight"
-    }
-    wanted = shapes(config)
-    missing = sorted(set(wanted) - set(state))
-    if missing:
-        raise InputError(f"{folder}: the weights lack {missing[0]} and {len(missing) - 1} more; not a whole GPT-2")
-    state = {name: (state[name].t() if name.endswith(TRANSPOSED) else state[name]).float() for name in wanted}
-    check_shapes(state, wanted, folder)
-    return state, config
+    state = {"transformer." + str(name).removeprefix("transformer."): p for name, p in state.items()}
+    return checked(state, config, folder, TRANSPOSED), config
 
 
 def gpt_config(content, where):
@@ -250,7 +258,10 @@ def gpt_config(content, where):
         if content.get("n_inner") not in (None, 4 * n_embd):
             raise InputError(f"{where}: n_inner is {content['n_inner']}, a GPT-2 has 4 * n_embd = {4 * n_embd}")
         block_size = content.get("n_positions", content.get("n_ctx"))
-        return GPTConfig(block_size, content["vocab_size"], content["n_layer"], content["n_head"], n_embd)
+        numbers = (block_size, content["vocab_size"], content["n_layer"], content["n_head"], n_embd)
+        if not all(type(number) is int and number > 0 for number in numbers):
+            raise ValueError(f"context, vocabulary, layers, heads, width are {numbers}")
+        return GPTConfig(*numbers)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{where}: config.json is not a GPT-2's ({error})") from None
 
@@ -263,30 +274,31 @@ def shapes(config):
     return wanted
 
 
-def check_shapes(state, wanted, where):
+def checked(state, config, where, transposed=()):
+    """Those of the tensors `state` that a GPT of this config has, float32, our layout. Raises InputError."""
+    wanted = shapes(config)
+    missing = sorted(name for name in wanted if not isinstance(state.get(name), torch.Tensor))
+    if missing:
+        raise InputError(f"{where}: the weights lack {missing[0]} (and {len(missing) - 1} more); not a whole GPT-2")
+    state = {name: (state[name].t() if name.endswith(transposed) else state[name]).float() for name in wanted}
     for name, shape in wanted.items():
         if state[name].shape != shape:
             raise InputError(f"{where}: {name} is {tuple(state[name].shape)}, its config says {tuple(shape)}")
+    return state
 
 
 def nanogpt_state(path):
     """(state, GPTConfig) of nanoGPT's ckpt.pt."""
     content = unpickled(path)
-    if not isinstance(content, dict) or "model" not in content or "model_args" not in content:
+    if not isinstance(content.get("model"), dict) or not isinstance(content.get("model_args"), dict):
         raise InputError(f"{path}: not nanoGPT's ckpt.pt (it has no model and model_args)")
     args = content["model_args"]
-    config = GPTConfig(**{name: args[name] for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd")})
-    state = {name.removeprefix("_orig_mod."): p.float() for name, p in content["model"].items()}
+    config = gpt_config({"n_positions": args.get("block_size"), **args}, path)
+    state = {str(name).removeprefix("_orig_mod."): p for name, p in content["model"].items()}
     for name, shape in shapes(config).items():
-        if name not in state and name.endswith("bias"):  # nanoGPT trains without biases if asked to
-            state[name] = torch.zeros(shape)
-    wanted = shapes(config)
-    missing = sorted(set(wanted) - set(state))
-    if missing:
-        raise InputError(f"{path}: the weights lack {missing[0]}; not nanoGPT's ckpt.pt")
-    state = {name: state[name] for name in wanted}
-    check_shapes(state, wanted, path)
-    return state, config
+        if name.endswith("bias"):  # nanoGPT trains without biases if asked to
+            state.setdefault(name, torch.zeros(shape))
+    return checked(state, config, path), config
 
 
 def downloaded(name):

@@ -1,0 +1,51 @@
+"""What the tests share: no network, a tokenizer of few tokens, a tiny model, a data folder of two dialogues."""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", CUDA_VISIBLE_DEVICES="")
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+import dataset  # noqa: E402
+import tokenizer as tokenizers  # noqa: E402
+from model import GPT, GPTConfig  # noqa: E402
+
+DIALOGUES = [
+    [
+        ("user", "hi, how are you?"),
+        ("assistant", "great, my dogs are asleep."),
+        ("user", "who?"),
+        ("assistant", "rex."),
+    ],
+    [("system", "you like cheetahs."), ("user", "what do you like?"), ("assistant", "cheetahs, and naïve café 🐆!")],
+]
+
+
+@pytest.fixture(scope="session")
+def tokens():
+    """A Tokenizer of 300 tokens at most: all bytes, some merges, the chat's five."""
+    return tokenizers.trained([text for dialogue in DIALOGUES for _, text in dialogue] * 3, 300)
+
+
+@pytest.fixture
+def tiny(tokens):
+    """A random GPT with the tokenizer's vocabulary and a context of 64, the same each time."""
+    torch.manual_seed(0)
+    return GPT(GPTConfig(block_size=64, vocab_size=tokens.n_vocab, n_layer=2, n_head=2, n_embd=32)).eval()
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A data folder of two dialogues, none of them in val."""
+    folder = tmp_path_factory.mktemp("data")
+    records = [{"messages": [{"role": role, "content": text} for role, text in dialogue]} for dialogue in DIALOGUES]
+    settings = dataset.PrepareConfig(out_dir=str(folder), tokenizer="train:300", val_share=0.0)
+    about = {"name": "dialogues", "licence": "none", "url": "none"}
+    dataset.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
+    return folder
