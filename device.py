@@ -58,6 +58,8 @@ def chosen(device="auto", dtype="auto", threads=None):
         raise InputError(f"--device={device}: torch sees no {type} device here; --device=auto takes what there is")
     if dtype not in ("auto", *DTYPES):
         raise InputError(f"--dtype={dtype}: must be auto, {', '.join(DTYPES)}")
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads={threads}: must be at least 1")
     if threads:
         torch.set_num_threads(threads)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -11,6 +11,7 @@ The KV cache survives from one call to the next: only what differs from the last
 
 import collections
 import itertools
+import math
 import os
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -40,7 +41,7 @@ class Sampling:
 
     def __post_init__(self):
         limits = {
-            "temperature": self.temperature >= 0,
+            "temperature": self.temperature == 0 or 1e-6 <= self.temperature < math.inf,  # float32 holds the quotients
             "top_k": self.top_k is None or self.top_k >= 1,
             "top_p": 0 < self.top_p <= 1,
             "min_p": 0 <= self.min_p <= 1,
@@ -48,6 +49,7 @@ class Sampling:
             "penalty_window": self.penalty_window >= 0,
             "max_new_tokens": self.max_new_tokens >= 1,
             "stop": all(self.stop),
+            "seed": self.seed is None or 0 <= self.seed < 2**62,
         }
         for name, fine in limits.items():
             if not fine:
@@ -91,7 +93,7 @@ def adjusted(logits, sampling, recent):
         logits[logits < torch.topk(logits, sampling.top_k).values[-1]] = -torch.inf
     if sampling.top_p < 1.0:
         probs, order = torch.softmax(logits, dim=-1).sort(descending=True)
-        logits[order[probs.cumsum(dim=-1) - probs > sampling.top_p]] = -torch.inf
+        logits[order[probs.cumsum(dim=-1) - probs >= sampling.top_p]] = -torch.inf
     if sampling.min_p > 0:
         probs = torch.softmax(logits, dim=-1)
         logits[probs < sampling.min_p * probs.max()] = -torch.inf
@@ -134,6 +136,8 @@ class Engine:
         Yield a Token for each new id after `ids`; the last one carries the reason: "end" (one of `ends`, not shown),
         "length" or "context". banned: ids never drawn. recent: ids penalised before the first new one.
         """
+        if not 1 <= len(ids) <= self.block_size:
+            raise ValueError(f"generation starts from 1 to {self.block_size} tokens, not {len(ids)}")
         generator = torch.Generator()
         generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
         ids, recent = list(ids), collections.deque(recent, maxlen=sampling.penalty_window)
@@ -185,29 +189,33 @@ class HeldText:
         self.stop = stop
         self.strip = strip
         self.held = ""
-        self.begun = not strip
+        self.begun = False  # something was shown
         self.stopped = False  # a stop word came; nothing after it is wanted
 
     def add(self, text):
         """What can be shown now that `text` has come."""
         self.held += text
-        if not self.begun:
-            self.held = self.held.lstrip()
-        hits = [self.held.find(word) for word in self.stop if word in self.held]
+        hits = [(self.held.find(word) + len(word), -len(word)) for word in self.stop if word in self.held]
         if hits:
             self.stopped = True
-            self.held = self.held[: min(hits)]
+            end, length = min(hits)  # the word that is whole first; the longest of those that end there
+            self.held = self.held[: end + length]
             return self.rest()
         partial = max((n for word in self.stop for n in range(1, len(word)) if self.held.endswith(word[:n])), default=0)
         shown = self.held[: len(self.held) - partial]
-        shown = shown.rstrip() if self.strip else shown
-        self.held = self.held[len(shown) :]
-        self.begun = self.begun or bool(shown)
-        return shown
+        return self.taken(len(shown.rstrip() if self.strip else shown))
 
     def rest(self):
         """What is left to show when no more text comes."""
-        return self.held.rstrip() if self.strip else self.held
+        return self.taken(len(self.held.rstrip() if self.strip else self.held))
+
+    def taken(self, n):
+        """The first n characters of what is held, which are held no more."""
+        shown, self.held = self.held[:n], self.held[n:]
+        if self.strip and not self.begun:
+            shown = shown.lstrip()
+        self.begun = self.begun or bool(shown)
+        return shown
 
 
 def opened(settings):

@@ -18,15 +18,20 @@ def in_view(messages, tokenizer, room):
     system = [message for message in messages[:1] if message["role"] == "system"]
     talk = messages[len(system) :]
     fixed = len(prompt(system, tokenizer))
-    costs = [len(render([message], tokenizer)[0]) - 1 for message in talk]
     starts = [i for i in range(1, len(talk)) if talk[i]["role"] == "user" != talk[i - 1]["role"]]
-    fitting = [start for start in starts if fixed + sum(costs[start:]) <= room]
+    fitting = []  # measured as they will be rendered: what joins into a turn, and whose names are shown, depends on it
+    for start in reversed(starts):
+        n = len(prompt(system + talk[start:], tokenizer))
+        if n > room:
+            break
+        fitting.insert(0, start)
     if not fitting:
-        n = fixed + sum(costs[(starts or [0])[-1] :])
+        n = len(prompt(system + talk[starts[-1] if starts else 0 :], tokenizer))
         raise InputError(
             f"the prompt has {n} tokens and the context room for {room}; shorten the message or the persona"
         )
+    fixed = len(prompt(system, tokenizer))
+    costs = [len(render([message], tokenizer)[0]) - 1 for message in talk]
     step = max(1, (room - fixed) // 2)
     dropped = -(-(fixed + sum(costs) - room) // step) * step
-    start = next((start for start in fitting if sum(costs[:start]) >= dropped), fitting[0])
-    return system + talk[start:]
+    return system + talk[next((start for start in fitting if sum(costs[:start]) >= dropped), fitting[0]) :]

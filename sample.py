@@ -52,7 +52,8 @@ def continuation(speaker, ids, config, i):
             yield held.add(decode(token.id))
             if held.stopped:
                 return
-    yield held.add(decode(None)) + held.rest()
+    yield held.add(decode(None))
+    yield held.rest()
 
 
 def read_start(start):

@@ -16,6 +16,8 @@ import dataset  # noqa: E402
 import tokenizer as tokenizers  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 
+torch.set_num_threads(1)  # models this small only wait for a second thread
+
 DIALOGUES = [
     [
         ("user", "hi, how are you?"),

@@ -1,0 +1,380 @@
+"""
+What is drawn is what was asked for: the sampling operators are transformers', a seed repeats, a stop word is never
+seen, a reply says why it ended, and the KV cache that survives turns changes no word.
+"""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
+
+from configurator import InputError
+from conversation import prompt
+from engine import Engine, HeldText, Sampling, adjusted, sample
+
+PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
+HI = [{"role": "user", "content": "hi"}]
+
+
+def random_logits(n=500, seed=0, scale=3.0):
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def theirs(logits, sampling, recent):
+    """The same operators by transformers, in its order."""
+    chain = LogitsProcessorList()
+    if sampling.repetition_penalty != 1.0:
+        chain.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if sampling.temperature not in (0, 1.0):
+        chain.append(TemperatureLogitsWarper(float(sampling.temperature)))
+    if sampling.top_k:
+        chain.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        chain.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        chain.append(MinPLogitsWarper(sampling.min_p))
+    return chain(torch.tensor([recent], dtype=torch.long), logits[None].clone())[0]
+
+
+CASES = [
+    dict(temperature=0.7),
+    dict(temperature=2.5),
+    dict(top_k=1),
+    dict(top_k=7),
+    dict(top_k=10_000),
+    dict(top_p=0.9),
+    dict(top_p=0.05),
+    dict(min_p=0.1),
+    dict(min_p=1.0),
+    dict(repetition_penalty=1.3),
+    dict(repetition_penalty=0.8),
+    dict(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
+    dict(temperature=1.5, top_k=5, top_p=0.5, min_p=0.3, repetition_penalty=2.0),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_operators_equal_transformers(case):
+    """Alone and combined, each operator gives transformers' numbers, and rules out the tokens that it rules out."""
+    sampling = Sampling(**{**PLAIN, **case})
+    for seed in range(20):
+        logits, recent = random_logits(seed=seed), [3, 7, 7, 499, 12]
+        torch.testing.assert_close(adjusted(logits, sampling, recent), theirs(logits, sampling, recent))
+
+
+def test_operators_respect_a_ban():
+    """A token at minus infinity stays there through every operator, and the others are as without it."""
+    logits = random_logits()
+    logits[[4, 5]] = -torch.inf
+    sampling = Sampling(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2)
+    ours = adjusted(logits, sampling, [4, 9])
+    assert torch.equal(ours[[4, 5]], torch.tensor([-torch.inf] * 2)) and not ours.isnan().any()
+    torch.testing.assert_close(ours, theirs(logits, sampling, [4, 9]))
+
+
+def test_top_p_ends_where_its_share_is_reached():
+    """At exactly top_p the next token is out: of 1/2, 1/4, 1/4 a top_p of 0.5 keeps the first alone."""
+    logits = torch.tensor([0.5, 0.25, 0.25]).log()
+    assert adjusted(logits, Sampling(**{**PLAIN, "top_p": 0.5}), []).isfinite().tolist() == [True, False, False]
+
+
+def test_operators_leave_their_input_alone():
+    """The logits that come in are the same after."""
+    logits = random_logits()
+    before = logits.clone()
+    adjusted(logits, Sampling(temperature=0.5, top_k=3, min_p=0.2), [1, 2])
+    assert torch.equal(logits, before)
+
+
+def test_temperature_0_is_argmax():
+    """The likeliest token always, after the penalty, whatever the other settings."""
+    for seed in range(20):
+        logits = random_logits(seed=seed)
+        best = int(logits.argmax())
+        assert sample(logits, Sampling(temperature=0, top_p=0.1, min_p=0.5), None) == best
+        assert sample(logits, Sampling(temperature=0, repetition_penalty=100.0), None, [best]) != best
+
+
+def test_draws_follow_the_distribution():
+    """Of 20,000 draws each token gets its share of softmax, within 2%."""
+    logits, generator = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.Generator().manual_seed(0)
+    sampling = Sampling(**PLAIN)
+    drawn = torch.tensor([sample(logits, sampling, generator) for _ in range(20_000)]).bincount() / 20_000
+    torch.testing.assert_close(drawn, torch.softmax(logits, dim=-1), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(temperature=-1),
+        dict(temperature=1e-40),  # the quotients would be infinite
+        dict(temperature=float("inf")),
+        dict(temperature=float("nan")),
+        dict(top_k=0),
+        dict(top_p=0.0),
+        dict(top_p=1.1),
+        dict(min_p=-0.1),
+        dict(repetition_penalty=0.0),
+        dict(penalty_window=-1),
+        dict(max_new_tokens=0),
+        dict(stop=("",)),
+        dict(seed=-1),
+        dict(seed=2**70),
+    ],
+    ids=str,
+)
+def test_a_setting_out_of_range_is_named(wrong):
+    """Sampling refuses what the operators cannot do, with the name of the setting."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Sampling(**wrong)
+
+
+def test_extreme_settings_still_draw():
+    """The least temperature and the greatest penalty give a token, not an error."""
+    for case in (dict(temperature=1e-6), dict(temperature=1e6), dict(repetition_penalty=1e6), dict(top_p=1e-9)):
+        assert 0 <= sample(random_logits(), Sampling(**case), torch.Generator().manual_seed(0), [1, 2]) < 500
+
+
+# a reply
+
+
+class Scripted:
+    """An Engine whose model wants to say exactly `ids`, then end-of-turn: what is around it is the real thing."""
+
+    def __new__(cls, tiny, tokens, ids, wishes=()):
+        engine = Engine(tiny, tokens)
+        script = iter([*ids, *[tokens.end_of_turn] * 1000])
+
+        def logits(_):
+            row = torch.full((tokens.n_vocab,), -50.0)
+            row[next(script)] = 50.0
+            for id in wishes:
+                row[id] = 100.0
+            return row
+
+        engine.logits = logits
+        return engine
+
+
+def said(pieces):
+    """(text, reason) of the Pieces of a reply; only the last has a reason."""
+    pieces = list(pieces)
+    assert [piece.reason is None for piece in pieces] == [True] * (len(pieces) - 1) + [False]
+    return "".join(piece.text for piece in pieces), pieces[-1].reason
+
+
+def test_a_reply_is_the_engines_tokens(tiny, tokens):
+    """The text is shown without the white space around it; characters of several tokens come whole."""
+    ids = tokens.encode("  naïve 🐆, two  words\n ")
+    pieces = list(Scripted(tiny, tokens, ids).reply(HI, Sampling(temperature=0)))
+    assert said(pieces) == ("naïve 🐆, two  words", "end_of_turn")
+    assert not any("\ufffd" in piece.text for piece in pieces) and len(pieces) > 5
+
+
+def test_reply_ends_with_the_right_reason(tiny, tokens):
+    """end_of_turn, also by <|endoftext|>; stop; length after max_new_tokens; context when there is no position left."""
+    hello = tokens.encode(" hello there you")
+    greedy = dict(temperature=0, repetition_penalty=1.0)
+    assert said(Scripted(tiny, tokens, hello).reply(HI, Sampling(**greedy)))[1] == "end_of_turn"
+    ended = Scripted(tiny, tokens, [*hello, tokens.endoftext, *hello]).reply(HI, Sampling(**greedy))
+    assert said(ended) == ("hello there you", "end_of_turn")
+    assert said(Scripted(tiny, tokens, hello).reply(HI, Sampling(**greedy, stop=("there",)))) == ("hello", "stop")
+    one = Scripted(tiny, tokens, hello).reply(HI, Sampling(**greedy, max_new_tokens=len(hello)))
+    assert said(one) == ("hello there you", "length")
+    text, reason = said(Scripted(tiny, tokens, tokens.encode("x") * 99).reply(HI, Sampling(**greedy)))
+    assert reason == "context"
+    room = tiny.config.block_size - len(prompt(HI, tokens))
+    assert text == "x" * (room + 1)  # the last token needs no position: nothing is read after it
+
+
+def test_the_bot_speaks_for_itself_only(tiny, tokens):
+    """A model that wants nothing but tags says none of them."""
+    tags = (tokens.system, tokens.human, tokens.bot)
+    engine = Scripted(tiny, tokens, tokens.encode(" hello"), wishes=tags)
+    for sampling in (Sampling(temperature=0), Sampling(temperature=1.5, top_p=1.0, seed=1)):
+        text, _ = said(engine.reply(HI, sampling))
+        assert not any(tag in text for tag in ("[System]:", "[Human]:", "[Bot]:"))
+
+
+def test_penalties_look_at_the_bots_own_recent_words(tiny, tokens, monkeypatch):
+    """Recent are the last penalty_window tokens that the bot said, before and in this reply; no word of the human."""
+    seen = []
+    monkeypatch.setattr("engine.sample", lambda logits, sampling, gen, recent: (seen.append(list(recent)), 65)[1])
+    messages = [
+        {"role": "user", "content": "zzz"},
+        {"role": "assistant", "content": "hello there"},
+        {"role": "user", "content": "q"},
+    ]
+    list(Engine(tiny, tokens).reply(messages, Sampling(penalty_window=6, max_new_tokens=9)))
+    before = tokens.encode(" hello there")
+    assert seen[0] == before[-6:] and seen[2] == [*before, 65, 65][-6:] and seen[8] == [65] * 6
+    seen.clear()
+    list(Engine(tiny, tokens).reply(messages, Sampling(penalty_window=0, max_new_tokens=3)))
+    assert seen == [[], [], []]
+
+
+def test_same_seed_same_text(tiny, tokens):
+    """A seed repeats, another one differs, none differs each time; the global generator is not touched."""
+    engine, state = Engine(tiny, tokens), torch.get_rng_state()
+
+    def reply(seed):
+        return said(engine.reply(HI, Sampling(temperature=1.5, top_p=1.0, seed=seed, max_new_tokens=30)))
+
+    assert (
+        reply(7)
+        == reply(7)
+        == said(Engine(tiny, tokens).reply(HI, Sampling(temperature=1.5, top_p=1.0, seed=7, max_new_tokens=30)))
+    )
+    assert len({reply(seed) for seed in (7, 8, None, None, None)}) == 5
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# stop words
+
+
+def oracle(text, stop):
+    """(what is shown, whether a stop word came): cut at the first moment at which a stop word is whole."""
+    for end in range(1, len(text) + 1):
+        whole = [word for word in stop if text[:end].endswith(word)]
+        if whole:
+            return text[: end - max(map(len, whole))], True
+    return text, False
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.text("ab \n", max_size=30),
+    st.lists(st.text("ab \n", min_size=1, max_size=4), max_size=3),
+    st.lists(st.integers(0, 30), max_size=10),
+    st.booleans(),
+)
+def test_a_stop_word_is_never_shown(text, stop, cuts, strip):
+    """However a text is cut into pieces, what is shown is what comes before the first whole stop word, and no more."""
+    held, shown = HeldText(stop, strip), ""
+    wanted, stopped = oracle(text, stop)
+    borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    for start, end in itertools.pairwise(borders):
+        shown += held.add(text[start:end])
+        assert (wanted.strip() if strip else wanted).startswith(shown)  # at no moment a part of a stop word
+        if held.stopped:
+            break
+    shown += held.rest()
+    assert held.stopped == stopped
+    assert shown == (wanted.strip() if strip else wanted)
+
+
+def test_text_that_cannot_begin_a_stop_word_is_shown_at_once():
+    """Holding back is for what may become a stop word only: streaming stays live."""
+    held = HeldText(["END"])
+    assert [held.add(piece) for piece in ("he", "llo E", "arth EN", "D", "x")][:4] == ["he", "llo", " Earth", ""]
+    assert held.stopped
+
+
+# the cache that survives
+
+
+@pytest.mark.parametrize("abandon", [False, True])
+def test_a_kept_cache_changes_no_word(tiny, tokens, abandon):
+    """Over turns, a chat that outgrows its context, and replies left half way, an engine says what a fresh one says."""
+    engine, messages, outgrown = Engine(tiny, tokens), [], 0
+    for i in range(6):
+        messages.append({"role": "user", "content": f"q {i}?"})
+        sampling = Sampling(temperature=1.2, seed=i, max_new_tokens=12)
+        if abandon:
+            list(itertools.islice(engine.reply(messages, sampling), 3))
+            list(itertools.islice(engine.reply([{"role": "user", "content": "else"}], sampling), 2))
+        reply = said(engine.reply(messages, sampling))
+        assert reply == said(Engine(tiny, tokens).reply(messages, sampling))
+        outgrown += len(prompt(messages, tokens)) > 52  # 64 less max_new_tokens: old turns are dropped
+        messages.append({"role": "assistant", "content": reply[0] or "?"})
+    assert 1 <= outgrown <= 4
+
+
+def test_the_cache_holds_what_it_says(tiny, tokens):
+    """Logits after any ids, in any order of calls, are those of the model without a cache."""
+    engine = Engine(tiny, tokens)
+    for ids in ([1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3, 4, 5], [1, 9], [7] * 64, [7] * 63, [5]):
+        with torch.no_grad():
+            wanted = tiny(torch.tensor([ids]))[0][0, -1]
+        torch.testing.assert_close(engine.logits(ids), wanted, atol=1e-5, rtol=0)
+
+
+def test_a_turn_costs_its_own_tokens_only(tiny, tokens):
+    """The second question computes neither the first one nor its reply again."""
+    engine, computed = Engine(tiny, tokens), []
+    forward = tiny.forward
+    tiny.forward = lambda idx, **more: (computed.append(idx.shape[1]), forward(idx, **more))[1]
+    ids = list(range(20))
+    reply = [token.id for token in engine.generate(ids, Sampling(temperature=0, max_new_tokens=5))]
+    assert computed == [20, 1, 1, 1, 1]
+    computed.clear()
+    next(engine.generate([*ids, *reply, 30, 31, 32], Sampling(temperature=0)))
+    assert computed == [4]  # the reply's last token was never read, and the three new ones
+    computed.clear()
+    list(engine.generate([*ids, 40], Sampling(temperature=0, max_new_tokens=1)))
+    assert computed == [1]
+
+
+def test_an_error_amid_a_forward_pass_leaves_a_sound_cache(tiny, tokens):
+    """Ctrl-C inside the model, at any layer, and the next text is that of a fresh engine."""
+    engine = Engine(tiny, tokens)
+    list(engine.generate([1, 2, 3], Sampling(temperature=0, max_new_tokens=4)))
+    block = tiny.transformer.h[1]
+    handle = block.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.generate([1, 2, 9, 9, 9], Sampling(temperature=0)))
+    handle.remove()
+    sampling = Sampling(temperature=0, max_new_tokens=8)
+    assert list(engine.generate([1, 2, 3, 4], sampling)) == list(Engine(tiny, tokens).generate([1, 2, 3, 4], sampling))
+
+
+# the context's end
+
+
+@pytest.mark.parametrize("n", [62, 63, 64])
+def test_generation_ends_with_the_context(tiny, tokens, n):
+    """From n of 64 ids there come 64 - n + 1 tokens, since the last is read by nobody; the last one says context."""
+    out = list(Engine(tiny, tokens).generate([5] * n, Sampling(**PLAIN, seed=1)))
+    assert len(out) == 64 - n + 1
+    assert [token.reason for token in out] == [None] * (64 - n) + ["context"]
+
+
+def test_more_ids_than_the_context_are_refused(tiny, tokens):
+    """generate with too many ids, or none, is a ValueError before anything is drawn."""
+    for ids in ([5] * 65, []):
+        with pytest.raises(ValueError):
+            next(Engine(tiny, tokens).generate(ids, Sampling()))
+
+
+def test_a_prompt_longer_than_the_context_is_one_line(tiny, tokens):
+    """A question that leaves no room for a reply is an InputError, and the engine answers the next one."""
+    engine = Engine(tiny, tokens)
+    with pytest.raises(InputError, match="shorten the message"):
+        list(engine.reply([{"role": "user", "content": "word " * 100}], Sampling()))
+    assert said(engine.reply(HI, Sampling(max_new_tokens=3, temperature=0)))
+
+
+def test_a_chat_longer_than_the_context_goes_on(tiny, tokens):
+    """Thirty turns in a context of 64 tokens: each is answered, with the persona in every prompt, and room."""
+    engine, prompts = Engine(tiny, tokens), []
+    generate = engine.generate
+    engine.generate = lambda ids, *more: (prompts.append(list(ids)), generate(ids, *more))[1]
+    messages = [{"role": "system", "content": "be"}]
+    for i in range(30):
+        messages.append({"role": "user", "content": f"q{i}"})
+        text, reason = said(engine.reply(messages, Sampling(temperature=1.0, seed=i, max_new_tokens=10)))
+        assert reason != "context"
+        messages.append({"role": "assistant", "content": text or "?"})
+    persona = prompt(messages[:1], tokens)[:-1]
+    assert all(ids[: len(persona)] == persona and len(ids) <= 54 for ids in prompts)
+    assert sum(len(ids) for ids in prompts) > 30 * 20
