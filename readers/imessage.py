@@ -1,0 +1,106 @@
+"""
+iMessage chats as the imessage-exporter program writes them with `--format txt`, one file a chat:
+
+    Dec 31, 2021 11:59:59 PM (Read by you after 2 minutes)
+    Ann
+    happy new year
+
+    Jan 01, 2022 12:00:10 AM
+    Me
+    you too!
+
+A reply stands twice: indented below what it answers, and in its own place, which is the one that is read. A line that
+only looks like the beginning of a message (a time alone, after an empty line) cannot be told from one.
+"""
+
+import datetime
+import re
+
+from readers import Message
+
+NAME = "iMessage"
+
+HEADER = re.compile(r"( *)([A-Z][a-z]{2} \d\d, \d{4} [ \d]\d:\d\d:\d\d [AP]M)(?: \((?:Read|Delivered)\b.*\))?")
+ANNOUNCEMENT = re.compile(HEADER.pattern + r" (\S.*)")  # Dec 31, 2021 11:59:59 PM You named the conversation Trip
+ANSWER = "This message responded to an earlier message."
+EFFECT = re.compile(r"Sent with (?:\w+ ?){1,3}")
+ATTACHED = re.compile(r"(?:~|/|[A-Za-z]:\\|attachments/).*\.\w{1,5}|Attachment missing!|Sticker from .*: .*")
+UNSENT = re.compile(r".{1,100} (?:unsent|deleted) (?:this message part|a message|this message)\b.*")
+LISTS = "Tapbacks:", "Reactions:"
+MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # %b, which the exporter never translates
+
+
+def seconds(text):
+    """Seconds since 1970 of "Dec 31, 2021  1:59:59 PM" on the clock of the export, or None."""
+    month, day, year, hour, minute, second = re.split(r"[ ,:]+", text)[:6]
+    try:
+        hours = int(hour) % 12 + 12 * text.endswith("PM")
+        date = datetime.datetime(int(year), MONTHS.index(month) + 1, int(day), hours, int(minute), int(second))
+    except ValueError:
+        return None
+    return date.replace(tzinfo=datetime.timezone.utc).timestamp()
+
+
+def recognises(head):
+    first = [line for line in head.split("\n", 50) if line.strip()][:1]
+    match = (
+        (HEADER.fullmatch(first[0].rstrip("\r")) or ANNOUNCEMENT.fullmatch(first[0].rstrip("\r"))) if first else None
+    )
+    return bool(match) and not match[1] and seconds(match[2]) is not None
+
+
+def messages(source, skipped):
+    """Yield the Messages of a chat, in the order of the file. Raises InputError."""
+    begun, lines, after_gap = None, [], True
+    for number, line in source.lines():
+        if after_gap and line[:1].isupper():
+            if (match := HEADER.fullmatch(line)) and (time := seconds(match[2])) is not None:
+                if begun and (message := finished(source, begun, lines, skipped)):
+                    yield message
+                begun, lines, after_gap = (number, time), [], False
+                continue
+            if (match := ANNOUNCEMENT.fullmatch(line)) and seconds(match[2]) is not None:
+                if begun and (message := finished(source, begun, lines, skipped)):
+                    yield message
+                begun, lines = None, []
+                skipped.note("system line", f"{source.name}:{number}")
+                continue
+        after_gap = not line.strip()
+        if begun:
+            lines.append(line)
+        elif line.strip():
+            skipped.note("line that belongs to no message", f"{source.name}:{number}")
+    if begun and (message := finished(source, begun, lines, skipped)):
+        yield message
+
+
+def finished(source, begun, lines, skipped):
+    """The Message that these lines hold after their time; None, noted, if nobody speaks in it."""
+    number, time = begun
+    place = f"{source.name}:{number}"
+    if not lines or not lines[0].strip():
+        return skipped.broken(place, "expected the sender's name on the line after the time")
+    words, inside = [], ""  # inside: what the indented lines, up to the next empty one, are
+    for line in lines[1:]:
+        if inside and line.startswith("    "):
+            continue
+        inside = inside if not line.strip() else ""
+        if line in LISTS:
+            inside = "reactions"
+        elif (match := HEADER.fullmatch(line)) and len(match[1]) >= 4:
+            inside = "reply, read in its own place"
+        reason = inside if line.strip() else ""
+        if not reason and ATTACHED.fullmatch(line):
+            reason = "media"
+        elif not reason and UNSENT.fullmatch(line):
+            reason = "deleted message"
+        elif not reason and EFFECT.fullmatch(line):
+            reason = "effect"
+        if reason:
+            skipped.note(reason, place)
+        elif line != ANSWER:
+            words.append(line)
+    text = "\n".join(words).strip()
+    if not text and len(words) == len(lines) - 1:
+        skipped.note("empty message", place)
+    return Message(lines[0].strip(), text, time, "", number) if text else None

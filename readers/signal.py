@@ -1,0 +1,119 @@
+"""
+Signal chats as the signal-export program writes them, one folder a person: data.json (in truth a JSON object a line),
+and chat.md, whose text lines end in two spaces:
+
+    {"date": "2021-12-31T23:59:59", "sender": "Ann", "body": "hi", "quote": "", "attachments": [], ...}
+    [2021-12-31 23:59:59] Ann: hi
+
+The first is exact; chat.md is read only where no data.json stands beside it. Signal itself exports no text.
+"""
+
+import datetime
+import json
+import re
+
+from readers import Message
+
+NAME = "Signal"
+
+HEADER = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] (.+?): (.*)", re.DOTALL)
+REACTIONS = re.compile(r"\(- .+: .+ -\)")
+QUOTE = re.compile(r"^> ?.*$\n*", re.MULTILINE)
+ATTACHMENT = re.compile(r"!?\[[^\]\n]*\]\(\./media/[^)\n]*\) {0,2}")
+STICKER = re.compile(r"\n?\(\( .* \)\)$|\[[^\]\n]*\]\(\.\./exported_stickers/[^)\n]*\) {0,2}")
+KEYS = {"date", "sender", "body", "attachments"}
+CALL = re.compile(r"(?:Incoming|Outgoing|Missed) (?:\w+ )?call\b.{0,60}")
+
+
+def recognises(head):
+    first = next((line for line in head.split("\n") if line.strip()), "")
+    if first.startswith("{"):
+        try:
+            item = json.loads(first)
+        except (ValueError, RecursionError):  # a first line of more than the head is cut off
+            return all(f'"{key}":' in first for key in KEYS)
+        return isinstance(item, dict) and item.keys() >= KEYS
+    begun = [line for line in head.split("\n") if HEADER.fullmatch(line)]
+    return bool(HEADER.match(first)) and 2 * sum(line.endswith("  ") for line in begun) > len(begun)
+
+
+def messages(source, skipped):
+    """Yield the Messages of a chat. Raises InputError."""
+    if source.head.lstrip().startswith("{"):
+        yield from json_messages(source, skipped)
+    elif "data.json" in source.siblings and not source.name.endswith("data.json"):
+        skipped.note("chat.md (the same chat as data.json beside it)", source.name)
+    else:
+        yield from markdown_messages(source, skipped)
+
+
+def json_messages(source, skipped):
+    for number, line in source.lines():
+        if not line.strip():
+            continue
+        place = f"{source.name}:{number}"
+        try:
+            item = json.loads(line)
+            time = datetime.datetime.fromisoformat(item["date"]).replace(tzinfo=datetime.timezone.utc).timestamp()
+            speaker, body = item["sender"], item["body"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            skipped.broken(place, 'expected one JSON object a line, with "date", "sender" and "body"')
+            continue
+        if not isinstance(speaker, str) or not speaker.strip() or not isinstance(body, str):
+            skipped.broken(place, '"sender" and "body" must be text')
+            continue
+        text = body.strip()
+        if item.get("deleted"):
+            skipped.note("deleted message", place)
+        elif item.get("call") or CALL.fullmatch(text):
+            skipped.note("call", place)
+        else:
+            if not text or item.get("attachments") or item.get("sticker"):
+                skipped.note("media" if item.get("attachments") or item.get("sticker") else "empty message", place)
+            if text:
+                yield Message(speaker.strip(), text, time, "", number)
+
+
+def markdown_messages(source, skipped):
+    begun, lines = None, []
+    for number, line in source.lines():
+        match = HEADER.match(line)
+        time = seconds(match[1]) if match else None
+        if time is None:
+            if begun:
+                lines.append(line)
+            elif line.strip():
+                skipped.note("line before the first message", f"{source.name}:{number}")
+            continue
+        if begun and (message := finished(source, begun, lines, skipped)):
+            yield message
+        begun, lines = (match[2], time, number), [match[3]]
+    if begun and (message := finished(source, begun, lines, skipped)):
+        yield message
+
+
+def seconds(text):
+    try:
+        return datetime.datetime.fromisoformat(text + "+00:00").timestamp()
+    except ValueError:
+        return None
+
+
+def finished(source, begun, lines, skipped):
+    """The Message of these lines without quotes, reactions and attachments; None, noted, where no words remain."""
+    speaker, time, number = begun
+    place, raw = f"{source.name}:{number}", "\n".join(lines)
+    if not lines[0].strip() and any(line.startswith(">") for line in lines):  # what it answers, said before
+        raw = QUOTE.sub("", raw)
+        skipped.note("quote of an earlier message", place)
+    while REACTIONS.fullmatch(raw.rstrip().rpartition("\n")[2]):
+        raw = raw.rstrip().rpartition("\n")[0]
+        skipped.note("reactions", place)
+    text, media = ATTACHMENT.subn("", raw)
+    text, stickers = STICKER.subn("", text.rstrip())
+    text = "\n".join(line.rstrip() for line in text.strip().split("\n"))
+    if text == "(This message was deleted)" or CALL.fullmatch(text):
+        return skipped.note("call" if CALL.fullmatch(text) else "deleted message", place)
+    if media or stickers or not text:
+        skipped.note("media" if media or stickers else "empty message", place)
+    return Message(speaker.strip(), text, time, "", number) if text and speaker.strip() else None

@@ -1,0 +1,145 @@
+"""
+Telegram Desktop's `result.json` ("machine-readable JSON"), of one chat or of a whole account:
+
+    {"name": "Ann", "type": "personal_chat", "id": 7, "messages": [
+        {"id": 1, "type": "message", "date": "2021-12-31T23:59:59", "date_unixtime": "1640995199",
+         "from": "Ann", "from_id": "user7", "text": ["see ", {"type": "link", "text": "example.org"}]}, ...]}
+    {"about": ..., "personal_information": ..., "chats": {"about": ..., "list": [a chat as above, ...]}}
+
+Text is a string, or a list of strings and of entities that hold a text each. A deleted account has "from": null.
+"""
+
+import re
+import zipfile
+import zlib
+
+import ijson
+
+from readers import Message, clock
+from readers.jsonitems import DEEPEST, as_utf8
+from readers.people import People
+
+NAME = "Telegram"
+
+KIND = re.compile(
+    r'"type"\s*:\s*"(?:personal_chat|bot_chat|saved_messages|replies|verify_codes'
+    r'|(?:private|public)_(?:group|supergroup|channel))"'
+)
+ACCOUNT = re.compile(r'"personal_information"\s*:\s*\{|"(?:left_)?chats"\s*:\s*\{\s*"about"')
+SINGLE = re.compile(r'"messages"\s*:\s*\[')
+MEDIA = {"photo", "file", "media_type", "poll", "location_information", "contact_information", "sticker_emoji"}
+MEDIA |= {"game_title", "invoice_information", "giveaway_information", "paid_media", "todo_list", "dice"}
+PLACES = {("messages",), ("chats", "list", None, "messages"), ("left_chats", "list", None, "messages")}
+
+
+def recognises(head):
+    if not head.lstrip().startswith("{"):
+        return False
+    return bool(ACCOUNT.search(head) or (KIND.search(head) and SINGLE.search(head)))
+
+
+def messages(source, skipped):
+    """Yield the Messages of all chats; `line` counts the messages of the file. Raises InputError."""
+    people, number = People(), 0
+    try:
+        with source.open() as file:
+            for chat, item in chat_items(ijson.basic_parse(as_utf8(file))):
+                number += 1
+                message = spoken(item, chat, number, people, f"{source.name}:{number}", skipped)
+                if message:
+                    yield message
+        if number == 0:
+            skipped.broken(source.name, 'expected a Telegram export with "messages", there are none')
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        skipped.broken(f"{source.name}:{number + 1}", f"expected message {number + 1}, the file is damaged ({error})")
+    except (ijson.JSONError, ArithmeticError, UnicodeError) as error:  # a number out of range, bytes that are not text
+        reason = str(error).partition("\n")[0].strip()[:100]  # yajl draws a picture on the lines below
+        skipped.broken(f"{source.name}:{number + 1}", f"expected valid JSON after message {number} ({reason})")
+
+
+def chat_items(events):
+    """Yield (chat, message as in the file) from ijson's events; holds one message at a time."""
+    keys = []  # of the lists and objects that are open: where in each we are, None in a list
+    chat, taken = {}, {}  # what is told of the chat before its messages; label -> id
+    label, built = "", []  # the open lists and objects of a message
+    for event, value in events:
+        if event == "map_key":
+            keys[-1] = value
+            continue
+        if event in ("start_map", "start_array"):
+            if len(keys) == DEEPEST:
+                raise ijson.JSONError(f"nested more than {DEEPEST} deep")
+            if built:
+                built.append(put(built[-1], keys[-1], {} if event == "start_map" else []))
+            elif keys and keys[-1] is None and tuple(keys[:-1]) in PLACES:
+                label = label or label_of(chat, taken)
+                if event == "start_map":
+                    built.append({})
+                else:
+                    yield label, []
+            elif keys == [] or keys[1:] == ["list", None]:
+                chat, label = {}, ""
+            keys.append(None)
+        elif event in ("end_map", "end_array"):
+            keys.pop()
+            if built:
+                item = built.pop()
+                if not built:
+                    yield label, item
+        elif built:
+            put(built[-1], keys[-1], value)
+        elif len(keys) == 1 or keys[1:-1] == ["list", None]:
+            chat[keys[-1]] = value
+        elif keys and keys[-1] is None and tuple(keys[:-1]) in PLACES:
+            yield label, value
+
+
+def put(container, key, value):
+    if isinstance(container, dict):
+        container[key] = value
+    else:
+        container.append(value)
+    return value
+
+
+def label_of(chat, taken):
+    """A name for the chat that no other chat of the file has."""
+    name, id = str(chat.get("name") or chat.get("type") or "chat"), chat.get("id")
+    while taken.setdefault(name, id) != id:
+        name = f"{name} ({id})"
+    return name
+
+
+def spoken(item, chat, number, people, place, skipped):
+    """The Message of one item, or None, noted."""
+    if not isinstance(item, dict) or not isinstance(item.get("type"), str):
+        return skipped.broken(place, 'a message is {"type": "message", "from": ..., "text": ...}')
+    if item["type"] != "message":
+        return skipped.note("service message" if item["type"] == "service" else "unsupported message", place)
+    text, media = text_of(item), not MEDIA.isdisjoint(item)
+    if text is None:
+        return skipped.broken(place, '"text" must be text, or a list of texts and of {"type": ..., "text": ...}')
+    if not text.strip():
+        return skipped.note("media" if media else "empty message", place)
+    name, id = item.get("from"), item.get("from_id")
+    if not isinstance(name, str | None) or not isinstance(id, str | int | None):
+        return skipped.broken(place, '"from" must be a name or null, "from_id" text or a number')
+    if not name and not id:
+        return skipped.note("message without a sender", place)
+    if media:
+        skipped.note("media, its caption kept", place)
+    if "forwarded_from" in item:
+        skipped.note("not left out: forwarded message", place)
+    time = clock.seconds(str(item.get("date_unixtime") or item.get("date") or ""))
+    return Message(people.named(str(id or name), name, "Deleted Account"), text.strip(), time, chat, number)
+
+
+def text_of(item):
+    """The whole text of a message, its entities joined; None where it is none."""
+    parts = item.get("text", item.get("text_entities", ""))
+    if isinstance(parts, str):
+        return parts
+    if not isinstance(parts, list):
+        return None
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return "".join(texts) if all(isinstance(text, str) for text in texts) else None
