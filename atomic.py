@@ -20,6 +20,7 @@ COMMITTED, WRITING = ".committed", ".writing"
 def folder(path):
     """A temporary folder (Path) whose files, when the block ends well, replace those of the same names in `path`."""
     path = Path(path)
+    is_new = not path.exists()
     path.mkdir(parents=True, exist_ok=True)
     finish(path)
     new = path / WRITING
@@ -32,6 +33,9 @@ def folder(path):
         os.replace(new, path / COMMITTED)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):  # somebody else may have put a file there
+                path.rmdir()
         raise
     finish(path)
 

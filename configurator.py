@@ -38,6 +38,7 @@ class InputError(ValueError):
 
 def main(script, settings):
     """Run `script(load(settings))` and turn every expected failure into one line and exit status 2."""
+    sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a ? in its place
     try:
         script(load(settings))
     except InputError as error:
@@ -81,8 +82,12 @@ def load(settings, argv=None):
             raise InputError(f"{word}: write {word}=VALUE, without spaces")
         value = from_text(text if given else "true", hints[name], f"--{name}")
         flags[name] = flags[name] + value if name in flags and isinstance(value, tuple) else value
+    values.update(flags)
+    for field in dataclasses.fields(settings):
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise InputError(f"--{field.name} is missing; it must be {spelled(hints[field.name])}")
     try:
-        return settings(**{**values, **flags})
+        return settings(**values)
     except InputError:
         raise
     except ValueError as error:  # from the dataclass's own __post_init__
@@ -100,7 +105,7 @@ def check_name(name, hints, where):
 def parse_file(path, settings, hints, names):
     """The names that the config file at `path` sets, added to `names` (those set by files before it)."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:  # Windows' editors put a byte order mark first
             tree = ast.parse(file.read(), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such config file (a flag is written --name=value)") from None
@@ -109,6 +114,8 @@ def parse_file(path, settings, hints, names):
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         raise InputError(f"{path}:{line}: {getattr(error, 'msg', error)}; a line is name = value") from None
+    except (RecursionError, MemoryError):  # Python's parser, on thousands of brackets or signs
+        raise InputError(f"{path}: too deeply nested; a line is name = value") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a config file ({error.strerror})") from None
     names = dict(names)
@@ -149,8 +156,10 @@ def evaluated(node, names, where):
             if isinstance(node.op, ast.Pow) and abs(right) > 100:
                 raise InputError(f"{where}: a power of more than 100")
             return ARITHMETIC[type(node.op)](left, right)
-    except (TypeError, ArithmeticError) as error:
-        raise InputError(f"{where}: {error}") from None
+    except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where}: {str(error) or 'too large'}") from None
     raise InputError(f"{where}: a value is a literal, arithmetic, or a name set above (files are not executed)")
 
 
@@ -178,6 +187,8 @@ def is_tuple(hint):
 
 def checked(value, hint, where):
     """`value` if it is of the type `hint` (an int is a float; True is no number), else InputError."""
+    if isinstance(value, int) and abs(value) >= 2**63:  # torch and numpy count in 64 bits
+        raise InputError(f"{where} must be below 2**63")
     for one in alternatives(hint):
         if is_literal(one) and value in typing.get_args(one):
             return value
@@ -189,7 +200,7 @@ def checked(value, hint, where):
             return float(value)
         if one in (int, bool, str, type(None)) and type(value) is one:
             return value
-    raise InputError(f"{where} must be {spelled(hint)}, not {value!r}")
+    raise InputError(f"{where} must be {spelled(hint)}, not {value!r:.80}")
 
 
 def from_text(text, hint, where):
@@ -203,7 +214,7 @@ def from_text(text, hint, where):
         return checked(text, hint, where)
     try:
         value = evaluated(ast.parse(text, mode="eval").body, {}, where)
-    except (InputError, SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         value = text
     return checked(text if any(map(is_literal, kinds)) else value, hint, where)
 

@@ -8,8 +8,9 @@ A conversation: what it is, how it becomes ids, how it is shown. The only place 
 is, as ids: <|endoftext|>, then for each turn its tag (one id), the ordinary ids of " " + text, and end-of-turn.
 `supervised` is 1 on the bot's words and the end-of-turn that closes them: what the model learns to say.
 
-Several messages in a row by one person are one turn, joined by newlines. In a chat with several people (`name` beside
-the user's role and content) each human turn begins with the speaker's name: "Ann: hi".
+Several messages in a row by one person are one turn, joined by newlines. Where a user's message has a `name` (a chat
+between several people), the turn begins with it: "Ann: hi". That looks at nothing that is said later, so that a prompt
+is a prefix of the render.
 """
 
 from configurator import InputError
@@ -40,21 +41,26 @@ def check(record, where="conversation"):
 
 
 def checked_message(message, where):
-    if not isinstance(message, dict) or message.get("role") not in ROLES:
+    if not isinstance(message, dict) or message.get("role") not in tuple(ROLES):  # a list cannot be looked up
         raise InputError(f"{where}: role must be one of {', '.join(ROLES)}")
     if not isinstance(message.get("content"), str) or not message["content"].strip():
         raise InputError(f"{where}: content must be text, and not empty")
-    if not isinstance(message.get("name", ""), str):
+    if not isinstance(message.get("name") or "", str):
         raise InputError(f"{where}: name must be text")
-    return {**message, "content": message["content"].strip()}
+    name = unicode(message.get("name") or "").strip()
+    return {"role": message["role"], "content": unicode(message["content"]).strip(), **({"name": name} if name else {})}
+
+
+def unicode(text):
+    """The text without lone surrogates, which JSON can hold and UTF-8 cannot: U+FFFD in their place."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def turns(messages):
-    """(role, text) for each turn: one person's messages in a row joined by newlines, names put before group chat."""
-    names = {message.get("name") for message in messages if message["role"] == "user"}
+    """(role, text) for each turn: one person's messages in a row joined by newlines, the user's name before them."""
     merged = []
     for message in messages:
-        name = message.get("name") if message["role"] == "user" and len(names) > 1 else None
+        name = message.get("name") if message["role"] == "user" else None
         if merged and merged[-1][:2] == [message["role"], name]:
             merged[-1][2] += "\n" + message["content"]
         else:

@@ -6,7 +6,8 @@ Conversations on disk, and packed batches of them.
     data/chitchat/val.bin val.sup tokenizer.json meta.json
 
 `prepare` is what every data/<name>/prepare.py calls with its conversations; `open_split` and `Loader` are what train.py
-reads with. The split is by a hash of what was said, so that the two views of a dialogue, and duplicates, stay together.
+reads with. The split is by a hash of how a conversation begins, so that the two views of a dialogue, and duplicates,
+stay together.
 """
 
 import bisect
@@ -27,6 +28,7 @@ from configurator import InputError
 from conversation import check, render, shown_ids, turns
 
 FORMAT = 1
+SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def prepare(settings, script, conversations, about):
     tokenizer = chosen_tokenizer(settings.tokenizer, records)
     if tokenizer.n_vocab > 2**16:
         raise InputError(f"--tokenizer={settings.tokenizer} has {tokenizer.n_vocab} tokens, uint16 holds 65536")
-    splits = {name: collections.Counter(longest=0) for name in ("train", "val")}
+    splits = {name: collections.Counter(longest=0) for name in SPLITS}
     with atomic.folder(folder) as new:
         files = {(split, end): open(new / f"{split}.{end}", "wb") for split in splits for end in ("bin", "sup")}
         try:
@@ -106,7 +108,7 @@ def prepare(settings, script, conversations, about):
         }
         text = json.dumps(tokenizer.to_json(), ensure_ascii=False)
         (new / "tokenizer.json").write_text(text, encoding="utf-8")
-        (new / "meta.json").write_text(json.dumps(meta, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     print(f"{total['conversations']:,} conversations ({splits['val']['conversations']:,} of them val)", end=", ")
     print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
     print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
@@ -118,7 +120,7 @@ def chosen_tokenizer(name, records):
     kind, _, size = name.partition(":")
     if kind != "train":
         return tokenizers.load(name)
-    if not size.isdigit():
+    if not (size.isdecimal() and len(size) < 10):
         raise InputError(f"--tokenizer={name}: write train:8192, the number of tokens")
     texts = (" " + text for messages in records() for _, text in turns(messages))
     return tokenizers.trained(
@@ -132,8 +134,11 @@ def shown(ids, supervised, tokenizer):
 
 
 def in_val(messages, settings):
-    """Whether this conversation is kept for validation: by what was said, whoever is the bot, whatever its persona."""
-    said = "\n".join(message["content"] for message in messages if message["role"] != "system")
+    """
+    Whether this conversation is kept for validation: by its first two turns, whoever is the bot, whatever its persona.
+    Not by all of it: PersonaChat's two views of a dialogue end differently, each with its own bot's last words.
+    """
+    said = "\n".join([text for role, text in turns(messages) if role != "system"][:2])
     digest = hashlib.sha256(f"{settings.seed}\n{said}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") < settings.val_share * 2**64
 
@@ -150,14 +155,19 @@ def open_meta(folder):
         raise InputError(f"{folder} has no data (meta.json); make them: {command}") from None
     except ValueError as error:
         raise InputError(f"{folder / 'meta.json'}: damaged ({error}); make it anew: {command}") from None
-    if meta.get("format") != FORMAT:
-        raise InputError(f"{folder} is of format {meta.get('format')}, this is {FORMAT}; make it anew: {command}")
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        format = meta.get("format") if isinstance(meta, dict) else None
+        raise InputError(f"{folder} is of format {format}, this is {FORMAT}; make it anew: {command}")
+    try:
+        hash, tokens = meta["tokenizer"]["hash"], {name: meta["splits"][name].get("tokens", 0) for name in SPLITS}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{folder / 'meta.json'}: damaged ({error!r}); make it anew: {command}") from None
     tokenizer = tokenizers.load(folder)
-    if tokenizer.hash != meta["tokenizer"]["hash"]:
+    if tokenizer.hash != hash:
         raise InputError(f"{folder}: tokenizer.json is not the one the data were made with; make them anew: {command}")
-    for split, counts in meta["splits"].items():
+    for split, n in tokens.items():
         for end, size in (("bin", 2), ("sup", 1)):
-            path, wanted = folder / f"{split}.{end}", counts.get("tokens", 0) * size
+            path, wanted = folder / f"{split}.{end}", n * size
             found = path.stat().st_size if path.exists() else 0
             if found != wanted:
                 raise InputError(f"{path} has {found:,} bytes, meta.json says {wanted:,}; make it anew: {command}")
@@ -211,17 +221,18 @@ def cut(ids, offset, block_size, tokenizer):
     body = int(tags[1]) if ids[1] == tokenizer.system and len(tags) > 1 else 1
     if body > block_size // 2:
         body = 1  # a persona that leaves no room for talk is only in the first part
-    borders = [*tags.tolist(), len(ids)]
+    bots = tags[ids[tags] == tokenizer.bot]
+    borders = np.append(tags[1:], len(ids))  # where a turn ends
+    humans = borders[np.append(ids[tags[1:]] == tokenizer.human, True)]  # and the human's begins, or nothing
     parts, start = [], 0
     while start < len(ids):
-        room = block_size + 1 - (body if start else 0)
-        fitting = [border for border in borders if start < border <= start + room]
-        human = [border for border in fitting if border == len(ids) or ids[border] == tokenizer.human]
-        after = [border for border in borders if border > max(start, 1)]
-        # at the last human turn, else at the last turn; a turn longer than the context loses its end
-        end = (human or fitting or after)[-1] if human or fitting else after[0]
-        stop = min(end, start + room)
-        parts.append((offset, offset + (body if start else 0), offset + start, offset + stop))
+        head = body if start else 0
+        room = block_size + 1 - head
+        fitting = [ends[(start < ends) & (ends <= start + room)][-1:] for ends in (humans, borders)]
+        end = next((int(end) for ends in fitting for end in ends if ((start <= bots) & (bots < end)).any()), None)
+        if end is None:  # no turn of the bot fits whole: it loses its end, so that the human's before it stays in view
+            end = int(borders[(borders > start + room) | (borders == len(ids))][0])
+        parts.append((offset, offset + head, offset + start, offset + min(end, start + room)))
         start = end
     return parts
 
@@ -267,7 +278,7 @@ class Loader:
 
     def epoch_rows(self, epoch):
         """The rows of one epoch, lists of segment numbers: best fit within a window, rows with much room left wait."""
-        rng = np.random.default_rng([self.seed, epoch])
+        rng = np.random.default_rng([self.seed % 2**63, epoch])  # numpy takes no negative seed
         heads, bodies, starts, ends = self.segments.T
         lengths = bodies - heads + ends - starts - 1  # inputs: the last token is only a target
         order = rng.permutation(len(lengths)).tolist()

@@ -136,12 +136,14 @@ def load(name):
     """
     if str(name) == "gpt2":
         lines = gzip.decompress((ASSETS / "gpt2.tiktoken.gz").read_bytes()).splitlines()
-        return Tokenizer({base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines)})
+        ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines)}
+        return Tokenizer(ranks, {ENDOFTEXT: len(ranks)})
     folder = Path(name)
     try:
         if (folder / "tokenizer.json").exists():
             content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
             vocab = content["model"]["vocab"]
+            check_gpt2_like(content)
             special = {token["content"]: token["id"] for token in content["added_tokens"]}
         else:
             vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
@@ -157,6 +159,21 @@ def load(name):
         ) from None
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{name}: its tokenizer is not a byte-level BPE as GPT-2's ({error})") from None
+
+
+def check_gpt2_like(content):
+    """Raise ValueError if a tokenizer.json splits or merges otherwise than tiktoken would with GPT-2's pattern."""
+    before = content["pre_tokenizer"] or {}
+    if content["normalizer"] or before.get("type") != "ByteLevel" or not before.get("use_regex", True):
+        raise ValueError("it splits text in another way")
+    if before["add_prefix_space"]:
+        raise ValueError("it puts a space before the text")
+    vocab, last = content["model"]["vocab"], -1
+    for merge in content["model"]["merges"]:
+        id = vocab["".join(merge.split(" ") if isinstance(merge, str) else merge)]
+        if id < last:
+            raise ValueError("its ids are not in the order of its merges")
+        last = id
 
 
 def trained(texts, n_vocab):

@@ -16,7 +16,7 @@ YOURS, PARTNERS = "your persona:", "partner's persona:"
 
 def recognises(first_line):
     number, _, rest = first_line.partition(" ")
-    return number.isdigit() and ("\t" in rest or rest.startswith((YOURS, PARTNERS)))
+    return number.isdecimal() and ("\t" in rest or rest.startswith((YOURS, PARTNERS)))
 
 
 def dialogues(lines, where):
@@ -30,7 +30,7 @@ def dialogues(lines, where):
         if not line.strip():
             continue
         number, _, rest = line.partition(" ")
-        if not number.isdigit():
+        if not (number.isdecimal() and len(number) < 10):
             raise InputError(f"{where}:{at}: a line begins with its number in the dialogue, not {number[:20]!r}")
         if int(number) <= last and (said or any(personas)):
             yield *personas, said

@@ -21,13 +21,18 @@ def records(source, skipped):
     """Yield records from a local file. Raises InputError with the line where there is one."""
     path = Path(source)
     if not path.is_file():
-        raise InputError(f"{source}: no such file; --source takes ParlAI's lines, JSON, JSON lines or parquet")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{source}: {what}; --source takes a file of ParlAI's lines, JSON, JSON lines or parquet")
     with open(path, "rb") as file:
         start = file.read(4096)
     if start.startswith(b"PAR1"):
-        from pyarrow import parquet
+        from pyarrow import ArrowException, parquet
 
-        yield from of_rows(parquet.read_table(path).to_pylist(), source, skipped)
+        try:
+            rows = parquet.read_table(path).to_pylist()
+        except (ArrowException, OSError) as error:
+            raise InputError(f"{source}: damaged parquet ({error})") from None
+        yield from of_rows(rows, source, skipped)
         return
     text = start.decode("utf-8-sig", errors="replace").lstrip()
     try:
@@ -35,7 +40,8 @@ def records(source, skipped):
             with open(path, encoding="utf-8-sig") as file:
                 yield from of_dialogues(parlai.dialogues(file, source), skipped)
         elif text[:1] in ("{", "["):
-            yield from of_rows(json_rows(path), source, skipped)
+            for rows in json_splits(path):
+                yield from of_rows(rows, source, skipped)
         else:
             raise InputError(
                 f"{source}: not PersonaChat: wanted ParlAI's lines ('1 your persona: ...'), JSON or parquet"
@@ -44,21 +50,21 @@ def records(source, skipped):
         raise InputError(f"{source}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
-def json_rows(path):
-    """The rows of a JSON file (a list, or lists under the names of splits) or of JSON lines."""
+def json_splits(path):
+    """Lists of rows: of a JSON file (one list, or lists under the names of splits) or of JSON lines."""
     text = path.read_text(encoding="utf-8-sig")
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = []
-        for at, line in enumerate(text.splitlines(), 1):
+        for at, line in enumerate(text.split("\n"), 1):  # not splitlines: U+2028 may stand within JSON
             try:
                 content += [json.loads(line)] if line.strip() else []
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise InputError(f"{path}:{at}: not JSON ({error})") from None
     if isinstance(content, dict) and "personality" not in content:
-        content = itertools.chain.from_iterable(rows for rows in content.values() if isinstance(rows, list))
-    return [content] if isinstance(content, dict) else content
+        return [rows for rows in content.values() if isinstance(rows, list)]
+    return [[content] if isinstance(content, dict) else content]
 
 
 def of_dialogues(dialogues, skipped):
@@ -70,33 +76,38 @@ def of_dialogues(dialogues, skipped):
 
 
 def of_rows(rows, where, skipped):
-    """Records of nested or flat rows, a dialogue from the row that holds the most of it."""
-    flat, conv_id = None, None
-    for at, row in enumerate(rows, 1):
+    """Records of the nested or flat rows of one split, a dialogue from its last row, which holds the most of it."""
+
+    def conv_id(numbered):
+        at, row = numbered
+        return row["conv_id"] if isinstance(row, dict) and "conv_id" in row else f"row {at}"
+
+    for _, numbered in itertools.groupby(enumerate(rows, 1), conv_id):
+        *_, (at, row) = numbered
         try:
-            if "utterances" in row:
-                yield from view(row["personality"], whole(row["utterances"][-1]), None, skipped)
-                continue
-            if flat is not None and row["conv_id"] != conv_id:
-                yield from view(flat["personality"], whole(flat), None, skipped)
-            flat, conv_id = row, row["conv_id"]
-        except (KeyError, IndexError, TypeError) as error:
+            persona, said, first = dialogue(row)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{where}, row {at}: lacks {error}; wanted personality and utterances, or history"
+                f"{where}, row {at}: not a dialogue ({error!r}); wanted personality, utterances or conv_id, history"
             ) from None
-    if flat is not None:
-        yield from view(flat["personality"], whole(flat), None, skipped)
+        yield from view(persona, said, first, skipped)
 
 
-def whole(row):
-    """What was said up to and with the gold reply, the last candidate; without candidates, the history."""
-    return [*row["history"], *(row.get("candidates") or [])[-1:]]
+def dialogue(row):
+    """
+    (persona, what was said, the role of who began) of a row. The last candidate is the gold reply, the bot's; without
+    candidates only the history is known, which the partner began.
+    """
+    last = row if "history" in row and "conv_id" in row else row["utterances"][-1]
+    gold = (last.get("candidates") or [])[-1:]
+    persona, said = row["personality"], [*last["history"], *gold]
+    if not isinstance(persona, list) or not all(isinstance(text, str) for text in [*persona, *said]):
+        raise TypeError("personality, history and candidates are lists of text")
+    return persona, said, "assistant" if gold and len(said) % 2 else "user"
 
 
 def view(persona, said, first, skipped):
-    """At most one record: the dialogue as the one with this persona saw it. first: who began; None: the bot ended."""
-    if first is None:
-        first = "user" if len(said) % 2 == 0 else "assistant"
+    """At most one record: the dialogue as the one with this persona saw it. first: the role of who began."""
     roles = itertools.cycle(["user", "assistant"] if first == "user" else ["assistant", "user"])
     talk = [
         {"role": role, "content": cleaned(text)}
@@ -112,7 +123,7 @@ def view(persona, said, first, skipped):
 
 def cleaned(text):
     """PersonaChat's tokenised text as people write it: no space before punctuation and 's, none inside brackets."""
-    text = re.sub(r"\s+([,.!?;:%)\]])", r"\1", text)
+    text = re.sub(r"\s+([,.!?%)\]]|[;:](?!['-]?[()DPp/|]))", r"\1", text)  # but not of ":)"
     text = re.sub(r"([(\[$])\s+", r"\1", text)
     text = re.sub(r"(\w)\s+(n't|'(?:s|m|re|ve|ll|d))\b", r"\1\2", text)
     return re.sub(r"\s+", " ", text).strip()

@@ -8,6 +8,7 @@ download is needed. Both sides are people: each conversation gives two views, on
 
 import html
 import importlib.util
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -22,28 +23,26 @@ ABOUT = {"name": "Chit-Chat Challenge", "licence": "MIT", "url": "https://github
 
 def conversations(settings, skipped):
     path = settings.source
-    if path is None:
+    if not path:
         package = importlib.util.find_spec("chitchat_dataset")
         if package is None:
             raise configurator.InputError("the package chitchat-dataset is missing: pip install -r requirements.txt")
         path = Path(package.origin).with_name("dataset.json")
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         for conversation in content.values():
-            messages = [message for burst in conversation["messages"] for message in burst if message["text"].strip()]
-            speakers = list(dict.fromkeys(message["sender"] for message in messages))
+            bursts = itertools.chain.from_iterable(conversation["messages"])
+            said = [(message["sender"], html.unescape(message["text"]).strip()) for message in bursts]
+            said = [(sender, text) for sender, text in said if text]
+            speakers = list(dict.fromkeys(sender for sender, _ in said))
             if len(speakers) < 2:
                 skipped["without a reply"] += 1
                 continue
             for bot in speakers[1], speakers[0]:
-                yield {"messages": [record(message, bot) for message in messages]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                role = {speaker: "assistant" if speaker == bot else "user" for speaker in speakers}
+                yield {"messages": [{"role": role[sender], "content": text} for sender, text in said]}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise configurator.InputError(f"{path}: not the Chit-Chat Challenge's JSON ({error})") from None
-
-
-def record(message, bot):
-    role = "assistant" if message["sender"] == bot else "user"
-    return {"role": role, "content": html.unescape(message["text"])}
 
 
 def prepare(settings):

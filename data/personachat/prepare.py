@@ -6,7 +6,6 @@ About 18,000 views of 10,000 dialogues, 6M GPT-2 tokens. Licence: CC BY 4.0.
     $ python data/personachat/prepare.py --source=FILE       # ParlAI's lines, JSON, JSON lines or parquet
 """
 
-import itertools
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def conversations(settings, skipped):
     if settings.source:
         return personachat.records(settings.source, skipped)
     splits = hub.splits(HUB_ID, "a file from parl.ai/downloads/convai2 would do: --source=train_both_original.txt")
-    return personachat.of_rows(itertools.chain.from_iterable(splits), HUB_ID, skipped)
+    return (record for rows in splits for record in personachat.of_rows(rows, HUB_ID, skipped))
 
 
 def prepare(settings):
