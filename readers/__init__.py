@@ -15,6 +15,9 @@ import codecs
 import collections
 import gzip
 import io
+import shutil
+import tarfile
+import tempfile
 import zipfile
 import zlib
 from pathlib import Path
@@ -23,6 +26,13 @@ from typing import NamedTuple
 from configurator import InputError
 
 HEAD = 1 << 16  # bytes that a reader may look at to recognise its layout
+DAMAGED = (
+    OSError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)  # what a broken file raises as it is read
 
 
 class Message(NamedTuple):
@@ -79,7 +89,7 @@ class Source:
         with self.open() as file:
             try:
                 data = file.read(HEAD)
-            except (OSError, EOFError, zlib.error) as error:
+            except DAMAGED as error:
                 raise InputError(f"{self.name}: damaged ({error})") from None
         return data.decode(encoding_of(data), errors="replace").removeprefix("\ufeff")
 
@@ -93,7 +103,7 @@ class Source:
                     yield number, line.removeprefix("\ufeff").rstrip("\r\n") if number == 1 else line.rstrip("\r\n")
             except UnicodeDecodeError as error:
                 raise InputError(f"{self.name}:{number + 1}: not {encoding} text ({error.reason})") from None
-            except (OSError, EOFError, zlib.error) as error:
+            except DAMAGED as error:
                 raise InputError(f"{self.name}:{number + 1}: damaged ({error})") from None
 
     def text(self):
@@ -106,20 +116,23 @@ def encoding_of(start):
     return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
 
 
+def opened(settings):
+    """The Sources that --source names."""
+    return sources(settings.source)
+
+
 def sources(path):
-    """The Sources at `path`: a file, the members of a zip, or a folder's files, by name. Raises InputError."""
+    """The Sources at `path`: a file, the members of a zip or tar, or a folder's files, by name. Raises InputError."""
     path = Path(path)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
         found = [part for file in files for part in sources(file)]
     elif not path.is_file():
         raise InputError(f"{path}: no such file or folder")
-    elif zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(info.filename for info in archive.infolist() if not info.is_dir())
-        found = [
-            Source(f"{path.as_posix()}/{name}", lambda name=name: zipfile.ZipFile(path).open(name)) for name in names
-        ]
+    elif zipfile.is_zipfile(path) or is_tar(path):
+        archive = zip_member if zipfile.is_zipfile(path) else tar_member
+        names = archive(path, None)
+        found = [Source(f"{path.as_posix()}/{name}", lambda name=name: archive(path, name)) for name in sorted(names)]
     else:
         found = [Source(path.as_posix(), lambda: open(path, "rb", buffering=0))]
     folders = collections.defaultdict(dict)
@@ -129,3 +142,33 @@ def sources(path):
     for source in found:
         source.siblings = source.siblings or folders[source.name.rpartition("/")[0]]
     return found
+
+
+def zip_member(path, name):
+    """The file called `name` in the zip at `path`; without a name, the names of all files."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.open(name) if name else [info.filename for info in archive.infolist() if not info.is_dir()]
+    except (RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: a password, an unknown compression
+        raise InputError(f"{path.as_posix()}: cannot be unpacked ({error})") from None
+
+
+def is_tar(path):
+    try:
+        return tarfile.is_tarfile(path)
+    except DAMAGED:
+        return False
+
+
+def tar_member(path, name):
+    """The file called `name` in the tar at `path`, which may be gzipped; without a name, the names of all files."""
+    try:
+        with tarfile.open(path) as archive:
+            if not name:
+                return [info.name for info in archive if info.isfile()]
+            file = tempfile.TemporaryFile()  # a member of an open archive would keep the archive open
+            shutil.copyfileobj(archive.extractfile(name), file)
+            file.seek(0)
+            return file.detach()
+    except DAMAGED as error:
+        raise InputError(f"{path.as_posix()}: cannot be unpacked ({error})") from None
