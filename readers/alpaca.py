@@ -1,0 +1,28 @@
+"""
+Alpaca, single instructions and their answers, as one array or as JSON lines:
+
+    {"instruction": "Translate to German.", "input": "a dog", "output": "ein Hund"}
+
+with `system` and `history` ([["question", "answer"], ...]) if they are there.
+"""
+
+from readers import json_rows, rows, talk
+
+NAME = "Alpaca"
+WANTED = '{"instruction": "...", "input": "...", "output": "..."}'
+
+
+def recognises(head):
+    return {"instruction", "output"} <= json_rows.paths(head)
+
+
+def records(source, skipped):
+    return rows.records(json_rows.rows(source, skipped), of_row, WANTED, skipped)
+
+
+def of_row(row, place, skipped):
+    said = [("system", row["system"])] if row.get("system") else []
+    for question, answer in row.get("history") or []:
+        said += [("user", question), ("assistant", answer)]
+    asked = [text.strip() for text in (row["instruction"], row.get("input") or "") if text.strip()]
+    return talk.record([*said, ("user", "\n\n".join(asked)), ("assistant", row["output"])], place, skipped)

@@ -1,0 +1,24 @@
+"""
+English that a corpus has tokenised or damaged, as people write it.
+"""
+
+import re
+
+from readers import personachat
+
+SHORT = r"(s|t|m|re|ve|ll|d)"  # what stands behind an apostrophe: it's, don't, I'm
+
+
+def typed(text):
+    """What a person typed, on one line and without the space before a full stop; smileys stay as they are."""
+    text = re.sub(r"\s+([,.!?]+)(?=\s|$)", r"\1", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def tokenised(text):
+    """Text with spaces around its punctuation, odd apostrophes and sentences that touch: "I ’ m late.Go ,, Tom 。"."""
+    text = text.translate({0x2019: "'", 0x2018: "'", 0xB4: "'", 0x60: "'", 0x3002: ".", 0xFF0C: ",", 0xFF1F: "?"})
+    text = re.sub(rf"(\w)\s*'\s+{SHORT}\b", lambda found: f"{found[1]}'{found[2].lower()}", text, flags=re.I)
+    text = re.sub(rf"(\w)\s+'{SHORT}\b", lambda found: f"{found[1]}'{found[2].lower()}", text, flags=re.I)
+    text = re.sub(r"([a-z]['a-z])\s*([.?!,])(?=[A-Z][a-z' ])", r"\1\2 ", text)  # "is.What" but not "U.S."
+    return personachat.cleaned(text)
