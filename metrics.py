@@ -20,11 +20,11 @@ class Log:
         self.rows, self.file, self.wandb = [], None, None
         if not self.on:
             return
-        if resumed and self.path.exists():  # what came after the checkpoint will come again
-            rows = [
-                json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines() if line.endswith("}")
-            ]
-            self.rows = [row for row in rows if row["iter"] <= resumed["iter_num"]]
+        if resumed and self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            rows = [json.loads(line) for line in lines if line.endswith("}")]  # a crash may have cut the last one
+            n = resumed["iter_num"]  # what came after the checkpoint will come again, and so will its evaluation
+            self.rows = [row for row in rows if row["iter"] < n or row["iter"] == n and "loss" in row]
         if config.wandb_log:
             if not importlib.util.find_spec("wandb"):
                 raise InputError("--wandb_log=true needs the package: pip install wandb")

@@ -83,15 +83,22 @@ class TrainConfig:
     seed: int = 1337
 
     def __post_init__(self):
-        for name in ("batch_size", "gradient_accumulation_steps", "eval_interval", "eval_iters", "log_interval"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
-        if self.block_size < 8:
-            raise ValueError(f"block_size ({self.block_size}) must be at least 8")
+        least = dict.fromkeys(
+            ("learning_rate", "warmup_iters", "max_iters", "weight_decay", "beta1", "beta2", "seed"), 0
+        )
+        least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "n_layer", "n_head", "n_embd"), 1)
+        least |= {"block_size": 8, "dropout": 0, "eval_interval": 1, "eval_iters": 1, "log_interval": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least {value}")
+        for name in ("dropout", "beta1", "beta2"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be below 1")
+        for name in ("max_minutes", "grad_clip"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be above 0, or none")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
-        if self.max_minutes is not None and self.max_minutes <= 0:
-            raise ValueError(f"max_minutes ({self.max_minutes}) must be above 0")
 
 
 # settings that a resumed run must share with the one it resumes: with another value it would be another run
@@ -117,7 +124,7 @@ def train(config):
 
     # the model
     if resumed:
-        model = GPT(GPTConfig(**resumed["model_args"]))
+        model = GPT(GPTConfig(**{**resumed["model_args"], "dropout": config.dropout}))
         model.load_state_dict(resumed["model"])
     elif config.init_from == "scratch":
         shape = (config.block_size, tokenizer.n_vocab, config.n_layer, config.n_head, config.n_embd)
@@ -147,8 +154,7 @@ def train(config):
         optimizer.load_state_dict(resumed["optimizer"])
         iter_num, elapsed, tokens_seen = resumed["iter_num"], resumed["elapsed"], resumed["tokens_seen"]
         best_val_loss = resumed["best_val_loss"]
-        if where.rank == 0:
-            torch.set_rng_state(resumed["rng"])
+        scaler.load_state_dict(resumed["scaler"])
     stepped = compiled(model, config, where, say)
     if where.world_size > 1:
         ids = [torch.device(where.name).index] if where.type == "cuda" else None
@@ -156,7 +162,9 @@ def train(config):
 
     tokens_per_iter = config.batch_size * config.gradient_accumulation_steps * block_size * where.world_size
     n_learned = splits["train"].supervised.sum(dtype=np.int64)
-    say(f"{millions(model.num_params())} parameters on {where.name} in {where.dtype}, {tokens_per_iter:,} tokens a step")
+    say(
+        f"{millions(model.num_params())} parameters on {where.name} in {where.dtype}, {tokens_per_iter:,} tokens a step"
+    )
     say(f"{n_learned:,} supervised tokens in {config.data_dir}")
     log = metrics.Log(config, resumed, master)
     begun = time.time() - elapsed
@@ -175,12 +183,17 @@ def train(config):
         total = all_summed(total, where)
         return (total[0] / total[1]).item()
 
+    def require_finite(name, loss):
+        if not math.isfinite(loss):
+            kept = f"the model in {out_dir} is from before" if saved else "nothing was saved yet"
+            raise InputError(f"iter {iter_num}: the {name} is {loss}; {kept}; try a lower --learning_rate")
+
     def save_last():
         state = {
             "model": model.state_dict(),
             "model_args": dataclasses.asdict(model.config),
             "optimizer": optimizer.state_dict(),
-            "rng": torch.get_rng_state(),
+            "scaler": scaler.state_dict(),
             "tokenizer": tokenizer.hash,
             "config": dataclasses.asdict(config),
             "iter_num": iter_num,
@@ -210,12 +223,13 @@ def train(config):
         while True:
             over_time = agreed(config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes, where)
             last = iter_num >= config.max_iters or over_time
-            if (iter_num % config.eval_interval == 0 or last) and evaluated != iter_num:
+            if (iter_num % config.eval_interval == 0 or last or config.eval_only) and evaluated != iter_num:
                 evaluating = time.time()
                 val_loss, evaluated = estimate_loss(), iter_num
+                require_finite("loss on val", val_loss)
                 say(f"iter {iter_num}: val {val_loss:.4f}")
                 if config.eval_only:
-                    return
+                    break
                 log.write(iter=iter_num, val=val_loss)
                 if master and (iter_num > 0 or last):  # the first evaluation only shows where it began
                     if val_loss < best_val_loss:
@@ -226,10 +240,12 @@ def train(config):
                 # what the end will take: this much, and a save that the first evaluation does not make
                 reserve = max(reserve, 1.2 * (time.time() - evaluating) + 2e-9 * 16 * model.num_params() + 0.5)
                 since, tokens_then = time.time(), tokens_seen
-            if last or agreed(stop.came, where):
+            stopped = not last and agreed(stop.came, where)
+            if last or stopped:
                 break
 
             # one step: the loss is the mean over the supervised tokens of all micro-batches of all ranks
+            torch.manual_seed(config.seed + iter_num * where.world_size + where.rank)  # dropout's: nothing to resume
             lr = get_lr(iter_num, time.time() - begun, reserve, config)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -250,9 +266,7 @@ def train(config):
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
             step_loss = all_summed(step_loss.double().cpu(), where).item()
-            if not math.isfinite(step_loss):
-                kept = f"the model in {out_dir} is from before" if saved else "nothing was saved yet"
-                raise InputError(f"iter {iter_num}: the loss is {step_loss}; {kept}; try a lower --learning_rate")
+            require_finite("loss", step_loss)
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
@@ -277,13 +291,13 @@ def train(config):
                 log.write(iter=iter_num, loss=step_loss, lr=lr, tokens_per_s=rate, tokens=tokens_seen)
                 since, tokens_then, learned_then = time.time(), tokens_seen, [0, 0]
 
-        if master and stop.came and not last:
+        if master and not config.eval_only and stopped:
             save_last()
             if not saved:
                 save_best(None)
             log.plot(out_dir)
             say(f"stopped at iter {iter_num}, saved to {out_dir}; go on: {resume_command(config)}")
-        elif master:
+        elif master and not config.eval_only:
             best = f", val loss {best_val_loss:.4f}" if math.isfinite(best_val_loss) else ""
             params = millions(model.num_params())
             say(f"wrote {out_dir} ({params} parameters{best}); talk to it: python chat.py --out_dir={out_dir}")

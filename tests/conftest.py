@@ -51,3 +51,30 @@ def data_dir(tmp_path_factory):
     about = {"name": "dialogues", "licence": "none", "url": "none"}
     dataset.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
     return folder
+
+
+@pytest.fixture(scope="session")
+def dialogue():
+    """The conversation that `learned` knows by heart."""
+    return [
+        {"role": "system", "content": "you have two dogs."},
+        {"role": "user", "content": "hi, how are you?"},
+        {"role": "assistant", "content": "i'm great, thanks!\nmy dogs are asleep 🐕."},
+        {"role": "user", "content": "what are they called?"},
+        {"role": "assistant", "content": "rex, and  bella. naïve names, i know."},
+    ]
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory, dialogue):
+    """The folder of a model that train.py overfit on `dialogue`."""
+    from train import TrainConfig, train
+
+    folder = tmp_path_factory.mktemp("learned")
+    settings = dataset.PrepareConfig(out_dir=str(folder / "data"), tokenizer="train:300", val_share=0.0)
+    about = {"name": "one dialogue", "licence": "none", "url": "none"}
+    dataset.prepare(settings, SimpleNamespace(), lambda *_: [{"messages": dialogue}], about)
+    shape = dict(n_layer=2, n_head=2, n_embd=64, block_size=128, batch_size=1, device="cpu", dtype="float32")
+    rate = dict(learning_rate=3e-3, warmup_iters=10, max_iters=120, eval_interval=60, weight_decay=0.0)
+    train(TrainConfig(data_dir=str(folder / "data"), out_dir=str(folder / "out"), **shape, **rate))
+    return folder / "out"

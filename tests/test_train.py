@@ -1,0 +1,368 @@
+"""
+train.py loses nothing and lies about nothing: a resumed run is the uninterrupted one to the bit, accumulation and ranks
+change no gradient, and whatever goes wrong is one line with the model that was there still there.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+import checkpoint
+import dataset
+import device
+from configurator import InputError
+from train import TrainConfig, get_lr, train
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def settings(data_dir, tmp_path):
+    """TrainConfig of a run of less than a second."""
+
+    def made(**changes):
+        shape = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, batch_size=2, learning_rate=1e-2, warmup_iters=2)
+        often = dict(max_iters=6, eval_interval=3, eval_iters=1, log_interval=1, device="cpu", dtype="float32")
+        return TrainConfig(**{"data_dir": str(data_dir), "out_dir": str(tmp_path / "out"), **shape, **often, **changes})
+
+    return made
+
+
+def flags(config):
+    """The command line of a TrainConfig."""
+    default = dataclasses.asdict(TrainConfig())
+    given = {name: value for name, value in dataclasses.asdict(config).items() if value != default[name]}
+    return ["train.py", *(f"--{name}={value}" for name, value in given.items())]
+
+
+def rows(folder):
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+
+
+def state(folder):
+    return checkpoint.load_trainer(folder)
+
+
+def assert_same_weights(a, b):
+    assert a["model"].keys() == b["model"].keys()
+    for name in a["model"]:
+        assert torch.equal(a["model"][name], b["model"][name]), name
+
+
+def test_a_run_writes_what_it_says(settings, tmp_path, capsys):
+    """The folder holds the model, the run's state, metrics.jsonl and loss.png; lines parse; the last says what next."""
+    train(settings())
+    out = tmp_path / "out"
+    wanted = "config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json chat.json"
+    assert {p.name for p in out.iterdir()} == {*wanted.split(), "trainer.pt", "metrics.jsonl", "loss.png"}
+    assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert [row["iter"] for row in rows(out) if "val" in row] == [0, 3, 6]
+    assert [row["iter"] for row in rows(out) if "loss" in row] == [1, 2, 3, 4, 5, 6]
+    lines = capsys.readouterr().out.splitlines()
+    step = r"iter \d+: loss \d+\.\d{4}, val \d+\.\d{4}, lr \S+, \d+ ms, [\d,]+ tok/s, \d+% of batch supervised, ETA .+"
+    assert sum(bool(re.fullmatch(step, line)) for line in lines) == 6
+    assert lines[-1].startswith(f"wrote {out} (") and lines[-1].endswith(f"python chat.py --out_dir={out}")
+    chat = json.loads((out / "chat.json").read_text())
+    assert chat["iter_num"] in (3, 6) and chat["settings"]["batch_size"] == 2
+    best = min(row["val"] for row in rows(out) if "val" in row and row["iter"])
+    assert chat["val_loss"] == pytest.approx(best) and f"val loss {best:.4f}" in lines[-1]
+    AutoModelForCausalLM.from_pretrained(out)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_resume_is_bit_identical(settings, tmp_path, dropout):
+    """Stopped at step 3 and resumed to 6, the weights, moments and losses are those of six steps in one go."""
+    more = dict(dropout=dropout, gradient_accumulation_steps=2, batch_size=1)
+    train(settings(out_dir=str(tmp_path / "whole"), **more))
+    half = settings(out_dir=str(tmp_path / "half"), **more)
+    whole, at_3 = state(tmp_path / "whole"), {}
+
+    def stop_at_3(folder, content, save=checkpoint.save_trainer):
+        save(folder, content)
+        at_3.update(iter_num=content["iter_num"])
+        if content["iter_num"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "save_trainer", stop_at_3)
+        train(half)
+    assert at_3["iter_num"] == 3
+    torch.manual_seed(99)  # what the process did before does not count
+    train(dataclasses.replace(half, init_from="resume"))
+    resumed = state(tmp_path / "half")
+    assert_same_weights(whole, resumed)
+    for a, b in zip(whole["optimizer"]["state"].values(), resumed["optimizer"]["state"].values(), strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    kept = ("iter", "loss", "val", "lr", "tokens")
+    lines = [[{k: row[k] for k in kept if k in row} for row in rows(tmp_path / name)] for name in ("whole", "half")]
+    assert lines[0] == lines[1]
+    assert whole["rows_drawn"] == resumed["rows_drawn"] == 12
+
+
+def test_dropout_differs_from_step_to_step(settings, tmp_path):
+    """With a learning rate of 0 the loss still changes from step to step, since dropout draws anew."""
+    train(settings(learning_rate=0.0, dropout=0.5, batch_size=8, data_dir=settings().data_dir))
+    losses = [row["loss"] for row in rows(tmp_path / "out") if "loss" in row]
+    assert len(set(losses)) == len(losses)
+
+
+def test_accumulation_equals_a_big_batch(settings, tmp_path):
+    """4 micro-batches of 1 row and 1 of 4 rows take the same steps, though the rows' supervised tokens differ."""
+    for name, rows_, steps in (("big", 4, 1), ("small", 1, 4)):
+        train(
+            settings(out_dir=str(tmp_path / name), batch_size=rows_, gradient_accumulation_steps=steps, block_size=40)
+        )
+    a, b = state(tmp_path / "big"), state(tmp_path / "small")
+    for name in a["model"]:
+        torch.testing.assert_close(a["model"][name], b["model"][name], atol=1e-4, rtol=1e-3, msg=name)
+    assert [r["loss"] for r in rows(tmp_path / "big") if "loss" in r] == pytest.approx(
+        [r["loss"] for r in rows(tmp_path / "small") if "loss" in r], abs=1e-4
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo under torchrun")
+def test_two_processes_equal_one(settings, tmp_path):
+    """torchrun with 2 gloo processes, with accumulation, takes the steps of one process with the same global batch."""
+    train(settings(out_dir=str(tmp_path / "one"), batch_size=4, block_size=40))
+    two = settings(out_dir=str(tmp_path / "two"), batch_size=1, gradient_accumulation_steps=2, block_size=40, threads=1)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *flags(two)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("wrote ") == 1
+    a, b = state(tmp_path / "one"), state(tmp_path / "two")
+    for name in a["model"]:
+        torch.testing.assert_close(a["model"][name], b["model"][name], atol=1e-4, rtol=1e-3, msg=name)
+    vals = [[row["val"] for row in rows(tmp_path / name) if "val" in row] for name in ("one", "two")]
+    assert vals[0] == pytest.approx(vals[1], abs=1e-4)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_saves_and_says_how_to_go_on(settings, tmp_path):
+    """Ctrl-C ends the step, saves, and prints a command that, run as printed, goes on from there."""
+    config = settings(max_iters=100_000, eval_interval=50_000, out_dir=str(tmp_path / "a run"))
+    process = subprocess.Popen(
+        [sys.executable, *flags(config)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    seen = ""
+    while "iter 5:" not in seen:
+        seen += process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    last = out.splitlines()[-1]
+    stopped = re.fullmatch(r"stopped at iter (\d+), saved to .*; go on: (python train.py .*--init_from=resume)", last)
+    assert stopped, last
+    assert state(tmp_path / "a run")["iter_num"] == int(stopped[1])
+    checkpoint.load(tmp_path / "a run")  # somebody can talk to it already
+    command = f"{stopped[2]} --max_iters={int(stopped[1]) + 3}".replace("python", sys.executable, 1)
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert state(tmp_path / "a run")["iter_num"] == int(stopped[1]) + 3
+
+
+def test_a_time_budget_is_kept(settings, tmp_path):
+    """--max_minutes ends the run in time, saves and evaluation included, with the rate decayed to its end."""
+    train(settings(max_iters=2, out_dir=str(tmp_path / "warm")))  # imports are not the run's
+    begun = time.time()
+    train(settings(max_iters=10**6, eval_interval=10**6, max_minutes=3 / 60))
+    assert time.time() - begun < 4.5
+    lrs = [row["lr"] for row in rows(tmp_path / "out") if "lr" in row]
+    assert len(lrs) > 20 and max(lrs) > 0.9e-2 and lrs[-1] < 0.15e-2
+    assert (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_the_schedule():
+    """Warm-up from above 0, the peak, half way down in the middle, a tenth at the end; with minutes, by the clock."""
+    config = TrainConfig(learning_rate=1.0, warmup_iters=10, max_iters=110)
+    assert get_lr(0, 0, 0, config) == pytest.approx(1 / 11)
+    assert get_lr(10, 0, 0, config) == 1.0
+    assert get_lr(60, 0, 0, config) == pytest.approx(0.55)
+    assert get_lr(110, 0, 0, config) == pytest.approx(0.1)
+    assert get_lr(110, 0, 0, dataclasses.replace(config, min_lr=0.0)) == pytest.approx(0.0)
+    timed = dataclasses.replace(config, max_minutes=1.0)
+    assert get_lr(20, 30, 0, timed) == pytest.approx(0.55)  # half the time is gone, if not half the steps
+    assert get_lr(20, 50, 10, timed) == pytest.approx(0.1)  # the last 10 s belong to the end's save
+    assert get_lr(0, 6, 0, timed) > 0.9  # steps so slow that 10 of them would be all of it
+    assert not math.isnan(get_lr(0, 0, 0, TrainConfig(warmup_iters=5, max_iters=5)))
+
+
+def test_another_run_is_not_overwritten(settings, tmp_path):
+    """A folder that holds a model is refused, with the three ways out; --overwrite=true replaces it."""
+    train(settings(max_iters=1))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    with pytest.raises(InputError, match="--init_from=resume .*--out_dir=OTHER .*--overwrite=true"):
+        train(settings(max_iters=1))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    train(settings(max_iters=2, overwrite=True))
+    assert state(tmp_path / "out")["iter_num"] == 2
+
+
+def test_resume_with_other_settings_is_refused(settings, tmp_path):
+    """What would make it another run is named with both values; what may change does, dropout too."""
+    train(settings(max_iters=2))
+    with pytest.raises(InputError, match="batch_size=2, not 3: resume needs --batch_size=2"):
+        train(settings(init_from="resume", batch_size=3))
+    train(settings(init_from="resume", max_iters=3, dropout=0.5, learning_rate=1e-4))
+    assert state(tmp_path / "out")["model_args"]["dropout"] == 0.5
+    with pytest.raises(InputError, match="nothing has no trainer.pt"):
+        train(settings(init_from="resume", out_dir=str(tmp_path / "nothing")))
+
+
+def test_eval_only_writes_nothing(settings, tmp_path, capsys):
+    """eval_only prints the loss on val of a new model, or of the one that stopped, and changes no file."""
+    train(settings(eval_only=True))
+    assert re.search(r"iter 0: val \d", capsys.readouterr().out) and not (tmp_path / "out").exists()
+    train(settings(max_iters=4))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    capsys.readouterr()
+    train(settings(init_from="resume", max_iters=9, eval_only=True))
+    out = capsys.readouterr().out
+    val = [row["val"] for row in rows(tmp_path / "out") if "val" in row][-1]
+    assert f"iter 4: val {val:.4f}" in out and "wrote" not in out
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_loss_that_is_no_number_stops_with_the_old_model_kept(settings, tmp_path, monkeypatch):
+    """NaN at step 4 is one line; the model of step 3 is there, loads, and holds no NaN."""
+    adamw, steps = torch.optim.AdamW.step, iter(range(100))
+
+    def spoiled(self, *args):
+        adamw(self, *args)
+        if next(steps) == 3:
+            for group in self.param_groups:
+                group["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoiled)
+    with pytest.raises(InputError, match="iter 4: the loss is nan; the model in .* is from before; try a lower"):
+        train(settings())
+    model, _, chat = checkpoint.load(tmp_path / "out")
+    assert chat["iter_num"] == 3 and not any(p.isnan().any() for p in model.parameters())
+
+
+def test_a_spoiled_model_is_not_saved(settings, tmp_path, monkeypatch):
+    """When the weights turn NaN in the very step before an evaluation, the run stops before it saves them."""
+    adamw, steps = torch.optim.AdamW.step, iter(range(100))
+
+    def spoiled(self, *args):
+        adamw(self, *args)
+        if next(steps) == 5:
+            self.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spoiled)
+    with pytest.raises(InputError, match="iter 6: the loss on val is nan; the model in .* is from before"):
+        train(settings())
+    assert state(tmp_path / "out")["iter_num"] == 3 and checkpoint.load(tmp_path / "out")[2]["iter_num"] == 3
+
+
+@pytest.fixture
+def gpt2(tmp_path, tokens, data_dir):
+    """A GPT-2 folder with the data's tokenizer and a context of 32."""
+    shape = dict(n_layer=1, n_head=2, n_embd=32, n_positions=32, vocab_size=tokens.n_vocab)
+    GPT2LMHeadModel(GPT2Config(**shape)).save_pretrained(tmp_path / "gpt2")
+    shutil.copy(data_dir / "tokenizer.json", tmp_path / "gpt2")
+    return tmp_path / "gpt2"
+
+
+def test_a_block_size_beyond_the_models_is_lowered(settings, gpt2, tmp_path, capsys):
+    """A row cannot be longer than the positions of the model that is started from: it is said, and done."""
+    train(settings(init_from=str(gpt2), block_size=64, max_iters=1))
+    assert f"block_size 64 is lowered to 32, the context of {gpt2}" in capsys.readouterr().out
+    assert checkpoint.load(tmp_path / "out")[0].config.block_size == 32
+
+
+def test_fine_tuning_keeps_the_longer_context(settings, gpt2, tmp_path):
+    """Rows of 16 tokens leave the model its 32 positions; gradient checkpointing and bfloat16 go with it."""
+    train(settings(init_from=str(gpt2), block_size=16, gradient_checkpointing=True, dtype="bfloat16"))
+    assert checkpoint.load(tmp_path / "out")[0].config.block_size == 32
+
+
+def test_a_tokenizer_that_does_not_match_is_one_line(settings, gpt2, tmp_path):
+    """The model's and the data's tokenizers must be the same: said before anything is written."""
+    other = dataset.tokenizers.trained(["quite other words"] * 3, 270)
+    (gpt2 / "tokenizer.json").write_text(json.dumps(other.to_json()))
+    with pytest.raises(InputError, match="must be the same; prepare the data with --tokenizer="):
+        train(settings(init_from=str(gpt2)))
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_data_is_one_line(settings, tmp_path):
+    """A data folder that is not there is named, with a command that makes one."""
+    with pytest.raises(InputError, match="has no data .*prepare.py"):
+        train(settings(data_dir=str(tmp_path / "none")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_wandb_missing_is_one_line(settings, tmp_path, monkeypatch):
+    """--wandb_log without the package says what to install, before a step is taken."""
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install wandb"):
+        train(settings(wandb_log=True))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(n_head=0),
+        dict(n_embd=30, n_head=4),
+        dict(n_layer=0),
+        dict(batch_size=0),
+        dict(block_size=4),
+        dict(dropout=1.5),
+        dict(seed=-1),
+        dict(max_minutes=0.0),
+        dict(learning_rate=-1.0),
+        dict(beta2=1.0),
+        dict(grad_clip=0.0),
+        dict(eval_interval=0),
+    ],
+    ids=str,
+)
+def test_a_setting_out_of_range_is_named(wrong):
+    """TrainConfig refuses what cannot run, with the setting's name."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainConfig(**wrong)
+
+
+def test_no_compiler_is_one_line(settings, tmp_path, monkeypatch, capsys):
+    """--compile=true without a C++ compiler goes on without it and says so."""
+    monkeypatch.setattr("train.shutil.which", lambda name: None)
+    train(settings(compile=True, max_iters=1))
+    assert "torch.compile needs a C++ compiler, which is not here: going on without it" in capsys.readouterr().out
+
+
+def test_val_is_measured_over_supervised_tokens(settings, tmp_path, data_dir, tokens):
+    """The loss that is written for the last step is that of the saved model over all of val's supervised tokens."""
+    train(settings(eval_iters=99, batch_size=1, learning_rate=1e-3))
+    model, tokenizer, _ = checkpoint.load(tmp_path / "out")
+    split = dataset.open_split(data_dir, "train", tokenizer)  # val is empty: train stands in
+    total, n = 0.0, 0
+    for start, end in zip(split.starts, split.starts[1:], strict=False):
+        ids = torch.tensor(split.ids[start:end].astype("int64"))
+        learned = torch.tensor(split.supervised[start:end]).bool()
+        with torch.no_grad():
+            logp = model(ids[None, :-1])[0].log_softmax(-1)[0].gather(1, ids[1:, None])[:, 0]
+        total, n = total - logp[learned[1:]].sum().item(), n + int(learned[1:].sum())
+    assert rows(tmp_path / "out")[-1]["val"] == pytest.approx(total / n, abs=1e-4)
+
+
+def test_signals_are_as_before_after_a_run(settings):
+    """train gives Ctrl-C back: in one process many runs may follow each other."""
+    before = signal.getsignal(signal.SIGINT)
+    train(settings(max_iters=1))
+    assert signal.getsignal(signal.SIGINT) is before
+    assert device.chosen("cpu").world_size == 1 and "RANK" not in os.environ
