@@ -26,6 +26,8 @@ ANSWER = "This message responded to an earlier message."
 EFFECT = re.compile(r"Sent with (?:\w+ ?){1,3}")
 ATTACHED = re.compile(r"(?:~|/|[A-Za-z]:\\|attachments/).*\.\w{1,5}|Attachment missing!|Sticker from .*: .*")
 UNSENT = re.compile(r".{1,100} (?:unsent|deleted) (?:this message part|a message|this message)\b.*")
+DELETED = "This message was deleted from the conversation!"
+EDITED = re.compile(r"Edited .{1,60} later: (.*)")
 LISTS = "Tapbacks:", "Reactions:"
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # %b, which the exporter never translates
 
@@ -80,16 +82,19 @@ def finished(source, begun, lines, skipped):
     place = f"{source.name}:{number}"
     if not lines or not lines[0].strip():
         return skipped.broken(place, "expected the sender's name on the line after the time")
+    if DELETED in lines[1:]:
+        return skipped.note("deleted message", place)
     words, inside = [], ""  # inside: what the indented lines, up to the next empty one, are
     for line in lines[1:]:
-        if inside and line.startswith("    "):
-            continue
-        inside = inside if not line.strip() else ""
-        if line in LISTS:
-            inside = "reactions"
-        elif (match := HEADER.fullmatch(line)) and len(match[1]) >= 4:
+        if (match := HEADER.fullmatch(line)) and len(match[1]) >= 4:
             inside = "reply, read in its own place"
-        reason = inside if line.strip() else ""
+        elif line in LISTS:
+            inside = "reactions"
+        elif line.strip() and not line.startswith("    "):
+            inside = ""
+        if inside and line not in LISTS and not match:  # counted once, by its first line
+            continue
+        reason = inside
         if not reason and ATTACHED.fullmatch(line):
             reason = "media"
         elif not reason and UNSENT.fullmatch(line):
@@ -98,6 +103,9 @@ def finished(source, begun, lines, skipped):
             reason = "effect"
         if reason:
             skipped.note(reason, place)
+        elif (match := EDITED.fullmatch(line)) and words:
+            words = [match[1]]
+            skipped.note("earlier version of an edited message", place)
         elif line != ANSWER:
             words.append(line)
     text = "\n".join(words).strip()

@@ -21,6 +21,7 @@ REACTIONS = re.compile(r"\(- .+: .+ -\)")
 QUOTE = re.compile(r"^> ?.*$\n*", re.MULTILINE)
 ATTACHMENT = re.compile(r"!?\[[^\]\n]*\]\(\./media/[^)\n]*\) {0,2}")
 STICKER = re.compile(r"\n?\(\( .* \)\)$|\[[^\]\n]*\]\(\.\./exported_stickers/[^)\n]*\) {0,2}")
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can spell and UTF-8 cannot
 KEYS = {"date", "sender", "body", "attachments"}
 CALL = re.compile(r"(?:Incoming|Outgoing|Missed) (?:\w+ )?call\b.{0,60}")
 
@@ -33,8 +34,13 @@ def recognises(head):
         except (ValueError, RecursionError):  # a first line of more than the head is cut off
             return all(f'"{key}":' in first for key in KEYS)
         return isinstance(item, dict) and item.keys() >= KEYS
-    begun = [line for line in head.split("\n") if HEADER.fullmatch(line)]
-    return bool(HEADER.match(first)) and 2 * sum(line.endswith("  ") for line in begun) > len(begun)
+    told = []  # for each message, whether a line of it ends as signal-export ends a text
+    for line in head.split("\n"):
+        if HEADER.match(line):
+            told.append(False)
+        if told:
+            told[-1] = told[-1] or line.rstrip("\r").endswith("  ")
+    return bool(HEADER.match(first)) and 2 * sum(told) > len(told)
 
 
 def messages(source, skipped):
@@ -62,7 +68,7 @@ def json_messages(source, skipped):
         if not isinstance(speaker, str) or not speaker.strip() or not isinstance(body, str):
             skipped.broken(place, '"sender" and "body" must be text')
             continue
-        text = body.strip()
+        text = SURROGATE.sub("\ufffd", body).strip()
         if item.get("deleted"):
             skipped.note("deleted message", place)
         elif item.get("call") or CALL.fullmatch(text):
@@ -71,7 +77,7 @@ def json_messages(source, skipped):
             if not text or item.get("attachments") or item.get("sticker"):
                 skipped.note("media" if item.get("attachments") or item.get("sticker") else "empty message", place)
             if text:
-                yield Message(speaker.strip(), text, time, "", number)
+                yield Message(SURROGATE.sub("\ufffd", speaker).strip(), text, time, "", number)
 
 
 def markdown_messages(source, skipped):

@@ -15,6 +15,7 @@ import zlib
 
 import ijson
 
+from configurator import InputError
 from readers import Message, clock
 from readers.jsonitems import DEEPEST, as_utf8
 from readers.people import People
@@ -50,9 +51,11 @@ def messages(source, skipped):
                     yield message
         if number == 0:
             skipped.broken(source.name, 'expected a Telegram export with "messages", there are none')
+    except InputError:  # a ValueError as well
+        raise
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         skipped.broken(f"{source.name}:{number + 1}", f"expected message {number + 1}, the file is damaged ({error})")
-    except (ijson.JSONError, ArithmeticError, UnicodeError) as error:  # a number out of range, bytes that are not text
+    except (ijson.JSONError, ArithmeticError, ValueError) as error:  # a number out of range, bytes that are not text
         reason = str(error).partition("\n")[0].strip()[:100]  # yajl draws a picture on the lines below
         skipped.broken(f"{source.name}:{number + 1}", f"expected valid JSON after message {number} ({reason})")
 

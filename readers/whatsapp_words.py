@@ -76,7 +76,8 @@ FILE = re.compile(
 EDITED = re.compile(
     r"\s*(?:\u200e<[^<>:\n]{5,60}>|<(?:This message was edited|Diese Nachricht wurde bearbeitet"
     r"|Ce message a été modifié|Se editó este mensaje|Mensaje editado|Mensagem editada"
-    r"|Questo messaggio è stato modificato|Dit bericht is bewerkt|Dit bericht is gewijzigd|Meddelandet redigerades|Det här meddelandet har redigerats"
+    r"|Questo messaggio è stato modificato|Dit bericht is bewerkt|Dit bericht is gewijzigd"
+    r"|Meddelandet redigerades|Det här meddelandet har redigerats"
     r"|Bu mesaj düzenlendi|Данное сообщение изменено|Pesan ini diedit)\.?>)\s*$"
 )
 LOCATION = re.compile(r"(?:.{0,200}\n){0,2}.{0,200}: ?https://maps\.google\.com/\?q=-?\d[\d.]*,-?\d[\d.]*")
