@@ -76,7 +76,7 @@ class Source:
     def __init__(self, name, opened, siblings=None):
         self.name = str(name)  # as messages show it
         self.opened = opened  # a function that opens it anew, binary
-        self.siblings = siblings or {}  # file name -> Source, of the files beside it (Slack's users.json)
+        self.siblings = siblings or {}  # file name -> Source, of the files beside it and, as "../NAME", one folder up
 
     def open(self):
         """A binary file, gunzipped if need be."""
@@ -139,8 +139,12 @@ def sources(path):
     for source in found:
         folder, _, name = source.name.rpartition("/")
         folders[folder][name] = source
+    siblings = {
+        folder: {**{f"../{name}": above for name, above in folders.get(folder.rpartition("/")[0], {}).items()}, **files}
+        for folder, files in folders.items()
+    }
     for source in found:
-        source.siblings = source.siblings or folders[source.name.rpartition("/")[0]]
+        source.siblings = siblings[source.name.rpartition("/")[0]]
     return found
 
 

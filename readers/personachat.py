@@ -10,11 +10,12 @@ A local file is recognised by its content: lines, JSON, JSON lines or parquet.
 
 import itertools
 import json
-import re
 from pathlib import Path
 
 from configurator import InputError
 from readers import parlai
+from readers.parlai import cleaned as cleaned  # prose.py has it from here
+from readers.parlai import of_dialogues, view
 
 
 def records(source, skipped):
@@ -67,14 +68,6 @@ def json_splits(path):
     return [[content] if isinstance(content, dict) else content]
 
 
-def of_dialogues(dialogues, skipped):
-    """Records of parlai.dialogues: one view of each, and the partner's too if the partner's persona is known."""
-    for mine, partners, said in dialogues:
-        yield from view(mine, said, "user", skipped)
-        if partners:
-            yield from view(partners, said, "assistant", skipped)
-
-
 def of_rows(rows, where, skipped):
     """Records of the nested or flat rows of one split, a dialogue from its last row, which holds the most of it."""
 
@@ -104,26 +97,3 @@ def dialogue(row):
     if not isinstance(persona, list) or not all(isinstance(text, str) for text in [*persona, *said]):
         raise TypeError("personality, history and candidates are lists of text")
     return persona, said, "assistant" if gold and len(said) % 2 else "user"
-
-
-def view(persona, said, first, skipped):
-    """At most one record: the dialogue as the one with this persona saw it. first: the role of who began."""
-    roles = itertools.cycle(["user", "assistant"] if first == "user" else ["assistant", "user"])
-    talk = [
-        {"role": role, "content": cleaned(text)}
-        for role, text in zip(roles, said, strict=False)
-        if text.strip() != parlai.SILENCE and cleaned(text)
-    ]
-    if len({message["role"] for message in talk}) < 2:
-        skipped["only one of the two speaks"] += 1
-        return
-    system = " ".join(cleaned(sentence) for sentence in persona if sentence.strip())
-    yield {"messages": ([{"role": "system", "content": system}] if system else []) + talk}
-
-
-def cleaned(text):
-    """PersonaChat's tokenised text as people write it: no space before punctuation and 's, none inside brackets."""
-    text = re.sub(r"\s+([,.!?%)\]]|[;:](?!['-]?[()DPp/|]))", r"\1", text)  # but not of ":)"
-    text = re.sub(r"([(\[$])\s+", r"\1", text)
-    text = re.sub(r"(\w)\s+(n't|'(?:s|m|re|ve|ll|d))\b", r"\1\2", text)
-    return re.sub(r"\s+", " ", text).strip()

@@ -1,0 +1,88 @@
+"""
+A Discord channel as DiscordChatExporter writes it, in JSON or CSV (github.com/Tyrrrz/DiscordChatExporter).
+
+    {"guild": {"name": "Friends"}, "channel": {"id": "1", "name": "general"}, "messages": [{"type": "Default",
+     "timestamp": "2021-12-31T10:30:00+00:00", "content": "hi", "author": {"id": "7", "nickname": "Ann"}, ...}, ...]}
+
+    AuthorID,Author,Date,Content,Attachments,Reactions
+    "7","ann","2021-12-31T10:30:00.0000000+00:00","hi","",""
+
+Read are messages and replies that have text, of people and of bots. What Discord itself says (joins, pins, calls) is
+skipped; in CSV it is known only by its wording.
+"""
+
+import re
+
+from readers import Message, clock, table
+from readers.jsonitems import items
+from readers.people import People
+
+NAME = "Discord (DiscordChatExporter)"
+CSV_HEADER = re.compile(r'\s*"?AuthorID"?,"?Author"?,"?Date"?,"?Content"?,', re.I)
+SAID = ("Default", "Reply")
+NOTICE = re.compile(
+    r"(?:Added .+ to the group|Removed .+ from the group|Left the group|(?:Added|Removed) a recipient"
+    r"|Changed the channel (?:name(?:: .*)?|icon)|Pinned a message|Joined the server|A poll has closed"
+    r"|Started a (?:thread|call that lasted .* minutes))\.?"
+)
+
+
+def recognises(head):
+    if CSV_HEADER.match(head):
+        return True
+    names = (r'\{\s*"guild"\s*:\s*\{', r'"channel"\s*:\s*\{', r'"messages"\s*:\s*\[')
+    return head.lstrip().startswith("{") and all(re.search(name, head) for name in names)
+
+
+def messages(source, skipped):
+    """Yield Message; `chat` is "guild/channel (id)", in CSV the file."""
+    return of_csv(source, skipped) if CSV_HEADER.match(source.head) else of_json(source, skipped)
+
+
+def of_json(source, skipped):
+    people, chat, guild, number = People(), source.name, "", 0
+    for key, item in items(source, skipped):
+        if key == "guild" and isinstance(item, dict):
+            guild = item.get("name") or ""
+        elif key == "channel" and isinstance(item, dict):
+            chat = f"{guild}/{item.get('name') or ''} ({item.get('id') or ''})"
+        elif key == "messages":
+            number += 1
+            place = f"{source.name}:{number}"
+            author = item.get("author") if isinstance(item, dict) else None
+            if not isinstance(author, dict) or not all(
+                isinstance(text, str) for text in (item.get("type"), item.get("content"), author.get("name"))
+            ):
+                skipped.broken(place, "wanted a message with type, content and an author with a name")
+            elif item["type"] not in SAID:
+                skipped.note(f"Discord's own message ({item['type'][:40]})", place)
+            elif not item["content"].strip():
+                skipped.note(without_text(item), place)
+            else:
+                id = str(author.get("id") or author["name"])
+                speaker = people.named(id, author.get("nickname"), author["name"])
+                yield Message(speaker, item["content"], clock.seconds(str(item.get("timestamp"))), chat, number)
+
+
+def without_text(item):
+    """Why there is nothing to read in a message."""
+    for kind in ("attachments", "stickers", "embeds"):
+        if item.get(kind):
+            return f"{kind} without text"
+    return "no text"
+
+
+def of_csv(source, skipped):
+    people = People()
+    for line, row in table.rows(source, skipped):
+        place = f"{source.name}:{line}"
+        id, author, text = (row[name].strip() for name in ("authorid", "author", "content"))
+        if not author:
+            skipped.broken(place, "column 'Author' is empty; every message needs one")
+        elif not text:
+            skipped.note("attachments without text" if row.get("attachments") else "no text", place)
+        elif NOTICE.fullmatch(text):
+            skipped.note("Discord's own message, by its wording", place)
+        else:
+            time = table.understood_time(row["date"], place, skipped)
+            yield Message(people.named(id or author, author), row["content"], time, source.name, line)

@@ -1,0 +1,116 @@
+"""
+Tables of messages: CSV (comma or semicolon) and TSV whose header names a speaker and a text column.
+
+    speaker,text,time,conversation
+    Ann,"hi, Bob!
+    how are you?",2021-12-31 10:30,1
+    Bob,fine,2021-12-31 10:31,1
+
+Time and conversation are optional. Blank lines are nothing; a row without text is skipped.
+"""
+
+import csv
+
+from readers import Message, clock
+
+NAME = "table of messages (CSV, TSV)"
+SPEAKER = ("speaker", "author", "sender", "from", "name", "user", "username", "role")
+TEXT = ("text", "message", "content", "body", "utterance")
+TIME = ("time", "timestamp", "date", "datetime", "created_at")
+CHAT = ("conversation", "conversation_id", "conv_id", "chat", "chat_id", "channel", "thread", "thread_id")
+CHAT += ("dialogue_id", "dialog_id", "session_id")
+DELIMITERS = ",;\t"
+
+
+def recognises(head):
+    columns, _ = header(head)
+    return bool(column(columns, SPEAKER) and column(columns, TEXT)) and "authorid" not in columns  # see discord.py
+
+
+def messages(source, skipped):
+    """Yield Message. An InputError names the file, the line and the column."""
+    where = None
+    for line, row in rows(source, skipped):
+        if where is None:
+            where = [column(row, names) for names in (SPEAKER, TEXT, TIME, CHAT)]
+            if None in where[:2]:
+                skipped.broken(f"{source.name}:1", "the header names no speaker or no text column")
+                return
+        speaker, text, time, chat = (row[name].strip() if name else "" for name in where)
+        place = f"{source.name}:{line}"
+        if not text:
+            skipped.note("no text", place)
+        elif not speaker:
+            skipped.broken(place, f"column '{where[0]}' is empty; every message needs one")
+        else:
+            # the file's name is part of the chat, so that conversation 1 of one file is not that of another
+            path = f"{source.name}/{chat}" if chat else source.name
+            yield Message(speaker, text, understood_time(time, place, skipped), path, line)
+
+
+def understood_time(time, place, skipped):
+    seconds = clock.seconds(time) if time else None
+    if time and seconds is None:
+        skipped.note("time that is not understood (the message is kept, no silence is seen there)", place)
+    return seconds
+
+
+def rows(source, skipped):
+    """Yield (line, {column in lower case: field}) of each row after the header, strict about quotes and lengths."""
+    head = source.head
+    columns, delimiter = header(head)
+    quoting = csv.QUOTE_NONE if delimiter == "\t" and not is_quoted(head) else csv.QUOTE_MINIMAL
+    lines = (line + "\n" for _, line in source.lines())
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
+    header_seen = False
+    while True:
+        line = reader.line_num + 1
+        place = f"{source.name}:{line}"
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:  # an open quote, or 131,072 characters in one field
+            skipped.broken(place, f"wanted fields split by {delimiter!r}, quotes closed ({error})")
+            continue
+        if not any(field.strip() for field in row):
+            if row:
+                skipped.note("empty row", place)
+        elif not header_seen:
+            header_seen = True
+        elif len(row) != len(columns):
+            expected = f"wanted {len(columns)} fields as in the header, not {len(row)}; quote a text that holds"
+            skipped.broken(place, f"{expected} {delimiter!r}")
+        else:
+            yield line, dict(zip(columns, row, strict=True))
+
+
+def header(head):
+    """(columns in lower case, delimiter) of the first line with something in it, by the delimiter that finds most."""
+    first = next((line.strip("\r") for line in head.split("\n") if line.strip()), "")
+    found = []
+    for delimiter in DELIMITERS:
+        try:
+            row = next(csv.reader([first], delimiter=delimiter, strict=True), [])
+        except csv.Error:
+            continue
+        columns = [name.strip().lower() for name in row]
+        known = bool(column(columns, SPEAKER)) + bool(column(columns, TEXT))
+        found.append((known, len(columns), columns, delimiter))
+    *_, columns, delimiter = max(found, default=(0, 0, [], ","))
+    return columns, delimiter
+
+
+def column(columns, names):
+    """The first of `names` that is one of the columns, or None."""
+    return next((name for name in names if name in columns), None)
+
+
+def is_quoted(head):
+    """Whether quotes in this TSV enclose fields; most programs write them as they stand, spreadsheets quote."""
+    try:
+        for _ in csv.reader((line + "\n" for line in head.split("\n")[:-1]), delimiter="\t", strict=True):
+            pass
+    except csv.Error as error:
+        return "unexpected end" in str(error) and len(head) > 50_000  # a head of 64 kB may end within a quoted field
+    return True
