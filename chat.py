@@ -7,8 +7,10 @@ Talk to a model in the terminal.
 """
 
 import dataclasses
+import itertools
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import configurator
 import engine
@@ -16,6 +18,7 @@ from configurator import InputError
 
 HELP = """/new begins again, /system TEXT gives the bot a persona, /retry asks for another reply,
 /quit or Ctrl-D ends. Ctrl-C stops a reply."""
+CUT = {"length": "cut; --max_new_tokens allows more", "context": "cut; the context is full"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ def chat(config):
     if not content:
         print(f"note: {config.init_from or config.out_dir} was never trained to chat; expect nonsense", file=sys.stderr)
     if config.prompt is not None:
-        print(answer(speaker, messages, config.prompt, config, lambda text: None)[0])
+        reply, reason = answer(speaker, messages, config.prompt, config)
+        print(reply)
+        tell(reason)
     elif sys.stdin.isatty():
         talk(speaker, messages, config)
     else:
@@ -45,13 +50,17 @@ def system_message(text):
     return [{"role": "system", "content": text.strip()}] if text and text.strip() else []
 
 
-def answer(speaker, messages, text, config, show):
+def seeded(config, turn):
+    """How the reply number `turn` of a run is drawn: with a seed, each has its own, and each run the same."""
+    return config if config.seed is None else dataclasses.replace(config, seed=config.seed + turn)
+
+
+def answer(speaker, messages, text, sampling, show=lambda text: None):
     """(reply, reason) to `text`; both are appended to `messages`. show: called with each piece as it comes."""
     messages.append({"role": "user", "content": text.strip()})
-    seed = None if config.seed is None else config.seed + len(messages)  # each turn its own, each run the same
-    reply, reason = "", "stopped"
+    reply, reason = "", None
     try:
-        for piece in speaker.reply(messages, dataclasses.replace(config, seed=seed)):
+        for piece in speaker.reply(messages, sampling):
             show(piece.text)
             reply, reason = reply + piece.text, piece.reason
     except InputError:
@@ -60,26 +69,27 @@ def answer(speaker, messages, text, config, show):
     except KeyboardInterrupt:
         if not sys.stdin.isatty():
             raise
+        reason = "stopped"
     if reply:
         messages.append({"role": "assistant", "content": reply})
-    if reason in ("length", "context"):
-        ends = {
-            "length": f"cut at {config.max_new_tokens} tokens; --max_new_tokens allows more",
-            "context": "context full",
-        }
-        print(f"({ends[reason]})", file=sys.stderr)
     return reply, reason
+
+
+def tell(reason):
+    """Say on standard error that a reply was cut."""
+    if reason in CUT:
+        print(f"({CUT[reason]})", file=sys.stderr)
 
 
 def answer_lines(speaker, messages, config):
     """Answer each line of standard input with a line; empty lines are passed over."""
-    heard = False
-    for line in sys.stdin:
-        if line.strip():
-            heard = True
-            reply, _ = answer(speaker, messages, line, config, lambda text: None)
-            print(" ".join(reply.split("\n")), flush=True)
-    if not heard:
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    turn = 0
+    for turn, line in enumerate(filter(str.strip, sys.stdin), 1):
+        reply, reason = answer(speaker, messages, line, seeded(config, turn))
+        print(" ".join(reply.splitlines()), flush=True)
+        tell(reason)
+    if not turn:
         raise InputError("nothing to answer: standard input holds no text; --prompt=hello, or a terminal, would do")
 
 
@@ -90,7 +100,7 @@ def talk(speaker, messages, config):
 
     ask = PromptSession()
     print("Ctrl-D ends, /help tells more.")
-    while True:
+    for turn in itertools.count(1):
         try:
             text = ask.prompt(ANSI("\033[1m[Human]:\033[0m ")).strip()
         except KeyboardInterrupt:
@@ -120,10 +130,10 @@ def talk(speaker, messages, config):
             continue
         print("\033[1m[Bot]:\033[0m ", end="", flush=True)
         try:
-            answer(speaker, messages, text, config, lambda piece: print(piece, end="", flush=True))
+            _, reason = answer(speaker, messages, text, seeded(config, turn), partial(print, end="", flush=True))
+            print(f" ({CUT[reason]})" if reason in CUT else "")
         except InputError as error:
-            print(f"({error})", end="")
-        print()
+            print(f"({error})")
 
 
 def retried(messages):

@@ -1,0 +1,200 @@
+"""
+chat.py is a conversation: a line in, a line out from a pipe; in a real terminal the reply streams, commands work, and
+Ctrl-C stops a reply, not the chat. It starts quickly since it imports little.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chat
+import checkpoint
+import engine
+from configurator import InputError
+
+ROOT = Path(__file__).parents[1]
+GREEDY = dict(temperature=0.0, repetition_penalty=1.0, device="cpu")
+PERSONA = "you have two dogs."
+
+
+class Speaker:
+    """An Engine that answers with what it was asked with: the last message, and how many there are."""
+
+    def __init__(self, texts=None, reason="end_of_turn"):
+        self.texts, self.reason, self.seen = texts, reason, []
+
+    def reply(self, messages, sampling):
+        self.seen.append(([dict(message) for message in messages], sampling.seed))
+        yield engine.Piece(f"{len(messages)}: ", None)
+        yield engine.Piece(messages[-1]["content"], self.reason)
+
+
+def test_an_answer_joins_the_conversation():
+    """The question and the reply are remembered, in order; the pieces are shown as they come."""
+    messages, shown = [{"role": "system", "content": "x"}], []
+    assert chat.answer(Speaker(), messages, " hi ", chat.ChatConfig(), shown.append) == ("2: hi", "end_of_turn")
+    assert shown == ["2: ", "hi"]
+    assert [m["role"] for m in messages] == ["system", "user", "assistant"]
+    assert [m["content"] for m in messages[1:]] == ["hi", "2: hi"]
+
+
+def test_a_question_that_does_not_fit_is_forgotten(tiny, tokens):
+    """What raised InputError is not in the way of the next question."""
+    messages = []
+    with pytest.raises(InputError):
+        chat.answer(engine.Engine(tiny, tokens), messages, "word " * 500, chat.ChatConfig())
+    assert messages == []
+
+
+def test_retry_takes_the_last_question_back():
+    """retried returns the last question and leaves what was before; nothing asked, nothing to retry."""
+    system, asked = {"role": "system", "content": "s"}, {"role": "user", "content": "q"}
+    messages = [system, asked, {"role": "assistant", "content": "a"}]
+    assert chat.retried(messages) == "q" and messages == [system]
+    assert chat.retried(messages) is None and messages == [system]
+
+
+def test_each_turn_has_its_own_seed():
+    """With --seed the turns differ, and a second run of the same lines has the same seeds; without it there is none."""
+    seeds = []
+    for seed in (5, 5, None):
+        speaker = Speaker()
+        for turn in (1, 2):
+            chat.answer(speaker, [], "hi", chat.seeded(chat.ChatConfig(seed=seed), turn))
+        seeds.append([seed for _, seed in speaker.seen])
+    assert seeds == [[6, 7], [6, 7], [None, None]]
+
+
+def piped(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+
+def test_a_line_in_a_line_out(monkeypatch, capsys):
+    """Each line that is not empty is answered by one line, of the same conversation, whatever its bytes."""
+    piped(monkeypatch, "hi\n\n  \nnaïve 🐆\n".encode() + b"\xff\xfe\r\nlast, without a newline")
+    chat.answer_lines(Speaker(), [], chat.ChatConfig())
+    assert capsys.readouterr().out == "1: hi\n3: naïve 🐆\n5: \ufffd\ufffd\n7: last, without a newline\n"
+
+
+def test_nothing_said_is_one_line(monkeypatch, learned):
+    """An empty pipe, an empty prompt, a folder without a model: each is an InputError that says what would be right."""
+    for data in (b"", b"\n  \n"):
+        piped(monkeypatch, data)
+        with pytest.raises(InputError, match="nothing to answer.*--prompt=hello"):
+            chat.answer_lines(Speaker(), [], chat.ChatConfig())
+    for prompt in ("", "  \n"):
+        with pytest.raises(InputError, match="--prompt is empty"):
+            chat.chat(chat.ChatConfig(prompt=prompt, out_dir=str(learned)))
+    with pytest.raises(InputError, match="has no model"):
+        chat.chat(chat.ChatConfig(prompt="hi", out_dir=str(learned / "none")))
+
+
+@pytest.mark.parametrize("reason, told", [("length", "--max_new_tokens"), ("context", "context is full"), ("stop", "")])
+def test_a_cut_reply_is_told(monkeypatch, capsys, reason, told):
+    """A reply cut by a limit says so on standard error; standard output stays the reply alone."""
+    piped(monkeypatch, b"hi\n")
+    chat.answer_lines(Speaker(reason=reason), [], chat.ChatConfig())
+    out, err = capsys.readouterr()
+    assert out == "1: hi\n" and told in err and bool(err) == bool(told)
+
+
+def test_a_prompt_is_answered_in_process(learned, capsys):
+    """--prompt prints the reply; a model without chat.json is noted on standard error."""
+    config = chat.ChatConfig(out_dir=str(learned), system=PERSONA, prompt="hi, how are you?", **GREEDY)
+    chat.chat(config)
+    assert capsys.readouterr() == ("i'm great, thanks!\nmy dogs are asleep 🐕.\n", "")
+
+
+def test_a_model_that_never_chatted_is_noted(tiny, tokens, tmp_path, capsys):
+    """Any GPT-2 folder answers, after a note that it was not trained to."""
+    checkpoint.save(tmp_path, tiny, tokens, {})
+    (tmp_path / "chat.json").unlink()
+    chat.chat(chat.ChatConfig(init_from=str(tmp_path), prompt="hi", max_new_tokens=3, **GREEDY))
+    assert "never trained to chat" in capsys.readouterr().err
+
+
+def test_chat_imports_little():
+    """Neither transformers, datasets nor matplotlib is imported to chat or to sample, nor by loading a model."""
+    script = "import sys, json, chat, sample; print(json.dumps(sorted(sys.modules)))"
+    modules = json.loads(subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True))
+    assert not {"transformers", "datasets", "matplotlib", "pandas", "wandb", "huggingface_hub"} & set(modules)
+
+
+def test_a_reader_who_leaves_is_no_error(learned):
+    """`chat.py | head -1`: when nobody reads on, it ends without a traceback."""
+    command = [sys.executable, "chat.py", f"--out_dir={learned}", "--max_new_tokens=5"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    try:
+        process.stdin.write("hi\n" * 50)
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(60) != 0 and "Traceback" not in err and "Exception" not in err
+
+
+# a real terminal
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+def test_the_terminal(learned):
+    """One session: the prompt, streamed replies, /retry, /new, /system, an unknown command, Ctrl-C, Ctrl-D."""
+    import pexpect
+
+    words = ["chat.py", f"--out_dir={learned}", f"--system={PERSONA}", *(f"--{k}={v}" for k, v in GREEDY.items())]
+    env = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    child = pexpect.spawn(
+        sys.executable, words, cwd=str(ROOT), env=env, encoding="utf-8", timeout=30, dimensions=(40, 120)
+    )
+    child.logfile_read = io.StringIO()
+    first, second = "i'm great, thanks!\r\nmy dogs are asleep 🐕.\r\n", "rex, and  bella. naïve names, i know.\r\n"
+    child.expect_exact("[Human]:")
+    for line, answer in [
+        ("hi, how are you?", first),
+        ("what are they called?", second),
+        ("/retry", second),
+        ("/new", "(a new conversation)\r\n"),
+        ("/retry", "(nothing to retry yet)\r\n"),
+        ("hi, how are you?", first),  # the persona is still there
+        ("/nwe", "there is no /nwe. /new begins again"),
+        ("/system", "(a new conversation, without a persona)\r\n"),
+        (f"/system {PERSONA}", f"(a new conversation, with the persona: {PERSONA})\r\n"),
+        ("hi, how are you?", first),
+    ]:
+        child.send(line + "\r")
+        child.expect_exact(answer)
+        child.expect_exact("[Human]:")
+    child.send("half a line")
+    child.sendintr()  # at the prompt, Ctrl-C forgets the line
+    child.expect_exact("[Human]:")
+    child.sendeof()
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0
+    assert "Traceback" not in child.logfile_read.getvalue()
+
+
+def test_ctrl_c_stops_a_reply_and_keeps_what_was_said(monkeypatch):
+    """At a terminal, Ctrl-C amid a reply keeps its beginning and the chat; in a pipe it ends the script."""
+
+    class Stopped:
+        def reply(self, messages, sampling):
+            yield engine.Piece("well, ", None)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    messages = []
+    assert chat.answer(Stopped(), messages, "hi", chat.ChatConfig()) == ("well, ", "stopped")
+    assert messages[-1] == {"role": "assistant", "content": "well, "}
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        chat.answer(Stopped(), [], "hi", chat.ChatConfig())
