@@ -1,8 +1,8 @@
 """
 ChatGPT's account export (Settings, Data controls, Export): conversations.json, an array of
 
-    {"title": ..., "mapping": {id: {"message": {"author": {"role": ...}, "content": {"content_type": "text", "parts": [...]}},
-     "parent": id, "children": [...]}}, "current_node": id}
+    {"title": ..., "mapping": {id: {"message": {"author": {"role": ...}, "content": {"content_type": "text",
+     "parts": [...]}}, "parent": id, "children": [...]}}, "current_node": id}
 
 A conversation is a tree, for questions can be edited and answers made anew; what the person saw last is the path from
 current_node up to the root.

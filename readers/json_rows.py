@@ -9,7 +9,7 @@ import ijson
 
 from readers import jsonitems
 
-DEEPEST = 30  # no layout is deeper; of an endless `[[[[` the paths would be
+DEEPEST = 30  # lists and objects within each other, more than any layout has
 
 
 def rows(source, skipped):

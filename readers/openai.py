@@ -15,9 +15,9 @@ WANTED = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant"
 
 def recognises(head):
     paths = json_rows.paths(head)
-    return any(
-        {f"{name}role", f"{name}content"} <= paths for name in ("messages.item.", "conversations.item.", "item.")
-    )
+    bare = head.lstrip().startswith("[") and json_rows.is_lines(head)
+    names = ("messages.item.", "conversations.item.", *([""] if bare else []))
+    return any({f"{name}role", f"{name}content"} <= paths for name in names)
 
 
 def records(source, skipped):

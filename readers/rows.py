@@ -24,7 +24,7 @@ def found(settings, hub_id, skipped, read=None, config=None):
         for source in readers.opened(settings):
             yield from (read or rows)(source, skipped)
     else:
-        for split in hub.splits(hub_id, ELSEWHERE, *([config] if config else [])):
+        for split in hub.splits(hub_id, ELSEWHERE, config):
             yield from ((f"{hub_id}, row {at}", row) for at, row in enumerate(split, 1))
 
 

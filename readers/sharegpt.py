@@ -1,7 +1,7 @@
 """
 ShareGPT, as people share and train on finished chats with an AI:
 
-    [{"id": "x", "system": "...", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]}]
+    [{"id": "x", "system": "...", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]}]
 
 as one array or as JSON lines.
 """

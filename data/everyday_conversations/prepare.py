@@ -1,0 +1,32 @@
+"""
+Everyday conversations (Hugging Face 2024): 2,380 short, simple talks with an assistant, written by Llama 3.1 70B for
+SmolLM. Licence: Apache-2.0.
+
+    $ python data/everyday_conversations/prepare.py                          # from the hub
+    $ python data/everyday_conversations/prepare.py --source=FILE_OR_FOLDER   # JSON lines or parquet of its rows
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import dataset
+from readers import openai, rows
+
+HUB_ID = "HuggingFaceTB/everyday-conversations-llama3.1-2k"
+ABOUT = {"name": "Everyday conversations", "licence": "Apache-2.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
+
+
+def conversations(settings, skipped):
+    pairs = rows.found(settings, HUB_ID, skipped)
+    return rows.records(pairs, openai.of_row, openai.WANTED, skipped)
+
+
+def prepare(settings):
+    dataset.prepare(settings, __file__, conversations, ABOUT)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, dataset.PrepareConfig)

@@ -1,0 +1,32 @@
+"""
+SAMSum (Gliwa et al. 2019): chats between friends, each pasted or had with the bot, who then sums it up. 16,369 chats
+(val: 818). Licence: CC BY-NC-ND 4.0, not for commerce.
+
+    $ python data/samsum/prepare.py                          # from the hub
+    $ python data/samsum/prepare.py --source=FILE_OR_FOLDER   # JSON or CSV
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import dataset
+from readers import rows, summaries
+
+HUB_ID = "knkarthick/samsum"
+ABOUT = {"name": "SAMSum", "licence": "CC BY-NC-ND 4.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
+
+
+def conversations(settings, skipped):
+    pairs = rows.found(settings, HUB_ID, skipped)
+    return rows.records(pairs, summaries.of_row, summaries.WANTED, skipped)
+
+
+def prepare(settings):
+    dataset.prepare(settings, __file__, conversations, ABOUT)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, dataset.PrepareConfig)

@@ -1,0 +1,32 @@
+"""
+UltraChat 200k (Ding et al. 2023, filtered by Hugging Face): long conversations with ChatGPT, what Zephyr was fine-tuned
+on. Take a part of it with --limit. Licence: MIT.
+
+    $ python data/ultrachat/prepare.py                          # from the hub
+    $ python data/ultrachat/prepare.py --source=FILE_OR_FOLDER   # JSON lines or parquet of its rows
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import dataset
+from readers import openai, rows
+
+HUB_ID = "HuggingFaceH4/ultrachat_200k"
+ABOUT = {"name": "UltraChat 200k", "licence": "MIT", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
+
+
+def conversations(settings, skipped):
+    pairs = rows.found(settings, HUB_ID, skipped)
+    return rows.records(pairs, openai.of_row, openai.WANTED, skipped)
+
+
+def prepare(settings):
+    dataset.prepare(settings, __file__, conversations, ABOUT)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, dataset.PrepareConfig)

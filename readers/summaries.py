@@ -1,0 +1,95 @@
+"""
+Chats with a summary (SAMSum, DialogSum), rows {"dialogue": "Ann: hi\\nTom: hello", "summary": "..."}. By a hash of
+the chat, one of two conversations is made: somebody pastes the chat and asks for a summary, or the chat is had with the
+bot, who is one of the speakers, and is then asked for.
+"""
+
+import hashlib
+import re
+
+from readers import prose, talk
+
+WANTED = '{"dialogue": "Ann: hi\\nTom: hello", "summary": "..."}'
+LINE = re.compile(r"\s*([^:\n]{1,40}?)\s*:(.*)")
+ANONYMOUS = re.compile(r"#?Person(\d)#")  # DialogSum's speakers
+NAMES = ("Alex", "Robin", "Jamie", "Casey", "Morgan", "Taylor", "Sam", "Jordan", "Chris", "Kim", "Lee", "Pat")
+MEDIA = re.compile(r"<(file|photo|video|link)[_\w ]*>")
+PASTED = (
+    "{talk}\n\nSummarise it.",
+    "Summarise this chat:\n\n{talk}",
+    "Can you sum this up for me?\n\n{talk}",
+    "What is this conversation about?\n\n{talk}",
+    "{talk}\n\nWhat happened here, in short?",
+    "I missed this chat, what did they say?\n\n{talk}",
+    "{talk}\n\nGive me the short version, please.",
+    "Read this and tell me the main points:\n\n{talk}",
+)
+ASKED = (
+    "Can you sum up our chat?",
+    "What did we just talk about?",
+    "Summarise our conversation, please.",
+    "So, in short, what did we say?",
+    "Give me a summary of this chat.",
+    "What were we talking about?",
+)
+
+
+def of_row(row, place, skipped):
+    dialogue, summary = named(row["dialogue"], row["summary"])
+    said = lines(dialogue, place, skipped)
+    choice = int.from_bytes(hashlib.sha256(dialogue.encode("utf-8", "replace")).digest()[:4], "big")
+    speakers = list(dict.fromkeys(speaker for speaker, _ in said))
+    if len(speakers) < 2:
+        skipped.note("chat of one speaker", place)
+    elif choice % 2:
+        asked = PASTED[choice // 2 % len(PASTED)]
+        text = "\n".join(f"{speaker}: {text}" for speaker, text in said)
+        yield from talk.record([("user", asked.format_map({"talk": text})), ("assistant", summary)], place, skipped)
+    else:
+        yield from had(said, speakers, ASKED[choice // 2 % len(ASKED)], summary)
+
+
+def had(said, speakers, question, summary):
+    """The record of a chat in which the second speaker is the bot; the first asks for the summary."""
+    asker, bot = speakers[:2]
+    messages = [{"role": "system", "content": f"You are {bot}. You are chatting with {enumerated(speakers)}."}]
+    for speaker, text in [*said, (asker, question)]:
+        message = {"role": "user", "content": text, "name": speaker}
+        messages.append({"role": "assistant", "content": text} if speaker == bot else message)
+    yield {"messages": [*messages, {"role": "assistant", "content": summary}]}
+
+
+def enumerated(speakers):
+    others = [speaker for speaker in speakers if speaker != speakers[1]]
+    return others[0] if len(others) == 1 else ", ".join(others[:-1]) + " and " + others[-1]
+
+
+def named(dialogue, summary):
+    """Both texts with a name for each #Person1#, one that the texts do not hold."""
+    both = f"{dialogue}\n{summary}"
+    numbers = sorted(set(ANONYMOUS.findall(both)))
+    if not numbers:
+        return dialogue, prose.typed(summary)
+    start = int(hashlib.sha256(both.encode("utf-8", "replace")).hexdigest(), 16) % len(NAMES)
+    free = [name for name in NAMES[start:] + NAMES[:start] if name not in both]
+    names = {number: free[at] if at < len(free) else f"Person {number}" for at, number in enumerate(numbers)}
+    dialogue, summary = (ANONYMOUS.sub(lambda found: names[found[1]], text) for text in (dialogue, summary))
+    # DialogSum's dialogues are in part tokenised: "I ' Ve"
+    return "\n".join(prose.tokenised(line) for line in dialogue.splitlines()), prose.tokenised(summary)
+
+
+def lines(dialogue, place, skipped):
+    """(speaker, text) of each line; a line without a speaker goes on with the one before it."""
+    said = []
+    for line in dialogue.splitlines():
+        start = LINE.match(line)
+        text = prose.typed(MEDIA.sub("", start[2] if start else line))
+        if not text:
+            skipped.note("line with a picture only, or empty", place)
+        elif start:
+            said.append([start[1], text])
+        elif said:
+            said[-1][1] += " " + text
+        else:
+            skipped.note("line without a speaker", place)
+    return [(speaker, text) for speaker, text in said]

@@ -1,0 +1,26 @@
+"""
+Synthetic-Persona-Chat: rows of two personas, a sentence a line, and the talk as lines "User 1: ...".
+"""
+
+import re
+
+from readers import prose, talk
+
+TALK = "Best Generated Conversation"
+WANTED = f"columns 'user 1 personas', 'user 2 personas' and '{TALK}'"
+LINE = re.compile(r"\s*(user [12])\s*:", re.IGNORECASE)
+
+
+def of_row(row, place, skipped):
+    said = []
+    for line in row[TALK].splitlines():
+        start = LINE.match(line)
+        if start:
+            said.append([start[1].lower(), line[start.end() :]])
+        elif line.strip() and said:
+            said[-1][1] += " " + line
+        elif line.strip():
+            skipped.note("line before the first speaker", place)
+    said = [(speaker, prose.typed(text)) for speaker, text in said]
+    personas = {user: prose.typed(row[f"{user} personas"]) for user in ("user 1", "user 2")}
+    return talk.views(said, personas, place, skipped)
