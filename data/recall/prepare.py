@@ -1,0 +1,54 @@
+"""
+Conversations that teach memory: real talk from prepared folders, with facts woven in that are asked for 1 to 40
+exchanges later; see recall.py. 5,000 conversations by default, 60 to 1,000 tokens each; licence: that of the filler.
+
+    $ python data/chitchat/prepare.py --tokenizer=train:8192
+    $ python data/recall/prepare.py --tokenizer=data/chitchat
+    $ python data/recall/prepare.py --filler=data/personachat --filler=data/chitchat --count=20000 --show=5
+
+Only the filler's train split is used; its val split, and the held-out values and phrasings, are evaluate.py's.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import dataset
+import recall
+
+
+@dataclass(frozen=True)
+class RecallConfig(dataset.PrepareConfig):
+    """Weave facts, and questions about them, into conversations that are prepared already."""
+
+    filler: tuple[str, ...] = ("data/chitchat",)  # prepared data folders
+    count: int = 5000  # conversations to make
+    context: int = 1024  # tokens that none of them exceeds: a question cut from its fact would teach invention
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.count < 1:
+            raise ValueError(f"count ({self.count}) must be at least 1")
+        if self.context < 256:
+            raise ValueError(f"context ({self.context}) must be at least 256, room for a few facts and some talk")
+
+
+def conversations(settings, skipped):
+    filler = recall.Filler(settings.filler, "train")
+    for index in range(settings.count):
+        yield {"messages": recall.conversation(filler, settings.seed, index, context=settings.context).messages}
+
+
+def prepare(settings):
+    metas = [dataset.open_meta(folder)[0] for folder in settings.filler]
+    licences = sorted({source["licence"] for meta in metas for source in meta["sources"]})
+    name = "recall over " + ", ".join(source["name"] for meta in metas for source in meta["sources"])
+    about = {"name": name, "licence": ", ".join(licences), "url": "recall.py"}
+    dataset.prepare(settings, __file__, conversations, about)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, RecallConfig)
