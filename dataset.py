@@ -26,6 +26,7 @@ import atomic
 import tokenizer as tokenizers
 from configurator import InputError
 from conversation import check, render, shown_ids, turns
+from readers import Skipped
 
 FORMAT = 1
 SPLITS = ("train", "val")
@@ -53,12 +54,12 @@ class PrepareConfig:
 def prepare(settings, script, conversations, about):
     """
     Write the data folder of the prepare.py at `script`.
-    conversations: a function of (settings, skipped) that yields records; skipped is a Counter of reasons.
+    conversations: a function of (settings, skipped) that yields records; skipped is a readers.Skipped.
     about: {"name", "licence", "url"} of the source, printed and kept in meta.json.
     """
     folder = Path(settings.out_dir or Path(script).parent)
     print(f"{about['name']}: licence {about['licence']}, {about['url']}")
-    skipped = collections.Counter()
+    skipped = Skipped()
 
     def records():
         skipped.clear()

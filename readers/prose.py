@@ -6,6 +6,7 @@ import re
 
 from readers import personachat
 
+ODD = str.maketrans({**dict.fromkeys("’‘´`′", "'"), "。": ".", "，": ",", "、": ",", "？": "?", "\x7f": ""})
 SHORT = r"(s|t|m|re|ve|ll|d)"  # what stands behind an apostrophe: it's, don't, I'm
 
 
@@ -17,8 +18,10 @@ def typed(text):
 
 def tokenised(text):
     """Text with spaces around its punctuation, odd apostrophes and sentences that touch: "I ’ m late.Go ,, Tom 。"."""
-    text = text.translate({0x2019: "'", 0x2018: "'", 0xB4: "'", 0x60: "'", 0x3002: ".", 0xFF0C: ",", 0xFF1F: "?"})
+    text = text.translate(ODD)
     text = re.sub(rf"(\w)\s*'\s+{SHORT}\b", lambda found: f"{found[1]}'{found[2].lower()}", text, flags=re.I)
     text = re.sub(rf"(\w)\s+'{SHORT}\b", lambda found: f"{found[1]}'{found[2].lower()}", text, flags=re.I)
     text = re.sub(r"([a-z]['a-z])\s*([.?!,])(?=[A-Z][a-z' ])", r"\1\2 ", text)  # "is.What" but not "U.S."
+    text = re.sub(r"(?<!\w)'\s+(.+?)\s+'(?!\w)", r"'\1'", text)  # ' like this '
+    text = re.sub(r"([“£¥€])\s+", r"\1", text).replace(" ”", "”")
     return personachat.cleaned(text)

@@ -8,7 +8,7 @@ from readers import prose, talk
 
 TALK = "Best Generated Conversation"
 WANTED = f"columns 'user 1 personas', 'user 2 personas' and '{TALK}'"
-LINE = re.compile(r"\s*(user [12])\s*:", re.IGNORECASE)
+LINE = re.compile(r"[\s*]*(user [12])[\s*]*:\**", re.IGNORECASE)  # some are *User 1:*
 
 
 def of_row(row, place, skipped):
