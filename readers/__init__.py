@@ -81,7 +81,11 @@ class Source:
     def open(self):
         """A binary file, gunzipped if need be."""
         file = io.BufferedReader(self.opened(), 1 << 16)
-        return gzip.open(file) if file.peek(2)[:2] == b"\x1f\x8b" else file
+        if file.peek(2)[:2] != b"\x1f\x8b":
+            return file
+        unzipped = gzip.open(file)
+        unzipped.myfileobj = file  # gzip closes this one too
+        return unzipped
 
     @property
     def head(self):
