@@ -3,6 +3,7 @@ A JSON file of any size, item by item, through ijson.
 """
 
 import codecs
+import decimal
 import io
 
 import ijson
@@ -78,6 +79,8 @@ def built(events):
         if event in ("end_map", "end_array"):
             value = stack.pop()
             keys.pop()
+        elif isinstance(value, decimal.Decimal):
+            value = float(value)  # not ijson's use_float, which refuses whole numbers beyond 64 bits
         depth = len(stack)
         if depth == 0:
             if not isinstance(value, dict | list):

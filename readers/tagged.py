@@ -17,7 +17,7 @@ TURNS = 30
 WHO = "human|user|you|bot|assistant|ai|system"
 STYLES = [
     re.compile(rf"\s*{tag}[ \t]*(.*)", re.I | re.S)
-    for tag in (rf"\[({WHO})\][ \t]*:?", rf"<({WHO})>[ \t]*:?", rf"({WHO})[ \t]*:")
+    for tag in (rf"\[({WHO})\]:?", rf"<({WHO})>(?::(?=\s|$))?", rf"({WHO})[ \t]*:")  # "<human> :)" has no colon
 ]
 ROLES = {"human": "user", "user": "user", "you": "user", "system": "system"}  # all others are the assistant
 END = re.compile(r"<\|endoftext\|>|<endoftext>", re.I)
