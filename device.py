@@ -81,18 +81,20 @@ def fastest_dtype(type):
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     if type == "mps":
         return "float32"  # not measured: no Mac at hand
-    return "bfloat16" if matmul_seconds(torch.bfloat16) < 0.8 * matmul_seconds(torch.float32) else "float32"
+    seconds = matmul_seconds((torch.bfloat16, torch.float32))
+    return "bfloat16" if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else "float32"
 
 
-def matmul_seconds(dtype, n=256):
-    """Seconds for an n x n product of rows, the best of three after a warm-up."""
-    a = torch.ones(n, n, dtype=dtype)
-    seconds = []
-    for _ in range(4):
-        start = time.perf_counter()
-        torch.nn.functional.linear(a, a)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds[1:])
+def matmul_seconds(dtypes, n=256):
+    """dtype -> seconds for an n x n product: the best of many in turn, since another program may slow any of them."""
+    squares = {dtype: torch.ones(n, n, dtype=dtype) for dtype in dtypes}
+    best = dict.fromkeys(dtypes, float("inf"))
+    for _ in range(10):
+        for dtype, a in squares.items():
+            start = time.perf_counter()
+            torch.nn.functional.linear(a, a)
+            best[dtype] = min(best[dtype], time.perf_counter() - start)
+    return best
 
 
 def seed_everything(seed):

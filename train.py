@@ -106,6 +106,7 @@ FIXED = ("data_dir", "batch_size", "gradient_accumulation_steps", "block_size", 
 
 
 def train(config):
+    begun = time.time()
     where = device.chosen(config.device, config.dtype, config.threads)
     master = where.rank == 0
     say = say_line if master else lambda line: None
@@ -167,14 +168,14 @@ def train(config):
     )
     say(f"{n_learned:,} supervised tokens in {config.data_dir}")
     log = metrics.Log(config, resumed, master)
-    begun = time.time() - elapsed
+    begun -= elapsed
 
-    def estimate_loss():
-        """Mean loss over the supervised tokens of val's first eval_iters batches: the same ones each time."""
+    def estimate_loss(n_batches):
+        """Mean loss over the supervised tokens of val's first batches: the same ones each time."""
         model.eval()
         total = torch.zeros(2, dtype=torch.float64)
         for i, batch in enumerate(val_loader.epoch(config.batch_size)):
-            if i == config.eval_iters:
+            if i == n_batches:
                 break
             with torch.no_grad(), where.autocast():
                 _, loss = model(*on_device(batch, where))
@@ -217,15 +218,25 @@ def train(config):
 
     stop = StopSignal()
     bar = tqdm(total=config.max_iters, initial=iter_num, unit="step", disable=not (master and sys.stderr.isatty()))
-    reserve, val_loss, saved, evaluated = 0.0, None, resumed is not None, -1
+    # the seconds that the end of the run will take: at first a guess from one batch, then as measured
+    reserve, save_seconds, eval_iters = 0.0, 3e-8 * model.num_params() + 1.0, config.eval_iters
+    val_loss, saved, evaluated = None, resumed is not None, -1
+    if config.max_minutes is not None and not config.eval_only:
+        evaluating = time.time()
+        estimate_loss(1)
+        seconds = time.time() - evaluating
+        eval_iters = max(1, min(eval_iters, int(6 * config.max_minutes / seconds)))  # a tenth of the time at most
+        reserve = eval_iters * seconds + save_seconds
     smoothed, since, tokens_then, learned_then = None, time.time(), tokens_seen, [0, 0]
     with stop, bar, log:
         while True:
             over_time = agreed(config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes, where)
             last = iter_num >= config.max_iters or over_time
-            if (iter_num % config.eval_interval == 0 or last or config.eval_only) and evaluated != iter_num:
+            # a run on a budget has no time to show where it began
+            due = iter_num % config.eval_interval == 0 and (iter_num > 0 or config.max_minutes is None)
+            if (due or last or config.eval_only) and evaluated != iter_num:
                 evaluating = time.time()
-                val_loss, evaluated = estimate_loss(), iter_num
+                val_loss, evaluated = estimate_loss(eval_iters), iter_num
                 require_finite("loss on val", val_loss)
                 say(f"iter {iter_num}: val {val_loss:.4f}")
                 if config.eval_only:
@@ -237,8 +248,7 @@ def train(config):
                         save_best(val_loss)
                     save_last()
                     log.plot(out_dir)
-                # what the end will take: this much, and a save that the first evaluation does not make
-                reserve = max(reserve, 1.2 * (time.time() - evaluating) + 2e-9 * 16 * model.num_params() + 0.5)
+                reserve = 1.2 * (time.time() - evaluating) + (save_seconds if iter_num == 0 else 0)
                 since, tokens_then = time.time(), tokens_seen
             stopped = not last and agreed(stop.came, where)
             if last or stopped:

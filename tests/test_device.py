@@ -48,7 +48,11 @@ def test_a_wrong_dtype_or_number_of_threads_is_one_line():
 def test_auto_dtype_on_a_cpu_is_the_one_measured_faster(monkeypatch):
     """bfloat16 is taken only where its product is clearly faster than float32's."""
     for slow, wanted in ((torch.bfloat16, "float32"), (torch.float32, "bfloat16")):
-        monkeypatch.setattr(device, "matmul_seconds", lambda dtype, slow=slow: 1.0 if dtype is slow else 0.1)
+        monkeypatch.setattr(
+            device,
+            "matmul_seconds",
+            lambda dtypes, slow=slow: {dtype: 1.0 if dtype is slow else 0.1 for dtype in dtypes},
+        )
         assert device.fastest_dtype("cpu") == wanted
 
 
