@@ -4,68 +4,21 @@ WhatsApp's exported chats (`_chat.txt`, `WhatsApp Chat with Ann.txt`) as iOS and
     [31.12.21, 23:59:59] Ann: happy new year          12/31/21, 11:59 PM - Ann: happy new year
     and a second line                                 and a second line
 
-Nothing in the file tells day from month. A file has one order, the one with the fewest impossible dates (31 is no
-month), then the fewest steps back in time, then the shortest span of time. A single date reads day-first, unless it is
-written as only Americans do (1/2/21, 3:04 PM); that guess is noted. A contact saved as "Work: Bob" cannot be told from
-"Work" who says "Bob: ...".
+A contact saved as "Work: Bob" cannot be told from "Work" who says "Bob: ...", nor a line of a message that begins just
+as the file's messages do from a message.
 """
 
-import datetime
 import re
-import time
 
 from readers import Message, signal
-from readers.whatsapp_words import ENCRYPTED, HOURS, JOINERS, MARK, MARKS, words_of
+from readers.whatsapp_times import IOS, ORDERS, Clock, Days, header_of, headers, order_of
+from readers.whatsapp_words import ENCRYPTED, MARK, words_of
 
 NAME = "WhatsApp"
 
-DATE = rf"(\d{{1,4}}[{MARKS}]?([./-])\s?\d{{1,2}}[{MARKS}]?\2\s?\d{{1,4}})"
-IOS = re.compile(rf"[{MARKS}]*\[{DATE}([^\]]{{4,40}})\]\s?(.*)", re.DOTALL)
-ANDROID = re.compile(rf"[{MARKS}]*{DATE}([^-–]{{4,40}})\s[-–]\s(.*)", re.DOTALL)
-TIME = re.compile(r"(\D*)(\d{1,2})\s?[:.h]\s?(\d\d)(?:\s?(?:[:.]|min)\s?(\d\d)(?:\ss)?)?(\D*)")
-ORDERS = {"day-first": (2, 1, 0), "month-first": (2, 0, 1), "year-first": (0, 1, 2)}  # where year, month and day stand
-AMERICAN = re.compile(r"[1-9]\d?/[1-9]\d?/\d\d\n.*[AP]M")
-KNOWN = 1_230_768_000, time.time() + 31_536_000  # WhatsApp began in 2009: what years are likely
 QUOTES = re.compile('["“”„«»]')
 LOG = re.compile(r"(?:.*\.)?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)")
-LOOKED_AT = 10_000, 1_000_000  # lines that decide the order of day and month: at least, and at most if nothing tells
 LONGEST = 65_536  # characters of a message, hence also lines
-
-
-class Days(dict):
-    """Date as written -> seconds since 1970 at its midnight, or None where the order makes no date of it."""
-
-    def __init__(self, order):
-        super().__init__()
-        self.order = ORDERS[order]
-
-    def __missing__(self, text):
-        numbers = [int(number) for number in re.findall(r"\d+", text)]
-        year, month, day = (numbers[at] for at in self.order)
-        try:
-            date = datetime.date(year + 2000 if year < 100 else year, month, day)
-        except ValueError:
-            return None
-        self[text] = (date.toordinal() - 719_163) * 86_400  # 719,163: the ordinal of 1970-01-01
-        return self[text]
-
-
-class Clock(dict):
-    """Time as written, with what stands around it (", 11:59 PM") -> seconds since midnight, or None."""
-
-    def __missing__(self, text):
-        match = TIME.fullmatch(MARK.sub("", text))
-        if not match or int(match[2]) > 23 or int(match[3]) > 59 or int(match[4] or 0) > 60:
-            return None
-        hour = int(match[2])
-        for word in (match[1], match[5]):
-            word = re.sub(r"[\s.,،'’״\"]", "", word).casefold()
-            if word in HOURS:
-                hour = hour % 12 + HOURS[word]
-            elif word not in JOINERS:
-                return None
-        self[text] = hour * 3600 + int(match[3]) * 60 + int(match[4] or 0)
-        return self[text]
 
 
 class Names(dict):
@@ -74,15 +27,6 @@ class Names(dict):
     def __missing__(self, text):
         self[text] = " ".join(MARK.sub("", text).split()), len(QUOTES.findall(text)) % 2 == 1
         return self[text]
-
-
-def headers(lines, header, clock):
-    """The matches of the lines that begin a message or system line."""
-    return [match for match in map(header.match, lines) if match and clock[match[3]] is not None]
-
-
-def header_of(lines):
-    return max(IOS, ANDROID, key=lambda header: len(headers(lines, header, Clock())))
 
 
 def recognises(head):
@@ -96,61 +40,39 @@ def recognises(head):
     return begins and bool(names) and not all(LOG.fullmatch(name) for name in names)
 
 
-def order_of(source, header, skipped):
-    """The name of the order of day, month and year in this file."""
-    dates, clock, first, american = [], Clock(), "", False
-    possible = {name: Days(name) for name in ORDERS}
-    for number, line in source.lines():
-        for match in headers([line], header, clock):
-            if not dates:
-                first, american = f"{source.name}:{number}", AMERICAN.match(f"{match[1]}\n{match[3]}")
-            if not dates or match[1] != dates[-1]:
-                dates.append(match[1])
-        if number % LOOKED_AT[0] == 0 and len({doubt(days, dates)[0] for days in possible.values()}) > 1:
-            break
-        if number >= LOOKED_AT[1]:
-            break
-    names = sorted(ORDERS, key=lambda name: doubt(possible[name], dates)[:2] + (name == "year-first",))
-    if names[0] != "year-first":
-        guess = bool(american)  # False < True: day-first unless it is written as Americans do
-        names = sorted(
-            list(ORDERS)[:2], key=lambda name: (doubt(possible[name], dates), (name == "day-first") == guess)
-        )
-        day_first, month_first = (possible[name] for name in list(ORDERS)[:2])
-        if doubt(day_first, dates) == doubt(month_first, dates) and any(day_first[d] != month_first[d] for d in dates):
-            skipped.note(f"not left out: dates taken as {names[0]}, nothing in the file tells", first)
-    return names[0]
-
-
-def doubt(days, dates):
-    """How little an order of day and month fits the dates of a file; the least fits best."""
-    seconds = [days[date] for date in dates]
-    known = [day for day in seconds if day is not None and KNOWN[0] <= day <= KNOWN[1]]
-    back = sum(later < day for day, later in zip(known, known[1:], strict=False))
-    return len(seconds) - len(known), back, max(known, default=0) - min(known, default=0)
-
-
 def messages(source, skipped):
     """Yield the Messages of a chat, in the order of the file. Raises InputError."""
-    header, clock, names = header_of(source.head.split("\n")), Clock(), Names()
-    days = Days(order_of(source, header, skipped))
+    header = header_of(source.head.split("\n"))
+    days, clock, names = Days(order_of(source, header, skipped)), Clock(), Names()
+    end = "] " if header is IOS else " - "
+    dates, times = (
+        {},
+        {},
+    )  # what stands before and after the first space of a time -> its seconds: no regex for most lines
     begun, lines = None, []  # (number, seconds, first line) of a message, and its further lines
     for number, line in source.lines():
-        match = header.match(line)
-        if match:
-            date, clocked, rest = match.group(1, 3, 4)
-            if (seconds := clock[clocked]) is not None:
-                if (day := days[date]) is not None:
-                    if begun and (message := finished(source, begun, lines, names, header, skipped)):
-                        yield message
-                    begun = number, day + seconds, rest
-                    if lines:
-                        lines = []
-                    continue
-                if any(Days(order)[date] is not None for order in ORDERS):
-                    skipped.broken(f"{source.name}:{number}", f"{date} is no date in the order of the dates above")
-                    continue
-        if not begun:
+        stamp, _, rest = line.partition(end)
+        date, _, hour = stamp.partition(" ")
+        day, seconds = dates.get(date), times.get(hour)
+        if (day is None or seconds is None) and (match := header.match(line)):
+            day, seconds, rest = days[match[1]], clock[match[3]], match[4]
+            if (
+                day is not None
+                and seconds is not None
+                and match.end(1) <= len(date)
+                and match.start(4) == len(stamp + end)
+            ):
+                dates[date], times[hour] = day, seconds
+            if day is None and seconds is not None and any(Days(order)[match[1]] is not None for order in ORDERS):
+                skipped.broken(f"{source.name}:{number}", f"{match[1]} is no date in the order of the dates above")
+                continue
+        if day is not None and seconds is not None:
+            if begun and (message := finished(source, begun, lines, names, header, skipped)):
+                yield message
+            begun = number, day + seconds, rest
+            if lines:
+                lines = []
+        elif not begun:
             if line.strip():
                 skipped.note("line before the first message", f"{source.name}:{number}")
         elif len(lines) < LONGEST:

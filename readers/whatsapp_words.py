@@ -15,46 +15,48 @@ HOURS = dict.fromkeys("am vorm fm ap öö 上午 凌晨 清晨 早上 午前 오
 HOURS |= dict.fromkeys("pm nachm em ip ös 下午 中午 晚上 午後 오후 م μμ ch дп du بظ".split(), 12)
 JOINERS = {"", "à", "às", "alas", "kl", "klo", "om", "um", "г", "h", "uhr", "lúc", "в", "o"}
 
-OWN = {  # a whole message, in small letters and without its full stop -> why it is left out
-    phrase: reason
+EMPTY, NOTHING = "empty or unsupported message", ("", "null")  # Android's word for what may be seen only once
+OWN = {  # a whole message, in any case, with or without a full stop -> why it is left out
+    written.casefold(): reason
     for reason, phrases in {
-        "deleted message": """this message was deleted|you deleted this message|this message was deleted by admin
-            |diese nachricht wurde gelöscht|du hast diese nachricht gelöscht|ce message a été supprimé
-            |vous avez supprimé ce message|se eliminó este mensaje|eliminaste este mensaje|este mensaje fue eliminado
-            |este mensaje ha sido eliminado|esta mensagem foi apagada|mensagem apagada|você apagou esta mensagem
-            |esta mensagem foi eliminada|apagou esta mensagem|questo messaggio è stato eliminato
-            |hai eliminato questo messaggio|dit bericht is verwijderd|je hebt dit bericht verwijderd
-            |u hebt dit bericht verwijderd|det här meddelandet har raderats|meddelandet har raderats
-            |du raderade det här meddelandet|denne besked blev slettet|du slettede denne besked
-            |denne meldingen ble slettet|du slettet denne meldingen|tämä viesti poistettiin|poistit tämän viestin
-            |ta wiadomość została usunięta|usunięto tę wiadomość|bu mesaj silindi|bu mesajı sildiniz
-            |pesan ini telah dihapus|anda menghapus pesan ini|данное сообщение удалено|вы удалили данное сообщение""",
-        "media": """<media omitted>|<medien ausgeschlossen>|<medien weggelassen>|<médias omis>|<fichier omis>
-            |<multimedia omitido>|<archivo omitido>|<arquivo de mídia oculto>|<mídia omitida>|<mídia oculta>
-            |<ficheiro não revelado>|<media omessi>|<media omesso>|<media weggelaten>|<media utelämnat>
-            |<media har utelämnats>|<medier udeladt>|<mediefil udelatt>|<media utelatt>|<media jätettiin pois>
-            |<pominięto multimedia>|<medya dahil edilmedi>|<media tidak disertakan>|<без медиафайлов>
-            |image omitted|video omitted|audio omitted|gif omitted|sticker omitted|document omitted|video note omitted
-            |contact card omitted|bild weggelassen|video weggelassen|audio weggelassen|gif weggelassen
-            |sticker weggelassen|dokument weggelassen|kontaktkarte ausgelassen|image absente|vidéo absente|audio omis
-            |gif retiré|sticker omis|document omis|imagen omitida|video omitido|vídeo omitido|audio omitido|gif omitido
-            |sticker omitido|documento omitido|tarjeta de contacto omitida|imagem ocultada|vídeo ocultado
-            |áudio ocultado|gif ocultado|figurinha omitida|documento omitido|cartão do contato omitido
-            |immagine omessa|video omesso|audio omesso|gif esclusa|sticker non incluso|documento omesso
-            |afbeelding weggelaten|video weggelaten|audio weggelaten|gif weggelaten|sticker weggelaten
-            |document weggelaten|bild utelämnad|video utelämnad|ljud utelämnat|gif utelämnad
+        "deleted message": """This message was deleted|You deleted this message|This message was deleted by admin
+            |Diese Nachricht wurde gelöscht|Du hast diese Nachricht gelöscht|Ce message a été supprimé
+            |Vous avez supprimé ce message|Se eliminó este mensaje|Eliminaste este mensaje|Este mensaje fue eliminado
+            |Este mensaje ha sido eliminado|Esta mensagem foi apagada|Mensagem apagada|Você apagou esta mensagem
+            |Esta mensagem foi eliminada|Apagou esta mensagem|Questo messaggio è stato eliminato
+            |Hai eliminato questo messaggio|Dit bericht is verwijderd|Je hebt dit bericht verwijderd
+            |U hebt dit bericht verwijderd|Det här meddelandet har raderats|Meddelandet har raderats
+            |Du raderade det här meddelandet|Denne besked blev slettet|Du slettede denne besked
+            |Denne meldingen ble slettet|Du slettet denne meldingen|Tämä viesti poistettiin|Poistit tämän viestin
+            |Ta wiadomość została usunięta|Usunięto tę wiadomość|Bu mesaj silindi|Bu mesajı sildiniz
+            |Pesan ini telah dihapus|Anda menghapus pesan ini|Данное сообщение удалено|Вы удалили данное сообщение""",
+        "media": """<Media omitted>|<Medien ausgeschlossen>|<Medien weggelassen>|<Médias omis>|<Fichier omis>
+            |<Multimedia omitido>|<Archivo omitido>|<Arquivo de mídia oculto>|<Mídia omitida>|<Mídia oculta>
+            |<Ficheiro não revelado>|<Media omessi>|<Media omesso>|<Media weggelaten>|<Media utelämnat>
+            |<Media har utelämnats>|<Medier udeladt>|<Mediefil udelatt>|<Media utelatt>|<Media jätettiin pois>
+            |<Pominięto multimedia>|<Medya dahil edilmedi>|<Media tidak disertakan>|<Без медиафайлов>
+            |image omitted|video omitted|audio omitted|GIF omitted|sticker omitted|document omitted|video note omitted
+            |Contact card omitted|Bild weggelassen|Video weggelassen|Audio weggelassen|GIF weggelassen
+            |Sticker weggelassen|Dokument weggelassen|Kontaktkarte ausgelassen|image absente|vidéo absente|audio omis
+            |GIF retiré|sticker omis|document omis|imagen omitida|video omitido|vídeo omitido|audio omitido|GIF omitido
+            |sticker omitido|documento omitido|Tarjeta de contacto omitida|imagem ocultada|vídeo ocultado
+            |áudio ocultado|GIF ocultado|figurinha omitida|documento omitido|Cartão do contato omitido
+            |immagine omessa|video omesso|audio omesso|GIF esclusa|sticker non incluso|documento omesso
+            |afbeelding weggelaten|video weggelaten|audio weggelaten|GIF weggelaten|sticker weggelaten
+            |document weggelaten|bild utelämnad|video utelämnad|ljud utelämnat|GIF utelämnad
             |görüntü dahil edilmedi|video dahil edilmedi|ses dahil edilmedi|çıkartma dahil edilmedi""",
-        "empty or unsupported message": """null|waiting for this message. this may take a while
-            |warten auf diese nachricht. dies kann etwas dauern|esperando este mensaje. puede tardar un poco""",
-        "call": """missed voice call|missed video call|missed group voice call|missed group video call
-            |verpasster sprachanruf|verpasster videoanruf|appel vocal manqué|appel vidéo manqué|llamada perdida
-            |videollamada perdida|chamada de voz perdida|chamada de vídeo perdida|chiamata persa|videochiamata persa
-            |gemiste spraakoproep|gemiste video-oproep|missat röstsamtal|missat videosamtal""",
-        "location": """live location shared|live-standort wird geteilt|ubicación en tiempo real compartida
-            |localisation en direct partagée|localização em tempo real compartilhada|posizione attuale condivisa
-            |live locatie gedeeld""",
+        EMPTY: """Waiting for this message. This may take a while
+            |Warten auf diese Nachricht. Dies kann etwas dauern|Esperando este mensaje. Puede tardar un poco""",
+        "call": """Missed voice call|Missed video call|Missed group voice call|Missed group video call
+            |Verpasster Sprachanruf|Verpasster Videoanruf|Appel vocal manqué|Appel vidéo manqué|Llamada perdida
+            |Videollamada perdida|Chamada de voz perdida|Chamada de vídeo perdida|Chiamata persa|Videochiamata persa
+            |Gemiste spraakoproep|Gemiste video-oproep|Missat röstsamtal|Missat videosamtal""",
+        "location": """Live location shared|Live-standort wird geteilt|Ubicación en tiempo real compartida
+            |Localisation en direct partagée|Localização em tempo real compartilhada|Posizione attuale condivisa
+            |Live locatie gedeeld""",
     }.items()
     for phrase in map(str.strip, phrases.split("|"))
+    for written in (phrase, phrase + ".")
 }
 ADDED = """file attached|Datei angehängt|fichier joint|archivo adjunto|arquivo anexado|ficheiro anexado|file allegato
     |bestand bijgevoegd|bifogad fil|fil bifogad|fil vedhæftet|fil vedlagt|tiedosto liitetty|dosya ekli|file terlampir
@@ -93,9 +95,10 @@ def words_of(raw, marked):
     (the words of a message without WhatsApp's own, why something was left out or None). marked: iOS wrote it, and
     what begins with its mark is not by a person.
     """
-    if raw.isascii() and not ("<" in raw or ")" in raw or "maps.google" in raw or ":\n" in raw):
+    odd = ">" in raw or " (" in raw or ":\n" in raw or "maps.google" in raw or (not raw.isascii() and MARK.search(raw))
+    if not odd:  # for speed, as nearly all messages are
         plain = raw.strip()
-        reason = OWN.get(plain.removesuffix(".").casefold()) if plain else "empty or unsupported message"
+        reason = EMPTY if plain in NOTHING else OWN.get(plain.casefold())
         return ("", reason) if reason else (plain, None)
     raw = EDITED.sub("", raw)
     media = [MARK.sub("", match[0]) for match in MEDIA.finditer(raw)]
@@ -105,9 +108,9 @@ def words_of(raw, marked):
         return ("", "media") if named or not plain else (plain, "media, its caption kept")
     if LOCATION.fullmatch(plain):
         return "", "location"
-    if not plain:
-        return "", "empty or unsupported message"
-    reason = OWN.get(plain.removesuffix(".").casefold())
+    if plain in NOTHING:
+        return "", EMPTY
+    reason = OWN.get(plain.casefold())
     if not reason and POLL.match(plain):
         reason = "poll"
     if not reason and marked and raw.lstrip().startswith("\u200e"):
