@@ -46,8 +46,10 @@ def phrasings(slot, role, split):
 
 
 @functools.cache
-def values(slot, split):
-    """The values of a slot that `split` may use, sorted; of "topics" too."""
+def values(slot, split, key=""):
+    """The values that `split` may use for a slot and key, sorted; "topics" are the keys of opinions."""
+    if slot == "family":
+        slot = "woman" if key in listed("women") else "man" if key in listed("men") else "family"
     return [value for value in vocabulary()[slot] if held_out(value) == (split == "held_out")]
 
 
@@ -70,7 +72,7 @@ def listed(name):
 @functools.cache
 def vocabulary():
     """slot -> all its values, sorted. None is an everyday word or stands within another, so that presence is proof."""
-    names = of_mimesis("en/person.json", "names", "female") + of_mimesis("en/person.json", "names", "male")
+    women, men = (of_mimesis("en/person.json", "names", sex) for sex in ("female", "male"))
     cities = [
         name for where in ("en", "en-gb", "fr", "it", "de") for name in of_mimesis(f"{where}/address.json", "city")
     ]
@@ -81,11 +83,13 @@ def vocabulary():
     dishes += pairs(of_mimesis("en/food.json", "vegetables"), listed("vegetable_dishes"))
     topics = pairs(["learning", "speaking", "understanding"], of_mimesis("en/person.json", "language"))
     found = {
-        "name": names,
+        "name": women + men,
         "home": cities,
         "job": [job.lower() for job in jobs],
-        "pet": names + listed("pet_names"),
-        "family": names,
+        "pet": women + men + listed("pet_names"),
+        "family": women + men,
+        "woman": [name for name in women if name not in men],
+        "man": [name for name in men if name not in women],
         "food": [dish.lower() for dish in dishes],
         "color": pairs(listed("shades"), listed("colors")),
         "band": ["The " + band for band in pairs(listed("band_first"), listed("band_last"))],
@@ -162,5 +166,5 @@ def behind(opener, sentence, own=()):
 
 def has(text, words):
     """Whether `words` stand in `text` as whole words, whatever the case and the apostrophes."""
-    text, words = (part.lower().replace("’", "'") for part in (text, words))
+    text, words = (part.casefold().replace("’", "'") for part in (text, words))
     return bool(words) and words in text and re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None

@@ -42,6 +42,8 @@ NOT_KNOWN = (
     *("never told", "never mentioned", "never said", "can't say", "don't think", "don't remember", "can't remember"),
     *("don't recall", "can't recall", "not that i know", "nothing so far"),
 )
+YOU = ("you did", "you said", "was you", "you were", "you called", "you think", "you find", "you.", "you!")
+ME = ("i did", "i said", "was me", "it was i", "i called", "i think", "i find", "me.", "me!")
 
 
 @dataclass(frozen=True)
@@ -156,10 +158,8 @@ def who(story, told_at, ask_at, fact, slot, subject):
     yield
     words = said(story.phrase("opinion", "who"), fact, True)
     answer = said(story.phrase("opinion", "whose"), fact, fact.subject == "assistant")
-    human = {"value": "you", "rivals": ("me", "i did", "i said", "it was i")}
-    bot = {"value": "me", "instead": ("i did", "i said"), "rivals": ("you did", "you said", "was you")}
-    right = human if fact.subject == "user" else bot
-    story.ask(ask_at, "who", fact, wait(story, words), answer, distance=ask_at - told_at, **right)
+    right, wrong = (YOU, ME) if fact.subject == "user" else (ME, YOU)
+    story.ask(ask_at, "who", fact, wait(story, words), answer, "", ask_at - told_at, instead=right, rivals=wrong)
 
 
 PLANS = {plan.__name__: plan for plan in (recall, correction, two, abstention, summary, topic, who)}
@@ -205,7 +205,7 @@ def woven(filler, rng, kind, distance, split, context, fact=None, ends=False):
     told_at = -1 if kind == "persona" else rng.randint(first, max(first, 4 - distance // 8))
     ask_at = told_at + distance
     length = ask_at + 1 + (0 if ends else rng.randint(0, max(0, 4 - distance // 8)))
-    n_more = rng.choice((0, 1, 1, 2, 2, 3))
+    n_more = min(rng.choice((0, 1, 1, 2, 2, 3)), context // 256 - 1)  # woven turns need room too
     room = int(0.97 * context) - 40 * (3 + 2 * n_more)
     drawn = filler.drawn(rng, length - 1, room, {slot, NEAR.get(slot, slot)})
     if drawn is None:
@@ -248,9 +248,12 @@ def conversation(filler, seed, index=0, split="train", context=1024):
     distance = 1 + (17 * index + random.Random(str(seed)).randrange(FARTHEST)) % FARTHEST  # each as often, in no order
     if kind == "topic" and rng.random() < 0.5:
         distance = rng.randint(1, 4)  # else "what were we just talking about?" is seldom asked
-    for attempt in range(60):
+    for attempt in range(72):
         try:
-            return woven(filler, rng, kind, max(1, distance - attempt // 6), split, context)
+            near = max(
+                1, distance * min(60, 72 - attempt) // 60
+            )  # short-spoken filler is sought first, then less of it
+            return woven(filler, rng, kind, near, split, context)
         except Crowded:
             continue
     raise InputError(f"the filler has no turns short enough to weave into {context} tokens; raise --context")

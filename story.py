@@ -81,7 +81,7 @@ class Story:
         known = [fact for _, fact in self.told + self.asked]
         for _ in range(20):
             own = key or self.rng.choice(phrasebook.keys(slot, self.split))
-            value = self.rng.choice(phrasebook.values(slot, self.split))
+            value = self.rng.choice(phrasebook.values(slot, self.split, own))
             texts = [value] + [own] * (slot == "opinion")
             taken = [part for fact in known for part in (fact.value, fact.key) if part and part != key]
             clash = any(has(part, text) or has(text, part) for part in taken for text in texts)
