@@ -65,35 +65,32 @@ def as_utf8(file):
 
 def built(events):
     """The pairs of `items` from ijson's (event, value)s."""
-    stack, keys = [], []  # the lists and objects that are open, and the last key of each
+    outer = []  # the (list or object, key in it, whether its values are pairs) that are open around `here`
+    here, key, gives = None, None, True
     for event, value in events:
         if event == "map_key":
-            keys[-1] = value
+            key = value
             continue
+        is_new = True  # a value that was not yielded already, as the items of a list under a key were
         if event in ("start_map", "start_array"):
-            stack.append({} if event == "start_map" else [])
-            keys.append(None)
-            if len(stack) > DEEPEST:
+            if len(outer) == DEEPEST:
                 raise TooDeep(f"nested more than {DEEPEST} deep")
+            outer.append((here, key, gives))
+            # pairs come from the outermost list or object, and from the lists right under the keys of that object
+            gives = len(outer) == 1 or (len(outer) == 2 and event == "start_array" and isinstance(here, dict))
+            here = {} if event == "start_map" else []
+            if not gives or len(outer) == 1:
+                key = None
             continue
         if event in ("end_map", "end_array"):
-            value = stack.pop()
-            keys.pop()
+            is_new, value = not gives, here
+            here, key, gives = outer.pop()
         elif isinstance(value, decimal.Decimal):
             value = float(value)  # not ijson's use_float, which refuses whole numbers beyond 64 bits
-        depth = len(stack)
-        if depth == 0:
-            if not isinstance(value, dict | list):
-                yield None, value
-        elif depth == 1 and isinstance(stack[0], list):
-            yield None, value
-        elif depth == 1 and event != "end_array":
-            yield keys[0], value
-        elif depth == 2 and isinstance(stack[0], dict) and isinstance(stack[1], list):
-            yield keys[0], value
-        elif depth == 1:
-            pass  # a list whose items were yielded
-        elif isinstance(stack[-1], dict):
-            stack[-1][keys[-1]] = value
+        if gives:
+            if is_new:
+                yield key, value
+        elif isinstance(here, dict):
+            here[key] = value
         else:
-            stack[-1].append(value)
+            here.append(value)
