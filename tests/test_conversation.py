@@ -31,13 +31,14 @@ MESSAGE = st.fixed_dictionaries(
 )
 SYSTEM = st.fixed_dictionaries({"role": st.just("system"), "content": TEXT.filter(str.strip)})
 MESSAGES = st.builds(
-    lambda system, talk: [
+    lambda system, first, talk: [
         *system,
-        {"role": "user", "content": "hi"},
+        {"role": "user", "content": "hi", **first},
         *talk,
         {"role": "assistant", "content": "bye"},
     ],
     st.lists(SYSTEM, max_size=1),
+    st.sampled_from([{}, {"name": "Ann"}]),
     st.lists(MESSAGE, max_size=8),
 )
 
