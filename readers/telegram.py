@@ -44,7 +44,8 @@ def messages(source, skipped):
     people, number = People(), 0
     try:
         with source.open() as file:
-            for chat, item in chat_items(ijson.basic_parse(as_utf8(file))):
+            # use_float: without it ijson 3.6 crashes, with no exception, on an integer of more than 4,300 digits
+            for chat, item in chat_items(ijson.basic_parse(as_utf8(file), use_float=True)):
                 number += 1
                 message = spoken(item, chat, number, people, f"{source.name}:{number}", skipped)
                 if message:

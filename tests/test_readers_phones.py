@@ -587,9 +587,12 @@ def test_damaged_export_gives_messages_or_one_line(reader, data):
     survives(reader, text.encode(errors="surrogateescape" if data.draw(st.booleans()) else "replace"))
 
 
-def test_deep_json_and_endless_messages_stay_small():
-    """Nesting is refused early, and a message longer than WhatsApp allows is an error, not memory."""
+def test_deep_json_long_numbers_and_endless_messages_are_refused():
+    """Deep nesting, numbers that crash ijson and more lines than a message has are errors, not memory or time."""
     with pytest.raises(InputError, match="deep"):
         read(telegram, '{"messages": [{"text": ' + "[" * 100_000)
+    for number in (b"1" * 100_000, b"1e" + b"1" * 5000):
+        with pytest.raises(InputError, match="valid JSON"):  # ijson's C parser dies of these if it is let
+            read(telegram, b'{"messages": [' + number + b"]}")
     with pytest.raises(InputError, match="65,536"):
         read(whatsapp, "31/12/2021, 23:59 - Ann: hi\n" + "\n" * 70_000)
