@@ -4,10 +4,26 @@ The original CSV has a row an utterance (conv_id, utterance_idx, utterance) and 
 a row a dialogue, {"conversations": [{"role": "user", "content": "..."}, ...]}.
 """
 
-from readers import openai, prose, talk
+from readers import openai, prose, rows, talk
 
 WANTED = "conversations, or conv_id, utterance_idx and utterance"
 TELLER = {"1": "user", "0": "assistant"}  # the first utterance, the third, ... are the teller's
+
+
+def utterances(source, skipped):
+    """(place, row) of a file. In the files as first published a quote is a letter: only commas split a line."""
+    if not source.head.startswith("conv_id,utterance_idx,context,"):
+        yield from rows.rows(source, skipped)
+        return
+    columns = None
+    for number, line in source.lines():
+        fields = line.split(",")
+        if columns is None:
+            columns = fields
+        elif line and len(fields) < len(columns) - 1:  # the last, tags, may be missing
+            skipped.broken(f"{source.name}:{number}", f"wanted {len(columns)} fields, found {len(fields)}")
+        elif line:
+            yield f"{source.name}:{number}", dict(zip(columns, fields, strict=False))
 
 
 def dialogues(pairs):

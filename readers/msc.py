@@ -18,10 +18,10 @@ def conversations(pairs, skipped):
     for place, row in pairs:
         try:
             key, personas, earlier, said = session(row, place)
+            talked = found.setdefault(key, (place, {"said": [], "personas": personas}))[1]
         except rows.MISFIT:
             skipped.broken(place, f"wanted {WANTED}")
             continue
-        talked = found.setdefault(key, (place, {"said": [], "personas": personas}))[1]
         if earlier and talked["said"]:
             # ParlAI's files of later sessions hold the earlier ones too: what is new is the last
             talked["said"] = max(talked["said"], earlier, key=len)

@@ -49,6 +49,8 @@ def of_row(root, place, skipped):
         answers = [answer for reply in replies if not left_out(reply) for answer in reply.get("replies") or []]
         if said[-1][0] == "assistant" and all(map(left_out, answers)):  # nobody goes on from here, or is answered
             yield from talk.record(said, place, skipped)
+        if said[-1][0] == "user" and all(map(left_out, replies)):
+            skipped.note("question that nobody answered", place)
 
 
 def left_out(node):

@@ -41,6 +41,8 @@ def of_row(row, place, skipped):
     speakers = list(dict.fromkeys(speaker for speaker, _ in said))
     if len(speakers) < 2:
         skipped.note("chat of one speaker", place)
+    elif not summary:
+        skipped.note("chat without a summary", place)
     elif choice % 2:
         asked = PASTED[choice // 2 % len(PASTED)]
         text = "\n".join(f"{speaker}: {text}" for speaker, text in said)
