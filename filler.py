@@ -75,7 +75,7 @@ class Filler:
         None); None if there are none to be found. Where one conversation is too short, another follows.
         """
         taken, system, seen = [], None, set()
-        fitting = max(bisect.bisect_right(self.costs, room / max(n, 1)), min(30, len(self.places)))
+        fitting = max(bisect.bisect_right(self.costs, 1.3 * room / max(n, 1)), min(60, len(self.places)))
         for _ in range(60):
             if len(taken) >= n:
                 return taken, system
@@ -85,7 +85,8 @@ class Filler:
             place = max(sorted(places), key=lambda place: min(len(self.talk(self.places[place])[0]), n))
             seen.add(place)
             exchanges, persona = self.talk(self.places[place])
-            run = longest(exchanges, slots)
+            dearest = 2 * room / (n - len(taken))  # one long turn would cost the place of many
+            run = longest(exchanges, slots, dearest)
             if taken and run and run[0] is exchanges[0]:
                 run = run[1:]  # nobody says hello twice
             missing = n - len(taken)
@@ -118,11 +119,11 @@ def mentions(text):
     return found.union(*(words[word] for word in words.keys() & set(re.findall(r"\w+", text.lower()))))
 
 
-def longest(exchanges, slots):
-    """The longest run of exchanges that mention none of the slots."""
+def longest(exchanges, slots, dearest):
+    """The longest run of exchanges that mention none of the slots and cost at most `dearest` each."""
     best, start = [], 0
     for i in range(len(exchanges) + 1):
-        if i == len(exchanges) or exchanges[i].mentions & slots:
+        if i == len(exchanges) or exchanges[i].mentions & slots or exchanges[i].cost > dearest:
             if i - start > len(best):
                 best = exchanges[start:i]
             start = i + 1

@@ -10,11 +10,13 @@ import calendar
 import collections
 import functools
 import hashlib
-import importlib.resources
+import importlib.util
 import itertools
 import json
 import re
 from pathlib import Path
+
+from configurator import InputError
 
 SPLIT = ("tell", "more", "ask", "both", "just", "which", "who", "correct", "summary")  # roles with held-out phrasings
 SLOTS = ("name", "home", "job", "pet", "family", "food", "color", "band", "film", "hobby", "trip", "day", "opinion")
@@ -113,7 +115,10 @@ def vocabulary():
 
 def of_mimesis(path, *fields):
     """A list of the data set at `path` of the package mimesis, without what has digits or brackets in it."""
-    content = json.loads((importlib.resources.files("mimesis") / "datasets" / path).read_text(encoding="utf-8"))
+    package = importlib.util.find_spec("mimesis")
+    if package is None:
+        raise InputError("the package mimesis is missing: pip install -r requirements.txt")
+    content = json.loads((Path(package.origin).parent / "datasets" / path).read_text(encoding="utf-8"))
     for name in fields:
         content = content[name]
     return [text for text in content if re.fullmatch(r"[^\W\d_][^\W\d_]+([ '-][^\W\d_]+)*", text)]

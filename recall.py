@@ -205,7 +205,8 @@ def woven(filler, rng, kind, distance, split, context, fact=None, ends=False):
     told_at = -1 if kind == "persona" else rng.randint(first, max(first, 4 - distance // 8))
     ask_at = told_at + distance
     length = ask_at + 1 + (0 if ends else rng.randint(0, max(0, 4 - distance // 8)))
-    n_more = min(rng.choice((0, 1, 1, 2, 2, 3)), context // 256 - 1)  # woven turns need room too
+    spare = int(0.97 * context) - 40 * 3 - 20 * length  # tokens, with 20 for each exchange of a far question's filler
+    n_more = min(rng.choice((0, 1, 1, 2, 2, 3)), max(0, spare // 80))
     room = int(0.97 * context) - 40 * (3 + 2 * n_more)
     drawn = filler.drawn(rng, length - 1, room, {slot, NEAR.get(slot, slot)})
     if drawn is None:

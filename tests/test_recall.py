@@ -17,6 +17,7 @@ import pytest
 
 import dataset
 import phrasebook
+import preparation
 import recall
 from configurator import InputError
 from phrasebook import has
@@ -41,9 +42,9 @@ def folder(tmp_path_factory):
     """A data folder of 60 short and long dialogues, a third of them val."""
     folder = tmp_path_factory.mktemp("filler")
     records = [{"messages": talk(2 + 3 * (i % 9), 100 + i)} for i in range(60)]
-    settings = dataset.PrepareConfig(out_dir=str(folder), tokenizer="train:600", val_share=0.33)
+    settings = preparation.PrepareConfig(out_dir=str(folder), tokenizer="train:600", val_share=0.33)
     about = {"name": "talk", "licence": "CC0", "url": "none"}
-    dataset.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
+    preparation.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
     return folder
 
 
