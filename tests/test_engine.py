@@ -329,13 +329,13 @@ def test_an_error_amid_a_forward_pass_leaves_a_sound_cache(tiny, tokens):
     """Ctrl-C inside the model, at any layer, and the next text is that of a fresh engine."""
     engine = Engine(tiny, tokens)
     list(engine.generate([1, 2, 3], Sampling(temperature=0, max_new_tokens=4)))
-    block = tiny.transformer.h[1]
+    block = tiny.transformer.h[1]  # the first layer's keys are written already
     handle = block.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         list(engine.generate([1, 2, 9, 9, 9], Sampling(temperature=0)))
     handle.remove()
-    sampling = Sampling(temperature=0, max_new_tokens=8)
-    assert list(engine.generate([1, 2, 3, 4], sampling)) == list(Engine(tiny, tokens).generate([1, 2, 3, 4], sampling))
+    wanted = Engine(tiny, tokens).logits([1, 2, 3, 4])
+    torch.testing.assert_close(engine.logits([1, 2, 3, 4]), wanted, atol=1e-6, rtol=0)
 
 
 # the context's end
