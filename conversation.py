@@ -88,6 +88,16 @@ def prompt(messages, tokenizer):
     return render(messages, tokenizer)[0] + [tokenizer.bot]
 
 
+def parsed(ids, tokenizer):
+    """The messages of rendered ids, one for each turn: what `render` was given, but for names and merged turns."""
+    role = {tokenizer.system: "system", tokenizer.human: "user", tokenizer.bot: "assistant"}
+    borders = [i for i, id in enumerate(ids) if id in role]
+    return [
+        {"role": role[ids[start]], "content": tokenizer.decode(ids[start + 1 : end]).strip()}
+        for start, end in zip(borders, [*borders[1:], len(ids)], strict=True)
+    ]
+
+
 def shown(messages):
     """The conversation as people read it, a line a turn: `[Human]: hi`."""
     return "\n".join(f"{ROLES[role]} {text}" for role, text in turns(messages))

@@ -5,143 +5,23 @@ Conversations on disk, and packed batches of them.
     data/chitchat/train.sup     supervised, uint8, one for each id
     data/chitchat/val.bin val.sup tokenizer.json meta.json
 
-`prepare` is what every data/<name>/prepare.py calls with its conversations; `open_split` and `Loader` are what train.py
-reads with. The split is by a hash of how a conversation begins, so that the two views of a dialogue, and duplicates,
-stay together.
+preparation.py writes them; `open_meta`, `open_split` and `Loader` are what train.py reads with.
 """
 
 import bisect
-import collections
-import hashlib
 import itertools
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import atomic
 import tokenizer as tokenizers
 from configurator import InputError
-from conversation import check, render, shown_ids, turns
-from readers import Skipped
 
 FORMAT = 1
 SPLITS = ("train", "val")
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """Turn conversations into the files that train.py reads."""
-
-    source: str | None = None  # a local file in place of the download
-    tokenizer: str = "gpt2"  # gpt2, train:8192 (learn that many tokens from these data), or a model folder
-    out_dir: str | None = None  # where the files go; default: beside prepare.py
-    limit: int | None = None  # take at most so many conversations
-    show: int = 0  # print so many of them, what is learned in green
-    val_share: float = 0.05  # share of conversations kept for validation
-    seed: int = 1337  # of the split
-
-    def __post_init__(self):
-        if not 0 <= self.val_share < 1:
-            raise ValueError(f"val_share ({self.val_share}) must be from 0 to below 1")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit ({self.limit}) must be at least 1")
-
-
-def prepare(settings, script, conversations, about):
-    """
-    Write the data folder of the prepare.py at `script`.
-    conversations: a function of (settings, skipped) that yields records; skipped is a readers.Skipped.
-    about: {"name", "licence", "url"} of the source, printed and kept in meta.json.
-    """
-    folder = Path(settings.out_dir or Path(script).parent)
-    print(f"{about['name']}: licence {about['licence']}, {about['url']}")
-    skipped = Skipped()
-
-    def records():
-        skipped.clear()
-        for i, record in enumerate(itertools.islice(conversations(settings, skipped), settings.limit)):
-            yield check(record, f"{settings.source or about['name']}, conversation {i + 1}")
-
-    tokenizer = chosen_tokenizer(settings.tokenizer, records)
-    if tokenizer.n_vocab > 2**16:
-        raise InputError(f"--tokenizer={settings.tokenizer} has {tokenizer.n_vocab} tokens, uint16 holds 65536")
-    splits = {name: collections.Counter(longest=0) for name in SPLITS}
-    with atomic.folder(folder) as new:
-        files = {(split, end): open(new / f"{split}.{end}", "wb") for split in splits for end in ("bin", "sup")}
-        try:
-            bar = tqdm(records(), unit=" conversations", disable=not sys.stderr.isatty())
-            for i, messages in enumerate(bar):
-                split = "val" if in_val(messages, settings) else "train"
-                ids, supervised = render(messages, tokenizer)
-                files[split, "bin"].write(np.array(ids, dtype=np.uint16).tobytes())
-                files[split, "sup"].write(np.array(supervised, dtype=np.uint8).tobytes())
-                counts = splits[split]
-                longest = max(counts["longest"], len(ids))
-                counts.update(conversations=1, turns=len(turns(messages)), tokens=len(ids), supervised=sum(supervised))
-                counts["longest"] = longest
-                if i < settings.show:
-                    print(("\n" if i else "") + shown(ids, supervised, tokenizer), end="")
-        finally:
-            for file in files.values():
-                file.close()
-        total = sum(splits.values(), collections.Counter())
-        total["longest"] = max(counts["longest"] for counts in splits.values())
-        for reason, n in skipped.items():
-            print(f"skipped {n:,}: {reason}")
-        if not total["conversations"]:
-            raise InputError(f"{settings.source or about['name']}: no conversation in it; nothing was written")
-        if not splits["train"]["conversations"]:
-            raise InputError(
-                f"all conversations fell to val; more of them, or a smaller --val_share than {settings.val_share}"
-            )
-        meta = {
-            "format": FORMAT,
-            "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash},
-            "splits": {name: dict(counts) for name, counts in splits.items()},
-            "split_seed": settings.seed,
-            "val_share": settings.val_share,
-            "skipped": dict(skipped),
-            "sources": [{**about, "file": Path(settings.source).name if settings.source else None, **total}],
-        }
-        text = json.dumps(tokenizer.to_json(), ensure_ascii=False)
-        (new / "tokenizer.json").write_text(text, encoding="utf-8")
-        (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    print(f"{total['conversations']:,} conversations ({splits['val']['conversations']:,} of them val)", end=", ")
-    print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
-    print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
-    print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py --data_dir={folder}")
-
-
-def chosen_tokenizer(name, records):
-    """The tokenizer that --tokenizer=`name` asks for; `train:N` learns it from the texts of `records()`."""
-    kind, _, size = name.partition(":")
-    if kind != "train":
-        return tokenizers.load(name)
-    if not (size.isdecimal() and len(size) < 10):
-        raise InputError(f"--tokenizer={name}: write train:8192, the number of tokens")
-    texts = (" " + text for messages in records() for _, text in turns(messages))
-    return tokenizers.trained(
-        tqdm(texts, desc="learning tokens", unit=" turns", disable=not sys.stderr.isatty()), int(size)
-    )
-
-
-def shown(ids, supervised, tokenizer):
-    """Rendered ids as text: in colours for a terminal, else plain."""
-    return shown_ids(ids, supervised if sys.stdout.isatty() else [0] * len(ids), tokenizer)
-
-
-def in_val(messages, settings):
-    """
-    Whether this conversation is kept for validation: by its first two turns, whoever is the bot, whatever its persona.
-    Not by all of it: PersonaChat's two views of a dialogue end differently, each with its own bot's last words.
-    """
-    said = "\n".join([text for role, text in turns(messages) if role != "system"][:2])
-    digest = hashlib.sha256(f"{settings.seed}\n{said}".encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") < settings.val_share * 2**64
 
 
 def open_meta(folder):

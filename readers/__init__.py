@@ -103,8 +103,10 @@ class Source:
             encoding = encoding_of(file.peek(4) if hasattr(file, "peek") else b"")
             number = 0
             try:
-                for number, line in enumerate(io.TextIOWrapper(file, encoding=encoding, newline="\n"), 1):
-                    yield number, line.removeprefix("\ufeff").rstrip("\r\n") if number == 1 else line.rstrip("\r\n")
+                with io.TextIOWrapper(file, encoding=encoding, newline="\n") as text:
+                    for number, line in enumerate(text, 1):
+                        line = line.rstrip("\r\n")
+                        yield number, line.removeprefix("\ufeff") if number == 1 else line
             except UnicodeDecodeError as error:
                 raise InputError(f"{self.name}:{number + 1}: not {encoding} text ({error.reason})") from None
             except DAMAGED as error:
@@ -122,7 +124,7 @@ def encoding_of(start):
 
 def opened(settings):
     """The Sources that --source names."""
-    return sources(settings.source)
+    return [source for path in settings.source for source in sources(path)]
 
 
 def sources(path):

@@ -12,7 +12,7 @@ sys.path.insert(0, str(ROOT))
 import pytest  # noqa: E402
 import torch  # noqa: E402
 
-import dataset  # noqa: E402
+import preparation  # noqa: E402
 import tokenizer as tokenizers  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 
@@ -47,9 +47,9 @@ def data_dir(tmp_path_factory):
     """A data folder of two dialogues, none of them in val."""
     folder = tmp_path_factory.mktemp("data")
     records = [{"messages": [{"role": role, "content": text} for role, text in dialogue]} for dialogue in DIALOGUES]
-    settings = dataset.PrepareConfig(out_dir=str(folder), tokenizer="train:300", val_share=0.0)
+    settings = preparation.PrepareConfig(out_dir=str(folder), tokenizer="train:300", val_share=0.0)
     about = {"name": "dialogues", "licence": "none", "url": "none"}
-    dataset.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
+    preparation.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
     return folder
 
 
@@ -71,9 +71,9 @@ def learned(tmp_path_factory, dialogue):
     from train import TrainConfig, train
 
     folder = tmp_path_factory.mktemp("learned")
-    settings = dataset.PrepareConfig(out_dir=str(folder / "data"), tokenizer="train:300", val_share=0.0)
+    settings = preparation.PrepareConfig(out_dir=str(folder / "data"), tokenizer="train:300", val_share=0.0)
     about = {"name": "one dialogue", "licence": "none", "url": "none"}
-    dataset.prepare(settings, SimpleNamespace(), lambda *_: [{"messages": dialogue}], about)
+    preparation.prepare(settings, SimpleNamespace(), lambda *_: [{"messages": dialogue}], about)
     shape = dict(n_layer=2, n_head=2, n_embd=64, block_size=128, batch_size=1, device="cpu", dtype="float32")
     rate = dict(learning_rate=3e-3, warmup_iters=10, max_iters=120, eval_interval=60, weight_decay=0.0)
     train(TrainConfig(data_dir=str(folder / "data"), out_dir=str(folder / "out"), **shape, **rate))

@@ -14,7 +14,7 @@ from conftest import ROOT
 
 import configurator
 from configurator import InputError
-from dataset import PrepareConfig
+from preparation import PrepareConfig
 
 
 @dataclass(frozen=True)

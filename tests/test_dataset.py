@@ -13,14 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataset
+import preparation
 import tokenizer as tokenizers
 from configurator import InputError
 from conversation import render
-from dataset import Loader, PrepareConfig, Split, in_val, open_meta, open_split, segments
+from dataset import Loader, Split, open_meta, open_split, segments
+from preparation import PrepareConfig
 
 ABOUT = {"name": "made up", "licence": "none", "url": "none"}
 WORDS = "the a cat dog runs sleeps eats fish in my house every day with you and me".split()
 BYTES = tokenizers.trained(["abc"], 261)  # about a token a letter: long conversations from short texts
+
+
+def in_val(messages, config):
+    """Whether the split keeps a conversation, alone, for validation."""
+    return bool(preparation.in_val(np.array([preparation.opening_key(messages)], dtype=np.uint64), config)[0])
 
 
 def said(*texts, system=None, first="user"):
@@ -50,7 +57,7 @@ def split_of(conversations, tokenizer):
 def prepared(folder, records, **changes):
     records = list(records)
     config = PrepareConfig(**{"out_dir": str(folder), "tokenizer": "gpt2"} | changes)
-    dataset.prepare(config, SimpleNamespace(), lambda settings, skipped: iter(records), ABOUT)
+    preparation.prepare(config, SimpleNamespace(), lambda settings, skipped: iter(records), ABOUT)
     return folder
 
 

@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT
 
 from configurator import InputError
-from dataset import PrepareConfig, open_meta, open_split
+from dataset import open_meta, open_split
+from preparation import PrepareConfig
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "personachat"
 DIALOGUES = """\
@@ -78,7 +79,7 @@ def test_personachat_from_a_file(tmp_path):
     )
     assert sorted(contents(tmp_path / "out")) == FILES
     meta = json.loads((tmp_path / "out" / "meta.json").read_text())
-    assert meta["sources"][0]["licence"] == "CC BY 4.0" and meta["sources"][0]["file"] == "dialogues.txt"
+    assert meta["sources"][0]["licence"] == "CC BY 4.0" and meta["sources"][0]["files"] == ["dialogues.txt"]
     assert decoded(tmp_path / "out")[2:] == [
         "System]: i run.\n[Bot]: hello\n[Human]: hi, who's there?\n[Bot]: me.\n",
         "System]: i am shy.\n[Human]: hello\n[Bot]: hi, who's there?\n[Human]: me.\n",
@@ -218,7 +219,7 @@ def test_chitchat_names_a_wrong_file(tmp_path, monkeypatch, content, message):
     if content is not None:
         Path("chats.json").write_text(content)
     with pytest.raises((InputError, OSError)) as error:
-        script.prepare(PrepareConfig(source="chats.json", out_dir="out"))
+        script.prepare(PrepareConfig(source=("chats.json",), out_dir="out"))
     text = str(error.value) if content is not None else f"{error.value.filename}: {error.value.strerror}"
     assert text.startswith(message) and "\n" not in text
     assert not Path("out").exists()

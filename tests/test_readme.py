@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import configurator
-import dataset
+import preparation
 from chat import ChatConfig
 from sample import SampleConfig
 from train import TrainConfig
@@ -25,7 +25,7 @@ SETTINGS = {
     "train.py": TrainConfig,
     "chat.py": ChatConfig,
     "sample.py": SampleConfig,
-    "prepare.py": dataset.PrepareConfig,
+    "prepare.py": preparation.PrepareConfig,
 }
 DIALOGUES = """1 your persona: i have two dogs.
 2 hi , how are you ?\tgreat , my dogs are asleep .

@@ -3,7 +3,7 @@ Blended Skill Talk (Smith et al. 2020): personality, knowledge and empathy in on
 each. Licence: none stated on the hub; ParlAI's pages have named both CC BY-NC and CC BY 4.0.
 
     $ python data/blended_skill_talk/prepare.py                          # from the hub
-    $ python data/blended_skill_talk/prepare.py --source=FILE_OR_FOLDER   # its JSON, or parquet from the hub
+    $ python data/blended_skill_talk/prepare.py --source=FILE_OR_FOLDER  # its JSON, or parquet from the hub
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import blended, rows
 
 HUB_ID = "ParlAI/blended_skill_talk"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -16,18 +16,20 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 
 ABOUT = {"name": "Chit-Chat Challenge", "licence": "MIT", "url": "https://github.com/BYU-PCCL/chitchat-dataset"}
 
 
 def conversations(settings, skipped):
-    path = settings.source
-    if not path:
-        package = importlib.util.find_spec("chitchat_dataset")
-        if package is None:
-            raise configurator.InputError("the package chitchat-dataset is missing: pip install -r requirements.txt")
-        path = Path(package.origin).with_name("dataset.json")
+    package = importlib.util.find_spec("chitchat_dataset")
+    if not settings.source and package is None:
+        raise configurator.InputError("the package chitchat-dataset is missing: pip install -r requirements.txt")
+    for path in settings.source or (Path(package.origin).with_name("dataset.json"),):
+        yield from records(path, skipped)
+
+
+def records(path, skipped):
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         for conversation in content.values():
@@ -46,8 +48,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -3,7 +3,7 @@ DailyDialog (Li et al. 2017): everyday talk that learners of English read, at ho
 (train and validation: 12,118, 1.5M GPT-2 tokens), two views of each. Licence: CC BY-NC-SA 4.0, not for commerce.
 
     $ python data/dailydialog/prepare.py                          # from the hub
-    $ python data/dailydialog/prepare.py --source=FILE_OR_FOLDER   # the original zips
+    $ python data/dailydialog/prepare.py --source=FILE_OR_FOLDER  # the original zips
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import dailydialog, rows
 
 HUB_ID = "OpenRL/daily_dialog"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -3,7 +3,7 @@ DialogSum (Chen et al. 2021): everyday dialogues, each pasted or had with the bo
 (dev: 500). Licence: CC BY-NC-SA 4.0, not for commerce.
 
     $ python data/dialogsum/prepare.py                          # from the hub
-    $ python data/dialogsum/prepare.py --source=FILE_OR_FOLDER   # JSON lines or CSV
+    $ python data/dialogsum/prepare.py --source=FILE_OR_FOLDER  # JSON lines or CSV
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import rows, summaries
 
 HUB_ID = "knkarthick/dialogsum"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -3,7 +3,7 @@ EmpatheticDialogues (Rashkin et al. 2019): somebody tells what happened and how 
 short dialogues (valid: 2,770, 0.2M GPT-2 tokens). Licence: CC BY-NC 4.0, not for commerce.
 
     $ python data/empatheticdialogues/prepare.py                          # from the hub
-    $ python data/empatheticdialogues/prepare.py --source=FILE_OR_FOLDER   # the original CSV
+    $ python data/empatheticdialogues/prepare.py --source=FILE_OR_FOLDER  # the original CSV
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import empathetic, rows
 
 HUB_ID = "Estwld/empathetic_dialogues_llm"
@@ -20,13 +20,13 @@ ABOUT = {"name": "EmpatheticDialogues", "licence": "CC BY-NC 4.0", "url": f"http
 
 
 def conversations(settings, skipped):
-    pairs = empathetic.dialogues(rows.found(settings, HUB_ID, skipped))
+    pairs = empathetic.dialogues(rows.found(settings, HUB_ID, skipped, read=empathetic.utterances))
     return rows.records(pairs, empathetic.of_row, empathetic.WANTED, skipped)
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

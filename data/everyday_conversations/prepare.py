@@ -3,7 +3,7 @@ Everyday conversations (Hugging Face 2024): 2,380 short, simple talks with an as
 SmolLM. Licence: Apache-2.0.
 
     $ python data/everyday_conversations/prepare.py                          # from the hub
-    $ python data/everyday_conversations/prepare.py --source=FILE_OR_FOLDER   # JSON lines or parquet of its rows
+    $ python data/everyday_conversations/prepare.py --source=FILE_OR_FOLDER  # JSON lines or parquet of its rows
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import openai, rows
 
 HUB_ID = "HuggingFaceTB/everyday-conversations-llama3.1-2k"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -4,7 +4,7 @@ five, are one conversation here, two views of each. About 5,000 pairs (valid: 50
 tokens); session 1 is a dialogue of PersonaChat. Licence: none stated.
 
     $ python data/multi_session_chat/prepare.py                          # from the hub
-    $ python data/multi_session_chat/prepare.py --source=FILE_OR_FOLDER   # its session_N folders
+    $ python data/multi_session_chat/prepare.py --source=FILE_OR_FOLDER  # its session_N folders
 """
 
 import sys
@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import msc, rows
 
 HUB_ID = "nayohan/multi_session_chat"
@@ -26,8 +26,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -3,7 +3,7 @@ OpenAssistant Conversations (Köpf et al. 2023): volunteers ask, volunteers answ
 last answer is a conversation. Its English part, about 65,000 messages in oasst2. Licence: Apache-2.0.
 
     $ python data/oasst/prepare.py                          # from the hub
-    $ python data/oasst/prepare.py --source=FILE_OR_FOLDER   # rows or trees
+    $ python data/oasst/prepare.py --source=FILE_OR_FOLDER  # rows or trees
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import oasst, rows
 
 HUB_ID = "OpenAssistant/oasst2"
@@ -29,8 +29,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import hub, personachat
 
 HUB_ID = "AlekseyKorshuk/persona-chat"
@@ -21,14 +21,14 @@ ABOUT = {"name": "PersonaChat", "licence": "CC BY 4.0", "url": f"https://hugging
 
 def conversations(settings, skipped):
     if settings.source:
-        return personachat.records(settings.source, skipped)
+        return (record for path in settings.source for record in personachat.records(path, skipped))
     splits = hub.splits(HUB_ID, "a file from parl.ai/downloads/convai2 would do: --source=train_both_original.txt")
     return (record for rows in splits for record in personachat.of_rows(rows, HUB_ID, skipped))
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -17,11 +17,12 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
 import dataset
+import preparation
 import recall
 
 
 @dataclass(frozen=True)
-class RecallConfig(dataset.PrepareConfig):
+class RecallConfig(preparation.PrepareConfig):
     """Weave facts, and questions about them, into conversations that are prepared already."""
 
     filler: tuple[str, ...] = ("data/chitchat",)  # prepared data folders
@@ -47,7 +48,7 @@ def prepare(settings):
     licences = sorted({source["licence"] for meta in metas for source in meta["sources"]})
     name = "recall over " + ", ".join(source["name"] for meta in metas for source in meta["sources"])
     about = {"name": name, "licence": ", ".join(licences), "url": "recall.py"}
-    dataset.prepare(settings, __file__, conversations, about)
+    preparation.prepare(settings, __file__, conversations, about)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ SAMSum (Gliwa et al. 2019): chats between friends, each pasted or had with the b
 (val: 818). Licence: CC BY-NC-ND 4.0, not for commerce.
 
     $ python data/samsum/prepare.py                          # from the hub
-    $ python data/samsum/prepare.py --source=FILE_OR_FOLDER   # JSON or CSV
+    $ python data/samsum/prepare.py --source=FILE_OR_FOLDER  # JSON or CSV
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import rows, summaries
 
 HUB_ID = "knkarthick/samsum"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

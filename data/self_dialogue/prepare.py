@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import rows, selfdialogue
 
 ABOUT = {
@@ -30,8 +30,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -3,7 +3,7 @@ SmolTalk (Hugging Face 2024): a million conversations with an assistant, what Sm
 it with --limit. Licence: Apache-2.0.
 
     $ python data/smoltalk/prepare.py                          # from the hub
-    $ python data/smoltalk/prepare.py --source=FILE_OR_FOLDER   # JSON lines or parquet of its rows
+    $ python data/smoltalk/prepare.py --source=FILE_OR_FOLDER  # JSON lines or parquet of its rows
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import openai, rows
 
 HUB_ID = "HuggingFaceTB/smoltalk"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

@@ -3,7 +3,7 @@ Synthetic-Persona-Chat (Jandaghi et al. 2023): long talk that a model wrote betw
 About 11,000 dialogues (1,000 of them valid, 0.4M GPT-2 tokens), two views of each. Licence: CC BY 4.0.
 
     $ python data/synthetic_persona_chat/prepare.py                          # from the hub
-    $ python data/synthetic_persona_chat/prepare.py --source=FILE_OR_FOLDER   # its CSV
+    $ python data/synthetic_persona_chat/prepare.py --source=FILE_OR_FOLDER  # its CSV
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import rows, syntheticpersona
 
 HUB_ID = "google/Synthetic-Persona-Chat"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

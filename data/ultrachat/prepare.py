@@ -3,7 +3,7 @@ UltraChat 200k (Ding et al. 2023, filtered by Hugging Face): long conversations 
 on. Take a part of it with --limit. Licence: MIT.
 
     $ python data/ultrachat/prepare.py                          # from the hub
-    $ python data/ultrachat/prepare.py --source=FILE_OR_FOLDER   # JSON lines or parquet of its rows
+    $ python data/ultrachat/prepare.py --source=FILE_OR_FOLDER  # JSON lines or parquet of its rows
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
+import preparation
 from readers import openai, rows
 
 HUB_ID = "HuggingFaceH4/ultrachat_200k"
@@ -25,8 +25,8 @@ def conversations(settings, skipped):
 
 
 def prepare(settings):
-    dataset.prepare(settings, __file__, conversations, ABOUT)
+    preparation.prepare(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, dataset.PrepareConfig)
+    configurator.main(prepare, preparation.PrepareConfig)

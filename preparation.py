@@ -1,0 +1,311 @@
+"""
+Conversations in, the files of a data folder out: what every data/<name>/prepare.py calls.
+
+The split into train and val is by how a conversation opens: the two views of a dialogue and duplicates stay on one
+side, and more data move nobody. Near-duplicates that open differently are brought together as well.
+"""
+
+import array
+import collections
+import concurrent.futures
+import hashlib
+import itertools
+import json
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import atomic
+import tokenizer as tokenizers
+from configurator import InputError
+from conversation import check, render, shown_ids, turns
+from dataset import FORMAT
+from readers import Skipped
+
+BATCH = 256  # conversations that a process renders at a time
+FEW = 16  # batches that one process renders sooner than a second one starts
+SKETCH = 8  # hashes that stand for a conversation when near-duplicates are looked for
+DISTINCTIVE = 24  # letters and digits: an utterance of so many is not said by chance
+NOT_SAID = re.compile(r"[\W_]+")
+COMMON = 64  # an utterance said in more conversations than this tells nothing about them
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Turn conversations into the files that train.py reads."""
+
+    source: tuple[str, ...] = ()  # local files or folders in place of the download: --source=A --source=B
+    tokenizer: str = "gpt2"  # gpt2, train:8192 (learn that many tokens from these data), or a model folder
+    out_dir: str | None = None  # where the files go; default: beside prepare.py
+    limit: int | None = None  # take at most so many conversations
+    show: int = 0  # print so many of them, what is learned in green
+    val_share: float = 0.05  # share of conversations kept for validation
+    seed: int = 1337  # of the split, and of what is drawn by chance
+
+    def __post_init__(self):
+        if not 0 <= self.val_share < 1:
+            raise ValueError(f"val_share ({self.val_share}) must be from 0 to below 1")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit ({self.limit}) must be at least 1")
+        if not all(self.source):
+            raise ValueError("source is empty; it takes a file or a folder")
+
+
+class Rendered(NamedTuple):
+    """A conversation as it is written, and what its split and duplicates are told by."""
+
+    ids: bytes  # uint16
+    supervised: bytes  # uint8
+    n_turns: int
+    n_supervised: int
+    key: int  # opening_key
+    exact: bytes  # hash of who said what, whatever the persona: the same talk from two sources is one
+    sketch: tuple[int, ...]  # the smallest hashes of its distinctive utterances
+
+
+def prepare(settings, script, conversations, about, changed=None):
+    """
+    Write the data folder of the prepare.py at `script`.
+    conversations: a function of (settings, skipped) that yields records; skipped is a readers.Skipped.
+    about: {"name", "licence", "url"} of the source, printed and kept in meta.json.
+    changed: applied to the text of each message (a function of a module, since other processes run it).
+    """
+    folder = Path(settings.out_dir or Path(script).parent)
+    if folder.is_absolute() and folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())
+    print(f"{about['name']}: licence {about['licence']}, {about['url']}")
+    place = ", ".join(settings.source) or about["name"]
+    skipped = Skipped(getattr(settings, "skip_errors", False))
+
+    def records():
+        skipped.clear()
+        return itertools.islice(conversations(settings, skipped), settings.limit)
+
+    tokenizer = chosen_tokenizer(settings.tokenizer, records, place, changed)
+    if tokenizer.n_vocab > 2**16:
+        raise InputError(f"--tokenizer={settings.tokenizer} has {tokenizer.n_vocab} tokens, uint16 holds 65536")
+    with atomic.folder(folder) as new:
+        rows = spooled(new, rendered(records(), tokenizer, place, changed), tokenizer, settings, skipped)
+        for reason, n in sorted(skipped.items()):
+            places = ", ".join(skipped.places[reason]) + (", ..." if n > len(skipped.places[reason]) else "")
+            print(f"skipped {n:,}: {reason}" + (f" ({places})" if skipped.places[reason] else ""))
+        if not len(rows.lengths):
+            raise InputError(f"{place}: no conversation in it; nothing was written")
+        splits = written_splits(new, rows, settings)
+        total = sum((collections.Counter(counts) for counts in splits.values()), collections.Counter())
+        total["longest"] = max(counts["longest"] for counts in splits.values())
+        meta = {
+            "format": FORMAT,
+            "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash},
+            "splits": splits,
+            "split_seed": settings.seed,
+            "val_share": settings.val_share,
+            "skipped": dict(skipped),
+            "sources": about.get("sources")
+            or [{**about, "files": [Path(source).name for source in settings.source], **total}],
+        }
+        text = json.dumps(tokenizer.to_json(), ensure_ascii=False)
+        (new / "tokenizer.json").write_text(text, encoding="utf-8")
+        (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    print(f"{total['conversations']:,} conversations ({splits['val']['conversations']:,} of them val)", end=", ")
+    print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
+    print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
+    print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py --data_dir={folder}")
+
+
+def chosen_tokenizer(name, records, place, changed):
+    """The tokenizer that --tokenizer=`name` asks for; `train:N` learns it from the texts of `records()`."""
+    kind, _, size = name.partition(":")
+    if kind != "train":
+        return tokenizers.load(name)
+    if not (size.isdecimal() and len(size) < 10):
+        raise InputError(f"--tokenizer={name}: write train:8192, the number of tokens")
+    checked = (messages for batch in batches(records(), place) for messages in checked_batch(batch, changed))
+    texts = (" " + text for messages in checked for _, text in turns(messages))
+    bar = tqdm(texts, desc="learning tokens", unit=" turns", disable=not sys.stderr.isatty())
+    return tokenizers.trained(bar, int(size))
+
+
+def batches(records, place):
+    """Lists of (where, record)."""
+    numbered = ((f"{place}, conversation {i}", record) for i, record in enumerate(records, 1))
+    while batch := list(itertools.islice(numbered, BATCH)):
+        yield batch
+
+
+def checked_batch(batch, changed):
+    for where, record in batch:
+        messages = check(record, where)
+        if changed:
+            messages = [{**message, "content": changed(message["content"])} for message in messages]
+        yield messages
+
+
+def rendered(records, tokenizer, place, changed):
+    """Yield a Rendered for each record, in order; where there are many, other processes do the work."""
+    work = batches(records, place)
+    for batch in itertools.islice(work, FEW):
+        yield from rendered_batch(batch, tokenizer, changed)
+    first = next(work, None)
+    if first is None:
+        return
+    workers = max(1, (os.cpu_count() or 1))
+    waiting = collections.deque()
+    with concurrent.futures.ProcessPoolExecutor(workers, initializer=set_worker, initargs=(tokenizer, changed)) as pool:
+        try:
+            for batch in itertools.chain([first], work):
+                waiting.append(pool.submit(rendered_by_worker, batch))
+                if len(waiting) > 2 * workers:
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+WORKER = {}  # a worker process's tokenizer: sent once, not with each batch
+
+
+def set_worker(tokenizer, changed):
+    WORKER["tokenizer"], WORKER["changed"] = tokenizer, changed
+
+
+def rendered_by_worker(batch):
+    return rendered_batch(batch, WORKER["tokenizer"], WORKER["changed"])
+
+
+def rendered_batch(batch, tokenizer, changed):
+    """[Rendered] of a list of (where, record). Raises InputError."""
+    done = []
+    for messages in checked_batch(batch, changed):
+        ids, supervised = render(messages, tokenizer)
+        ids = array.array("H", ids).tobytes()
+        talk = [(m["role"], NOT_SAID.sub("", m["content"].lower())) for m in messages if m["role"] != "system"]
+        long = {hashed(text) for _, text in talk if len(text) >= DISTINCTIVE}
+        sketch = tuple(sorted(long)[:SKETCH])
+        exact = hashlib.blake2b(repr(talk).encode("utf-8", "surrogatepass"), digest_size=12).digest()
+        n_turns, n_supervised, key = len(turns(messages)), sum(supervised), opening_key(messages)
+        done.append(Rendered(ids, bytes(supervised), n_turns, n_supervised, key, exact, sketch))
+    return done
+
+
+def opening_key(messages):
+    """
+    A hash of a conversation's first two turns, letters and digits only, whoever is the bot and whatever its persona.
+    Not of all of it: PersonaChat's two views of a dialogue end differently, each with its own bot's last words.
+    """
+    said = [NOT_SAID.sub("", text.lower()) for role, text in turns(messages) if role != "system"]
+    return hashed("\n".join(said[:2]))
+
+
+def hashed(text):
+    """64 bits of a text, the same on every machine."""
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+class Spool(NamedTuple):
+    """What is known of the conversations in spool.bin and spool.sup, in order."""
+
+    lengths: np.ndarray
+    n_turns: np.ndarray
+    n_supervised: np.ndarray
+    keys: np.ndarray
+    sketches: np.ndarray  # (n, SKETCH), 0 where there are fewer
+
+
+def spooled(folder, conversations, tokenizer, settings, skipped):
+    """Write all conversations behind one another, each once, and show the first; the split comes when all are known."""
+    seen, numbers, sketches = set(), array.array("q"), array.array("Q")
+    with open(folder / "spool.bin", "wb") as ids, open(folder / "spool.sup", "wb") as supervised:
+        for i, one in enumerate(tqdm(conversations, unit=" conversations", disable=not sys.stderr.isatty())):
+            if one.exact in seen:
+                skipped.note("said word for word before", f"conversation {i + 1}")
+                continue
+            seen.add(one.exact)
+            if len(seen) <= settings.show:
+                learned = one.supervised if sys.stdout.isatty() else bytes(len(one.supervised))
+                text = shown_ids(np.frombuffer(one.ids, np.uint16).tolist(), learned, tokenizer)
+                print(("\n" if len(seen) > 1 else "") + text, end="")
+            ids.write(one.ids)
+            supervised.write(one.supervised)
+            numbers.extend((len(one.supervised), one.n_turns, one.n_supervised))
+            sketches.extend((one.key, *one.sketch, *[0] * (SKETCH - len(one.sketch))))
+    counts = np.array(numbers, dtype=np.int64).reshape(-1, 3)
+    hashes = np.array(sketches, dtype=np.uint64).reshape(-1, 1 + SKETCH)
+    return Spool(*counts.T, hashes[:, 0], hashes[:, 1:])
+
+
+def written_splits(folder, rows, settings):
+    """Deal the spooled conversations out to train and val. Returns the counts of each, for meta.json."""
+    val = in_val(group_keys(rows), settings)
+    if val.all():
+        less = f"a smaller --val_share than {settings.val_share}"
+        raise InputError(f"all conversations fell to val; more of them, or {less}")
+    ends = np.cumsum(rows.lengths)
+    starts = ends - rows.lengths
+    for name, size in (("bin", 2), ("sup", 1)):
+        with open(folder / f"spool.{name}", "rb") as spooled:
+            with open(folder / f"train.{name}", "wb") as train, open(folder / f"val.{name}", "wb") as held_out:
+                for i, to_val in enumerate(val):
+                    (held_out if to_val else train).write(spooled.read(int(ends[i] - starts[i]) * size))
+        (folder / f"spool.{name}").unlink()
+    counts = {}
+    for name, chosen in (("train", ~val), ("val", val)):
+        counts[name] = {
+            "longest": int(rows.lengths[chosen].max(initial=0)),
+            "conversations": int(chosen.sum()),
+            "turns": int(rows.n_turns[chosen].sum()),
+            "tokens": int(rows.lengths[chosen].sum()),
+            "supervised": int(rows.n_supervised[chosen].sum()),
+        }
+    return counts
+
+
+def in_val(keys, settings):
+    """(n,) bool: which of the conversations with these keys are kept for validation."""
+    below = settings.val_share * 2**64
+    return np.array([hashed(f"{settings.seed} {key}") < below for key in keys.tolist()], dtype=bool)
+
+
+def group_keys(rows):
+    """
+    (n,) uint64: the key by which each conversation is dealt out. Those that open alike have one in common, and
+    near-duplicates: those that share half of their distinctive utterances, as far as the smallest hashes of these tell
+    (min-wise hashing, Broder 1997).
+    """
+    n = len(rows.keys)
+    parents = list(range(n))
+
+    def root(i):
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    flat = rows.sketches.ravel()
+    order = np.argsort(flat, kind="stable")
+    order = order[flat[order] > 0]
+    runs = np.split(order, np.flatnonzero(np.diff(flat[order])) + 1) if len(order) else []
+    shared = collections.Counter()
+    for run in runs:
+        if 1 < len(run) <= COMMON:
+            shared.update(itertools.combinations(sorted((run // SKETCH).tolist()), 2))
+    sizes = (rows.sketches > 0).sum(axis=1)
+    _, first, same = np.unique(rows.keys, return_index=True, return_inverse=True)
+    for i, other in enumerate(first[same].tolist()):
+        parents[root(i)] = root(other)
+    for (a, b), count in shared.items():
+        if count >= 2 and 2 * count >= min(sizes[a], sizes[b]):
+            parents[root(a)] = root(b)
+    keys = rows.keys.copy()
+    roots = np.array([root(i) for i in range(n)], dtype=np.int64)
+    least = np.full(n, np.iinfo(np.uint64).max, dtype=np.uint64)
+    np.minimum.at(least, roots, keys)
+    return least[roots]
