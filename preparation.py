@@ -67,12 +67,14 @@ class Rendered(NamedTuple):
     key: int  # opening_key
     exact: bytes  # hash of who said what, whatever the persona: the same talk from two sources is one
     sketch: tuple[int, ...]  # the smallest hashes of its distinctive utterances
+    split: str  # "train" or "val" where the record says so, else ""
 
 
 def prepare(settings, script, conversations, about, changed=None):
     """
     Write the data folder of the prepare.py at `script`.
-    conversations: a function of (settings, skipped) that yields records; skipped is a readers.Skipped.
+    conversations: a function of (settings, skipped) that yields records; skipped is a readers.Skipped. A record's own
+        "split" ("train" or "val") is kept; the others are dealt out.
     about: {"name", "licence", "url"} of the source, printed and kept in meta.json.
     changed: applied to the text of each message (a function of a module, since other processes run it).
     """
@@ -140,6 +142,7 @@ def batches(records, place):
 
 
 def checked_batch(batch, changed):
+    """Yield the messages of each (where, record)."""
     for where, record in batch:
         messages = check(record, where)
         if changed:
@@ -184,15 +187,17 @@ def rendered_by_worker(batch):
 def rendered_batch(batch, tokenizer, changed):
     """[Rendered] of a list of (where, record). Raises InputError."""
     done = []
-    for messages in checked_batch(batch, changed):
+    for (_, record), messages in zip(batch, checked_batch(batch, changed), strict=True):
         ids, supervised = render(messages, tokenizer)
         ids = array.array("H", ids).tobytes()
         talk = [(m["role"], NOT_SAID.sub("", m["content"].lower())) for m in messages if m["role"] != "system"]
         long = {hashed(text) for _, text in talk if len(text) >= DISTINCTIVE}
-        sketch = tuple(sorted(long)[:SKETCH])
+        sketch = tuple(sorted(long)[:SKETCH]) if "split" not in record else ()
         exact = hashlib.blake2b(repr(talk).encode("utf-8", "surrogatepass"), digest_size=12).digest()
         n_turns, n_supervised, key = len(turns(messages)), sum(supervised), opening_key(messages)
-        done.append(Rendered(ids, bytes(supervised), n_turns, n_supervised, key, exact, sketch))
+        done.append(
+            Rendered(ids, bytes(supervised), n_turns, n_supervised, key, exact, sketch, record.get("split", ""))
+        )
     return done
 
 
@@ -218,11 +223,12 @@ class Spool(NamedTuple):
     n_supervised: np.ndarray
     keys: np.ndarray
     sketches: np.ndarray  # (n, SKETCH), 0 where there are fewer
+    splits: np.ndarray  # (n,) "train", "val" or ""
 
 
 def spooled(folder, conversations, tokenizer, settings, skipped):
     """Write all conversations behind one another, each once, and show the first; the split comes when all are known."""
-    seen, numbers, sketches = set(), array.array("q"), array.array("Q")
+    seen, numbers, sketches, splits = set(), array.array("q"), array.array("Q"), []
     with open(folder / "spool.bin", "wb") as ids, open(folder / "spool.sup", "wb") as supervised:
         for i, one in enumerate(tqdm(conversations, unit=" conversations", disable=not sys.stderr.isatty())):
             if one.exact in seen:
@@ -236,15 +242,16 @@ def spooled(folder, conversations, tokenizer, settings, skipped):
             ids.write(one.ids)
             supervised.write(one.supervised)
             numbers.extend((len(one.supervised), one.n_turns, one.n_supervised))
+            splits.append(one.split)
             sketches.extend((one.key, *one.sketch, *[0] * (SKETCH - len(one.sketch))))
     counts = np.array(numbers, dtype=np.int64).reshape(-1, 3)
     hashes = np.array(sketches, dtype=np.uint64).reshape(-1, 1 + SKETCH)
-    return Spool(*counts.T, hashes[:, 0], hashes[:, 1:])
+    return Spool(*counts.T, hashes[:, 0], hashes[:, 1:], np.array(splits, dtype="U5"))
 
 
 def written_splits(folder, rows, settings):
     """Deal the spooled conversations out to train and val. Returns the counts of each, for meta.json."""
-    val = in_val(group_keys(rows), settings)
+    val = np.where(rows.splits == "", in_val(group_keys(rows), settings), rows.splits == "val")
     if val.all():
         less = f"a smaller --val_share than {settings.val_share}"
         raise InputError(f"all conversations fell to val; more of them, or {less}")

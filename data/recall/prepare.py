@@ -6,7 +6,7 @@ exchanges later; see recall.py. 5,000 conversations by default, 60 to 1,000 toke
     $ python data/recall/prepare.py --tokenizer=data/chitchat
     $ python data/recall/prepare.py --filler=data/personachat --filler=data/chitchat --count=20000 --show=5
 
-Only the filler's train split is used; its val split, and the held-out values and phrasings, are evaluate.py's.
+val is made of the filler's val split, with values and phrasings that train never has.
 """
 
 import sys
@@ -38,9 +38,12 @@ class RecallConfig(preparation.PrepareConfig):
 
 
 def conversations(settings, skipped):
-    filler = recall.Filler(settings.filler, "train")
+    filler = {split: recall.Filler(settings.filler, split) for split in ("train", "val")}
     for index in range(settings.count):
-        yield {"messages": recall.conversation(filler, settings.seed, index, context=settings.context).messages}
+        split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
+        values = "held_out" if split == "val" else "train"
+        story = recall.conversation(filler[split], settings.seed, index, values, settings.context)
+        yield {"messages": story.messages, "split": split}
 
 
 def prepare(settings):
