@@ -96,7 +96,9 @@ def prepare(settings, script, conversations, about, changed=None):
         rows = spooled(new, rendered(records(), tokenizer, place, changed), tokenizer, settings, skipped)
         for reason, n in sorted(skipped.items()):
             places = ", ".join(skipped.places[reason]) + (", ..." if n > len(skipped.places[reason]) else "")
-            print(f"skipped {n:,}: {reason}" + (f" ({places})" if skipped.places[reason] else ""))
+            kept = reason.startswith("not left out: ")  # worth telling all the same
+            line = f"noted {n:,}: {reason.removeprefix('not left out: ')}" if kept else f"skipped {n:,}: {reason}"
+            print(line + (f" ({places})" if skipped.places[reason] else ""))
         if not len(rows.lengths):
             raise InputError(f"{place}: no conversation in it; nothing was written")
         splits = written_splits(new, rows, settings)

@@ -457,7 +457,7 @@ def test_text_without_borders_is_cut_and_says_so():
     talks = conversations(tagged, "".join(f"Human: q{i}\nBot: a{i}\n" for i in range(50)), skipped)
     assert [len(talk) for talk in talks] == [30, 30, 30, 10]
     assert sum(talks, []) == [(role, f"{m}{i}") for i in range(50) for role, m in (("user", "q"), ("assistant", "a"))]
-    assert skipped == {"no line between conversations: cut after 30 turns, nothing left out": 3}
+    assert skipped == {"not left out: no line between conversations, cut after 30 turns": 3}
     assert skipped.places.popitem()[1] == ["chat:31", "chat:61", "chat:91"]
 
 

@@ -1,0 +1,55 @@
+"""
+Your own chats: exports of WhatsApp, Telegram, Signal, iMessage, Discord and Slack, of ChatGPT, and plain text, tables
+or JSON of conversations; README.md tells how to get them. Nothing leaves this machine.
+
+    $ python data/mychats/prepare.py --source=_chat.txt --bot=Ann
+    $ python data/mychats/prepare.py --source=exports/ --source=result.json --bot="Ann Lee" --show=3
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import preparation
+import readers
+from readers import layouts, private
+
+ABOUT = {"name": "my chats", "licence": "private", "url": "this machine"}
+
+
+@dataclass(frozen=True)
+class MyChatsConfig(preparation.PrepareConfig):
+    """Turn your own chats, in whatever layout they were exported, into the files that train.py reads."""
+
+    bot: str | None = None  # who of the people in the chats the model becomes; everyone else is the human
+    gap_hours: float = 8.0  # a silence longer than this ends a conversation
+    keep_private: bool = False  # keep links, e-mail addresses, phone and card numbers, which are masked otherwise
+    skip_errors: bool = False  # go on behind a line that cannot be understood, and tell of it
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.source:
+            raise ValueError("say what to read: --source=FILE_OR_FOLDER, once for each")
+        if not self.gap_hours > 0:
+            raise ValueError(f"gap_hours ({self.gap_hours}) must be above 0")
+
+
+def prepare(settings):
+    found = layouts.recognised(readers.opened(settings), readers.Skipped(settings.skip_errors))
+    for reader, sources in found:
+        names = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+        print(f"{reader.NAME}: {names} ({len(sources)} {'file' if len(sources) == 1 else 'files'})")
+    bot = layouts.chosen_bot(found, settings.bot, readers.Skipped(settings.skip_errors))
+
+    def conversations(settings, skipped):
+        layouts.recognised(readers.opened(settings), skipped)  # once more, for the account of what was skipped
+        return layouts.records(found, bot, settings.gap_hours, skipped)
+
+    preparation.prepare(settings, __file__, conversations, ABOUT, None if settings.keep_private else private.masked)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, MyChatsConfig)
