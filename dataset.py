@@ -19,6 +19,7 @@ import numpy as np
 import atomic
 import tokenizer as tokenizers
 from configurator import InputError
+from conversation import parsed
 
 FORMAT = 1
 SPLITS = ("train", "val")
@@ -72,6 +73,14 @@ def open_split(folder, split, tokenizer):
         arrays.append(np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype))
     starts = np.append(np.flatnonzero(arrays[0] == tokenizer.endoftext), len(arrays[0]))
     return Split(*arrays, starts)
+
+
+def conversations(folder, split):
+    """The messages of each conversation in a split of a data folder, as conversation.parsed has them."""
+    _, tokenizer = open_meta(folder)
+    opened = open_split(folder, split, tokenizer)
+    for start, end in itertools.pairwise(opened.starts.tolist()):
+        yield parsed(opened.ids[start:end].tolist(), tokenizer)
 
 
 def segments(split, block_size, tokenizer):

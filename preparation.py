@@ -28,6 +28,8 @@ from conversation import check, render, shown_ids, turns
 from dataset import FORMAT
 from readers import Skipped
 
+# licences under which data, and what is trained on them, may be passed on for any purpose
+PERMISSIVE = ("MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC BY 4.0", "CDLA-Sharing-1.0")
 BATCH = 256  # conversations that a process renders at a time
 FEW = 16  # batches that one process renders sooner than a second one starts
 SKETCH = 8  # hashes that stand for a conversation when near-duplicates are looked for
@@ -68,13 +70,14 @@ class Rendered(NamedTuple):
     exact: bytes  # hash of who said what, whatever the persona: the same talk from two sources is one
     sketch: tuple[int, ...]  # the smallest hashes of its distinctive utterances
     split: str  # "train" or "val" where the record says so, else ""
+    copies: int  # how often it stands in train: a mixture repeats small sources
 
 
 def prepare(settings, script, conversations, about, changed=None):
     """
     Write the data folder of the prepare.py at `script`.
     conversations: a function of (settings, skipped) that yields records; skipped is a readers.Skipped. A record's own
-        "split" ("train" or "val") is kept; the others are dealt out.
+        "split" ("train" or "val") is kept, the others are dealt out; its "copies" (default 1) are written to train.
     about: {"name", "licence", "url"} of the source, printed and kept in meta.json.
     changed: applied to the text of each message (a function of a module, since other processes run it).
     """
@@ -104,16 +107,18 @@ def prepare(settings, script, conversations, about, changed=None):
         splits = written_splits(new, rows, settings)
         total = sum((collections.Counter(counts) for counts in splits.values()), collections.Counter())
         total["longest"] = max(counts["longest"] for counts in splits.values())
+        files = [Path(source).name for source in settings.source]
         meta = {
             "format": FORMAT,
             "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash},
             "splits": splits,
             "split_seed": settings.seed,
             "val_share": settings.val_share,
+            "own_split": bool((rows.splits != "").any()),
             "skipped": dict(skipped),
-            "sources": about.get("sources")
-            or [{**about, "files": [Path(source).name for source in settings.source], **total}],
+            "sources": about.get("sources") or [{**about, "files": files, **total}],
         }
+        meta["permissive"] = all(source["licence"] in PERMISSIVE for source in meta["sources"])
         text = json.dumps(tokenizer.to_json(), ensure_ascii=False)
         (new / "tokenizer.json").write_text(text, encoding="utf-8")
         (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
@@ -198,7 +203,17 @@ def rendered_batch(batch, tokenizer, changed):
         exact = hashlib.blake2b(repr(talk).encode("utf-8", "surrogatepass"), digest_size=12).digest()
         n_turns, n_supervised, key = len(turns(messages)), sum(supervised), opening_key(messages)
         done.append(
-            Rendered(ids, bytes(supervised), n_turns, n_supervised, key, exact, sketch, record.get("split", ""))
+            Rendered(
+                ids,
+                bytes(supervised),
+                n_turns,
+                n_supervised,
+                key,
+                exact,
+                sketch,
+                record.get("split", ""),
+                record.get("copies", 1),
+            )
         )
     return done
 
@@ -226,6 +241,7 @@ class Spool(NamedTuple):
     keys: np.ndarray
     sketches: np.ndarray  # (n, SKETCH), 0 where there are fewer
     splits: np.ndarray  # (n,) "train", "val" or ""
+    copies: np.ndarray
 
 
 def spooled(folder, conversations, tokenizer, settings, skipped):
@@ -243,12 +259,12 @@ def spooled(folder, conversations, tokenizer, settings, skipped):
                 print(("\n" if len(seen) > 1 else "") + text, end="")
             ids.write(one.ids)
             supervised.write(one.supervised)
-            numbers.extend((len(one.supervised), one.n_turns, one.n_supervised))
+            numbers.extend((len(one.supervised), one.n_turns, one.n_supervised, one.copies))
             splits.append(one.split)
             sketches.extend((one.key, *one.sketch, *[0] * (SKETCH - len(one.sketch))))
-    counts = np.array(numbers, dtype=np.int64).reshape(-1, 3)
+    counts = np.array(numbers, dtype=np.int64).reshape(-1, 4)
     hashes = np.array(sketches, dtype=np.uint64).reshape(-1, 1 + SKETCH)
-    return Spool(*counts.T, hashes[:, 0], hashes[:, 1:], np.array(splits, dtype="U5"))
+    return Spool(*counts.T[:3], hashes[:, 0], hashes[:, 1:], np.array(splits, dtype="U5"), counts[:, 3])
 
 
 def written_splits(folder, rows, settings):
@@ -257,22 +273,24 @@ def written_splits(folder, rows, settings):
     if val.all():
         less = f"a smaller --val_share than {settings.val_share}"
         raise InputError(f"all conversations fell to val; more of them, or {less}")
-    ends = np.cumsum(rows.lengths)
-    starts = ends - rows.lengths
     for name, size in (("bin", 2), ("sup", 1)):
         with open(folder / f"spool.{name}", "rb") as spooled:
             with open(folder / f"train.{name}", "wb") as train, open(folder / f"val.{name}", "wb") as held_out:
-                for i, to_val in enumerate(val):
-                    (held_out if to_val else train).write(spooled.read(int(ends[i] - starts[i]) * size))
+                for to_val, length, copies in zip(val, rows.lengths.tolist(), rows.copies.tolist(), strict=True):
+                    conversation = spooled.read(length * size)
+                    if to_val:
+                        held_out.write(conversation)
+                    else:
+                        train.write(conversation * copies)
         (folder / f"spool.{name}").unlink()
     counts = {}
-    for name, chosen in (("train", ~val), ("val", val)):
+    for name, times in (("train", ~val * rows.copies), ("val", val.astype(np.int64))):
         counts[name] = {
-            "longest": int(rows.lengths[chosen].max(initial=0)),
-            "conversations": int(chosen.sum()),
-            "turns": int(rows.n_turns[chosen].sum()),
-            "tokens": int(rows.lengths[chosen].sum()),
-            "supervised": int(rows.n_supervised[chosen].sum()),
+            "longest": int(rows.lengths[times > 0].max(initial=0)),
+            "conversations": int(times.sum()),
+            "turns": int(rows.n_turns @ times),
+            "tokens": int(rows.lengths @ times),
+            "supervised": int(rows.n_supervised @ times),
         }
     return counts
 

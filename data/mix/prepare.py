@@ -1,0 +1,51 @@
+"""
+A mixture of prepared data folders, by weights from a config file, each talk once, whichever source has it.
+
+    $ python data/mix/prepare.py config/mix_permissive.py
+    $ python data/mix/prepare.py --folders=data/personachat=3 --folders=data/chitchat=1 --tokenizer=gpt2
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+import configurator
+import mixture
+import preparation
+
+
+@dataclass(frozen=True)
+class MixConfig(preparation.PrepareConfig):
+    """Mix prepared data folders into one."""
+
+    folders: tuple[str, ...] = ()  # FOLDER=WEIGHT or FOLDER=WEIGHT,CAP: its share of the tokens; tokens taken at most
+    max_epochs: float = 1.0  # how often a conversation may be repeated so that the weights hold
+    permissive: bool = False  # refuse sources whose licence is not
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.folders:
+            raise ValueError("say what to mix: --folders=data/personachat=3, once for each, or config/mix_chat.py")
+        if self.source:
+            raise ValueError("a mixture takes prepared folders (--folders=...), not --source")
+        if not self.max_epochs > 0:
+            raise ValueError(f"max_epochs ({self.max_epochs}) must be above 0")
+
+
+def prepare(settings):
+    parts = mixture.planned(settings.folders, settings.max_epochs)
+    sources = [source for part in parts for source in part.sources]
+    for part in parts:
+        if settings.permissive and not part.permissive:
+            licences = ", ".join(source["licence"] for source in part.sources)
+            raise configurator.InputError(f"{part.folder}: licence {licences}; --permissive=false would take it")
+        print(part)
+    licences = ", ".join(sorted({source["licence"] for source in sources}))
+    about = {"name": "mixture", "licence": licences, "url": "data/mix/prepare.py", "sources": sources}
+    preparation.prepare(settings, __file__, lambda settings, skipped: mixture.records(parts, settings.seed), about)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, MixConfig)
