@@ -4,7 +4,6 @@ A JSON file of any size, item by item, through ijson.
 
 import codecs
 import decimal
-import io
 
 import ijson
 
@@ -47,10 +46,14 @@ class Recoded:
     """A UTF-16 file, read as UTF-8 bytes."""
 
     def __init__(self, file):
-        self.text = io.TextIOWrapper(file, encoding="utf-16", newline="")
+        self.file, self.decoder = file, codecs.getincrementaldecoder("utf-16")()
 
     def read(self, size):
-        return self.text.read(size).encode("utf-8", "surrogatepass")
+        data, text = True, ""
+        while data and not text and size:  # half a character gives no text yet, and b"" would mean the end
+            data = self.file.read(size)
+            text = self.decoder.decode(data, final=not data)
+        return text.encode("utf-8")
 
 
 def as_utf8(file):

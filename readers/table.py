@@ -51,7 +51,7 @@ def messages(source, skipped):
 def understood_time(time, place, skipped):
     seconds = clock.seconds(time) if time else None
     if time and seconds is None:
-        skipped.note("time that is not understood (the message is kept, no silence is seen there)", place)
+        skipped.note("not left out: message with a time that is not understood, no silence is seen there", place)
     return seconds
 
 

@@ -55,7 +55,7 @@ def records(source, skipped):
         is_new = gap & separators or (role == "system" and talk and talk[-1][0] != "system")
         if not is_new and not is_bounded and len(talk) >= TURNS and role == "user" and talk[-1][0] == "assistant":
             skipped.note(
-                f"no line between conversations: cut after {TURNS} turns, nothing left out", f"{source.name}:{line}"
+                f"not left out: no line between conversations, cut after {TURNS} turns", f"{source.name}:{line}"
             )
             is_new = True
         if is_new:

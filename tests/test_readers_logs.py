@@ -709,9 +709,9 @@ def test_ordinary_numbers_stay(text):
 @example("(555) " * 2000)
 def test_masking_takes_any_text(text):
     """Any text is masked, in time that grows with its length only; without digit, @, / and dot it is left as it is."""
-    start = time.perf_counter()
+    start = time.process_time()
     result = masked(text)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1  # the worst of these takes 0.04 s
     if not any(sign.isdigit() or sign in "@/." for sign in text):
         assert result == text
 
