@@ -59,7 +59,8 @@ def paths(head):
     found, at = set(), []  # at: the key of each object, and "item" for each list, that is open
     head = head.lstrip()
     try:
-        for event, value in ijson.basic_parse(head.encode("utf-8", "replace"), multiple_values=True):
+        events = ijson.basic_parse(head.encode("utf-8", "replace"), multiple_values=True, use_float=True)
+        for event, value in events:
             if event == "map_key":
                 at[-1] = value
                 found.add(".".join(at[at[0] == "item" :]))

@@ -5,6 +5,7 @@ executed that a user wrote, no failure swallowed, and small files where small wa
 
 import ast
 import graphlib
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -90,11 +91,22 @@ def test_no_drawer_for_everything():
     assert len(names) > 20 and not [path for path in names if path.stem in drawers or path.parent.name in drawers]
 
 
+def script(name):
+    """The module data/<name>/prepare.py."""
+    spec = importlib.util.spec_from_file_location(f"prepare_{name}", ROOT / "data" / name / "prepare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize("path", sorted(ROOT.glob("config/*.py")), ids=lambda path: path.name)
 def test_a_config_file_is_short_and_loads(path):
-    """At most 25 lines, commented, and every name in it a setting of train.py."""
+    """At most 25 lines, commented, and every name in it a setting of train.py, or of the mixture."""
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 25 and text.startswith("#")
+    if path.name.startswith("mix_"):
+        assert configurator.load(script("mix").MixConfig, [str(path)]).folders
+        return
     config = configurator.load(TrainConfig, [str(path)])
     assert config.out_dir.startswith("out-") and config != TrainConfig()
 

@@ -580,7 +580,7 @@ def test_endless_brackets_are_one_line(start, bracket):
     st.recursive(
         st.none()
         | st.booleans()
-        | st.integers()
+        | st.integers(-(2**63), 2**63 - 1)
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(st.characters(exclude_categories=["Cs"])),
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
@@ -596,6 +596,12 @@ def test_json_items_are_those_of_the_json_module(value, encoding):
         wanted = [(None, one) for one in (value if isinstance(value, list) else [value])]
     data = json.dumps(value, ensure_ascii=False).encode(encoding)
     assert list(jsonitems.items(source(data), Skipped())) == wanted
+
+
+def test_a_whole_number_of_thousands_of_digits_is_one_line():
+    """ijson's own reading of it ends the process."""
+    with pytest.raises(InputError, match="integer overflow"):
+        list(jsonitems.items(source(b"[" + b"9" * 5000 + b"]"), Skipped()))
 
 
 class Endless(io.RawIOBase):

@@ -1,5 +1,6 @@
 """
-A mixture of prepared data folders, by weights from a config file, each talk once, whichever source has it.
+A mixture of prepared data folders, by weights from a config file, each talk once, whichever source has it. meta.json
+tells the licence of each source, and whether all are permissive.
 
     $ python data/mix/prepare.py config/mix_permissive.py
     $ python data/mix/prepare.py --folders=data/personachat=3 --folders=data/chitchat=1 --tokenizer=gpt2
@@ -34,6 +35,10 @@ class MixConfig(preparation.PrepareConfig):
             raise ValueError(f"max_epochs ({self.max_epochs}) must be above 0")
 
 
+def conversations(settings, skipped):
+    return mixture.records(mixture.planned(settings.folders, settings.max_epochs), settings.seed)
+
+
 def prepare(settings):
     parts = mixture.planned(settings.folders, settings.max_epochs)
     sources = [source for part in parts for source in part.sources]
@@ -44,7 +49,7 @@ def prepare(settings):
         print(part)
     licences = ", ".join(sorted({source["licence"] for source in sources}))
     about = {"name": "mixture", "licence": licences, "url": "data/mix/prepare.py", "sources": sources}
-    preparation.prepare(settings, __file__, lambda settings, skipped: mixture.records(parts, settings.seed), about)
+    preparation.prepare(settings, __file__, conversations, about)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """
 Your own chats: exports of WhatsApp, Telegram, Signal, iMessage, Discord and Slack, of ChatGPT, and plain text, tables
-or JSON of conversations; README.md tells how to get them. Nothing leaves this machine.
+or JSON of conversations; README.md tells how to get them. Nothing leaves this machine; the licence is yours to give.
 
     $ python data/mychats/prepare.py --source=_chat.txt --bot=Ann
     $ python data/mychats/prepare.py --source=exports/ --source=result.json --bot="Ann Lee" --show=3
 """
 
+import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,17 +38,18 @@ class MyChatsConfig(preparation.PrepareConfig):
             raise ValueError(f"gap_hours ({self.gap_hours}) must be above 0")
 
 
+def conversations(settings, skipped):
+    found = layouts.recognised(readers.opened(settings), skipped)
+    return layouts.records(found, settings.bot, settings.gap_hours, skipped)
+
+
 def prepare(settings):
     found = layouts.recognised(readers.opened(settings), readers.Skipped(settings.skip_errors))
     for reader, sources in found:
         names = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
         print(f"{reader.NAME}: {names} ({len(sources)} {'file' if len(sources) == 1 else 'files'})")
     bot = layouts.chosen_bot(found, settings.bot, readers.Skipped(settings.skip_errors))
-
-    def conversations(settings, skipped):
-        layouts.recognised(readers.opened(settings), skipped)  # once more, for the account of what was skipped
-        return layouts.records(found, bot, settings.gap_hours, skipped)
-
+    settings = dataclasses.replace(settings, bot=bot)
     preparation.prepare(settings, __file__, conversations, ABOUT, None if settings.keep_private else private.masked)
 
 
