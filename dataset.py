@@ -137,6 +137,10 @@ class Batch:
     documents: np.ndarray
 
     @property
+    def arrays(self):
+        return self.idx, self.targets, self.positions, self.documents
+
+    @property
     def n_supervised(self):
         return int((self.targets >= 0).sum())
 

@@ -4,8 +4,10 @@ overridden: --device=cpu, --dtype=float32.
 """
 
 import contextlib
+import importlib.util
 import os
 import random
+import shutil
 import time
 from dataclasses import dataclass
 
@@ -33,17 +35,38 @@ class Device:
             return contextlib.nullcontext()
         return torch.autocast(self.type, DTYPES[self.dtype])
 
-    def memory(self):
-        """Peak bytes so far: of the GPU, else of this process (None where it cannot be told)."""
+    def tensors(self, *arrays):
+        """numpy arrays as tensors where the model is."""
+        tensors = [torch.from_numpy(array) for array in arrays]
         if self.type == "cuda":
-            return torch.cuda.max_memory_allocated()
-        if os.name != "posix":
-            return None
-        import resource
-        import sys
+            return [tensor.pin_memory().to(self.name, non_blocking=True) for tensor in tensors]
+        return [tensor.to(self.name) for tensor in tensors]
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
+    def summed(self, value):
+        """The sum of a tensor over all ranks."""
+        if self.world_size == 1:
+            return value
+        value = value.to(self.name)
+        torch.distributed.all_reduce(value)
+        return value.cpu()
+
+    def agreed(self, condition):
+        """Whether the condition holds on any rank: all of them stop at the same step."""
+        return self.summed(torch.tensor(float(bool(condition)))).item() > 0
+
+    def compiled(self, model, wanted, say):
+        """The model, through torch.compile where that is wanted (None: on a GPU) and can work; if not, `say` tells."""
+        if not (self.type == "cuda" if wanted is None else wanted):
+            return model
+        if self.type == "cuda":
+            missing = None if importlib.util.find_spec("triton") else "triton"
+        else:
+            missing = None if any(map(shutil.which, ("c++", "g++", "clang++", "cl"))) else "a C++ compiler"
+        if missing:
+            say(f"torch.compile needs {missing}, which is not here: going on without it (--compile=false)")
+            return model
+        say("compiling the model: the first step takes a minute")
+        return torch.compile(model)
 
 
 def chosen(device="auto", dtype="auto", threads=None):

@@ -11,10 +11,8 @@ The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to 
 
 import contextlib
 import dataclasses
-import importlib.util
 import math
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -156,7 +154,7 @@ def train(config):
         iter_num, elapsed, tokens_seen = resumed["iter_num"], resumed["elapsed"], resumed["tokens_seen"]
         best_val_loss = resumed["best_val_loss"]
         scaler.load_state_dict(resumed["scaler"])
-    stepped = compiled(model, config, where, say)
+    stepped = where.compiled(model, config.compile, say)
     if where.world_size > 1:
         ids = [torch.device(where.name).index] if where.type == "cuda" else None
         stepped = torch.nn.parallel.DistributedDataParallel(stepped, device_ids=ids)
@@ -178,10 +176,10 @@ def train(config):
             if i == n_batches:
                 break
             with torch.no_grad(), where.autocast():
-                _, loss = model(*on_device(batch, where))
+                _, loss = model(*where.tensors(*batch.arrays))
             total += torch.tensor([loss.item() * batch.n_supervised, batch.n_supervised], dtype=torch.float64)
         model.train()
-        total = all_summed(total, where)
+        total = where.summed(total)
         return (total[0] / total[1]).item()
 
     def require_finite(name, loss):
@@ -230,7 +228,7 @@ def train(config):
     smoothed, since, tokens_then, learned_then = None, time.time(), tokens_seen, [0, 0]
     with stop, bar, log:
         while True:
-            over_time = agreed(config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes, where)
+            over_time = where.agreed(config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes)
             last = iter_num >= config.max_iters or over_time
             # a run on a budget has no time to show where it began
             due = iter_num % config.eval_interval == 0 and (iter_num > 0 or config.max_minutes is None)
@@ -250,7 +248,7 @@ def train(config):
                     log.plot(out_dir)
                 reserve = 1.2 * (time.time() - evaluating) + (save_seconds if iter_num == 0 else 0)
                 since, tokens_then = time.time(), tokens_seen
-            stopped = not last and agreed(stop.came, where)
+            stopped = not last and where.agreed(stop.came)
             if last or stopped:
                 break
 
@@ -261,27 +259,27 @@ def train(config):
                 group["lr"] = lr
             batches = [loader.get_batch(config.batch_size) for _ in range(config.gradient_accumulation_steps)]
             n_supervised = sum(batch.n_supervised for batch in batches)
-            n_all = all_summed(torch.tensor(n_supervised, dtype=torch.float64), where).item()
+            n_all = where.summed(torch.tensor(n_supervised, dtype=torch.float64)).item()
             step_loss = 0.0
             for i, batch in enumerate(batches):
                 final = i == len(batches) - 1
                 no_sync = stepped.no_sync() if where.world_size > 1 and not final else contextlib.nullcontext()
                 with no_sync:
                     with where.autocast():
-                        _, loss = stepped(*on_device(batch, where))
+                        _, loss = stepped(*where.tensors(*batch.arrays))
                     share = batch.n_supervised / n_all
                     scaler.scale(loss * share * where.world_size).backward()  # DDP takes the mean over ranks
                 step_loss += loss.detach() * share
             if config.grad_clip is not None:
                 scaler.unscale_(optimizer)
                 torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-            step_loss = all_summed(step_loss.double().cpu(), where).item()
+            step_loss = where.summed(step_loss.double().cpu()).item()
             require_finite("loss", step_loss)
             scaler.step(optimizer)
             scaler.update()
             optimizer.zero_grad(set_to_none=True)
             iter_num += 1
-            tokens_seen += int(all_summed(torch.tensor(float(sum(batch.filled for batch in batches))), where))
+            tokens_seen += int(where.summed(torch.tensor(float(sum(batch.filled for batch in batches)))))
 
             # what people watch
             smoothed = step_loss if smoothed is None else 0.9 * smoothed + 0.1 * step_loss
@@ -315,29 +313,6 @@ def train(config):
         torch.distributed.destroy_process_group()
 
 
-def on_device(batch, where):
-    """(idx, targets, positions, documents) as tensors where the model is."""
-    arrays = (batch.idx, batch.targets, batch.positions, batch.documents)
-    tensors = [torch.from_numpy(array) for array in arrays]
-    if where.type == "cuda":
-        return [tensor.pin_memory().to(where.name, non_blocking=True) for tensor in tensors]
-    return [tensor.to(where.name) for tensor in tensors]
-
-
-def all_summed(value, where):
-    """The sum of a tensor over all ranks."""
-    if where.world_size == 1:
-        return value
-    value = value.to(where.name)
-    torch.distributed.all_reduce(value)
-    return value.cpu()
-
-
-def agreed(condition, where):
-    """Whether the condition holds on any rank: all of them stop at the same step."""
-    return all_summed(torch.tensor(float(bool(condition))), where).item() > 0
-
-
 def get_lr(iter_num, elapsed, reserve, config):
     """Linear warm-up, then cosine decay to min_lr, over the steps or the minutes, whichever will end first."""
     warmed, progress = (iter_num + 1) / (config.warmup_iters + 1), 0.0
@@ -367,21 +342,6 @@ def millions(n):
 def say_line(line):
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
-
-
-def compiled(model, config, where, say):
-    """The model, through torch.compile where that is asked for and can work."""
-    if not (where.type == "cuda" if config.compile is None else config.compile):
-        return model
-    if where.type == "cuda":
-        missing = None if importlib.util.find_spec("triton") else "triton"
-    else:
-        missing = None if any(map(shutil.which, ("c++", "g++", "clang++", "cl"))) else "a C++ compiler"
-    if missing:
-        say(f"torch.compile needs {missing}, which is not here: going on without it (--compile=false)")
-        return model
-    say("compiling the model: the first step takes a minute")
-    return torch.compile(model)
 
 
 def refuse_other_run(out_dir):

@@ -12,25 +12,30 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_layout import script
 
 import configurator
-import preparation
 from chat import ChatConfig
+from preparation import PrepareConfig
 from sample import SampleConfig
 from train import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SETTINGS = {
-    "train.py": TrainConfig,
-    "chat.py": ChatConfig,
-    "sample.py": SampleConfig,
-    "prepare.py": preparation.PrepareConfig,
-}
+SETTINGS = {"train.py": TrainConfig, "chat.py": ChatConfig, "sample.py": SampleConfig}
 DIALOGUES = """1 your persona: i have two dogs.
 2 hi , how are you ?\tgreat , my dogs are asleep .
 3 what are they called ?\trex and bella .
 """
+
+
+def settings_of(name):
+    """The settings dataclass of the script at this path."""
+    if name in SETTINGS:
+        return SETTINGS[name]
+    module = script(Path(name).parent.name)
+    own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, PrepareConfig)]
+    return own[0] if own else PrepareConfig
 
 
 def commands(language="sh"):
@@ -45,8 +50,10 @@ def short(command):
         return f"MINUTES=0.1 {command} < questions.txt"
     if "train.py" in command:
         return f"{command} --max_iters=2 --warmup_iters=0 --block_size=64 --eval_iters=1 --overwrite=true --device=cpu"
-    if "prepare.py" in command:
+    if "personachat/prepare.py" in command:
         return f"{command} --source=dialogues.txt"
+    if "prepare.py" in command:
+        return command
     if "printf" in command or "--prompt" in command or "sample.py" in command:
         return f"{command} --max_new_tokens=5"
     return f"{command} --max_new_tokens=5 < questions.txt"
@@ -90,10 +97,10 @@ def test_every_flag_and_file_exists(monkeypatch):
     """Each command's script and config are there, and its flags are settings of the script, as they stand."""
     monkeypatch.chdir(ROOT)
     seen = 0
-    for script, words in re.findall(r"python (\S+\.py)((?: [^\s#`|<]+| --\w+=\"[^\"]*\")*)", README):
-        assert (ROOT / script).exists(), script
+    for name, words in re.findall(r"python (\S+\.py)((?: [^\s#`|<]+| --\w+=\"[^\"]*\")*)", README):
+        assert (ROOT / name).exists(), name
         words = [word.replace('"', "") for word in re.findall(r'--\w+="[^"]*"|\S+', words)]
-        configurator.load(SETTINGS[Path(script).name], words)
+        configurator.load(settings_of(name), words)
         seen += 1
     assert seen >= 10
 

@@ -48,9 +48,9 @@ def conversations(settings, skipped):
 
 def prepare(settings):
     metas = [dataset.open_meta(folder)[0] for folder in settings.filler]
-    licences = sorted({source["licence"] for meta in metas for source in meta["sources"]})
-    name = "recall over " + ", ".join(source["name"] for meta in metas for source in meta["sources"])
-    about = {"name": name, "licence": ", ".join(licences), "url": "recall.py"}
+    sources = [{**source, "name": f"recall over {source['name']}"} for meta in metas for source in meta["sources"]]
+    names, licences = ({source[key]: None for source in sources} for key in ("name", "licence"))
+    about = {"name": ", ".join(names), "licence": ", ".join(licences), "url": "recall.py", "sources": sources}
     preparation.prepare(settings, __file__, conversations, about)
 
 
