@@ -47,13 +47,15 @@ def checked_message(message, where):
         raise InputError(f"{where}: content must be text, and not empty")
     if not isinstance(message.get("name") or "", str):
         raise InputError(f"{where}: name must be text")
-    name = unicode(message.get("name") or "").strip()
-    return {"role": message["role"], "content": unicode(message["content"]).strip(), **({"name": name} if name else {})}
+    checked = {"role": message["role"], "content": unicode(message["content"]).strip()}
+    if message.get("name") and message["name"].strip():
+        checked["name"] = unicode(message["name"]).strip()
+    return checked
 
 
 def unicode(text):
     """The text without lone surrogates, which JSON can hold and UTF-8 cannot: U+FFFD in their place."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def turns(messages):

@@ -52,11 +52,21 @@ class KVCache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
+class Linear(nn.Linear):
+    def reset_parameters(self):
+        pass  # GPT initialises all of its parameters
+
+
+class Embedding(nn.Embedding):
+    def reset_parameters(self):
+        pass
+
+
 class CausalSelfAttention(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
-        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+        self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = Linear(config.n_embd, config.n_embd)
         self.resid_dropout = nn.Dropout(config.dropout)
         self.n_head = config.n_head
         self.dropout = config.dropout
@@ -76,14 +86,13 @@ class CausalSelfAttention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, config):
         super().__init__()
-        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
-        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x):
-        return self.dropout(
-            self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
-        )  # GPT-2 was trained with the tanh form
+        x = F.gelu(self.c_fc(x), approximate="tanh")  # GPT-2 was trained with the tanh form
+        return self.dropout(self.c_proj(x))
 
 
 class Block(nn.Module):
@@ -103,18 +112,19 @@ class GPT(nn.Module):
     def __init__(self, config, gradient_checkpointing=False):
         super().__init__()
         self.config = config
-        self.gradient_checkpointing = (
-            gradient_checkpointing  # recompute each block in backward: slower, far less memory
-        )
+        # recompute each block in backward: slower, far less memory
+        self.gradient_checkpointing = gradient_checkpointing
         self.transformer = nn.ModuleDict(
             dict(
-                wte=nn.Embedding(config.n_rows, config.n_embd),
-                wpe=nn.Embedding(config.block_size, config.n_embd),
+                wte=Embedding(config.n_rows, config.n_embd),
+                wpe=Embedding(config.block_size, config.n_embd),
                 drop=nn.Dropout(config.dropout),
                 h=nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
                 ln_f=nn.LayerNorm(config.n_embd),
             )
         )
+        if self.transformer.wte.weight.is_meta:
+            return  # weights will be loaded; drawing random ones there would import the compiler, for seconds
         self.apply(self._init_weights)
         for name, p in self.named_parameters():
             if name.endswith("c_proj.weight"):  # the residual stream sums 2 * n_layer of them

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import json
 import os
-import re
+import string
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,7 @@ BATCH = 256  # conversations that a process renders at a time
 FEW = 16  # batches that one process renders sooner than a second one starts
 SKETCH = 8  # hashes that stand for a conversation when near-duplicates are looked for
 DISTINCTIVE = 24  # letters and digits: an utterance of so many is not said by chance
-NOT_SAID = re.compile(r"[\W_]+")
+NOT_SAID = str.maketrans("", "", string.punctuation + string.whitespace)
 COMMON = 64  # an utterance said in more conversations than this tells nothing about them
 
 
@@ -196,25 +196,22 @@ def rendered_batch(batch, tokenizer, changed):
     done = []
     for (_, record), messages in zip(batch, checked_batch(batch, changed), strict=True):
         ids, supervised = render(messages, tokenizer)
-        ids = array.array("H", ids).tobytes()
-        talk = [(m["role"], NOT_SAID.sub("", m["content"].lower())) for m in messages if m["role"] != "system"]
-        long = {hashed(text) for _, text in talk if len(text) >= DISTINCTIVE}
-        sketch = tuple(sorted(long)[:SKETCH]) if "split" not in record else ()
-        exact = hashlib.blake2b(repr(talk).encode("utf-8", "surrogatepass"), digest_size=12).digest()
-        n_turns, n_supervised, key = len(turns(messages)), sum(supervised), opening_key(messages)
-        done.append(
-            Rendered(
-                ids,
-                bytes(supervised),
-                n_turns,
-                n_supervised,
-                key,
-                exact,
-                sketch,
-                record.get("split", ""),
-                record.get("copies", 1),
-            )
+        talk = [message["content"] for message in messages if message["role"] != "system"]
+        long = {letters(text) for text in talk if len(text) >= DISTINCTIVE}
+        sketch = sorted(hashed(text) for text in long if len(text) >= DISTINCTIVE)[:SKETCH]
+        who = "".join(message["role"][0] for message in messages if message["role"] != "system")
+        one = Rendered(
+            ids=array.array("H", ids).tobytes(),
+            supervised=bytes(supervised),
+            n_turns=ids.count(tokenizer.end_of_turn),
+            n_supervised=sum(supervised),
+            key=opening_key(messages),
+            exact=digest(who + letters("\n".join(talk)), 12),
+            sketch=() if "split" in record else tuple(sketch),
+            split=record.get("split", ""),
+            copies=record.get("copies", 1),
         )
+        done.append(one)
     return done
 
 
@@ -223,13 +220,24 @@ def opening_key(messages):
     A hash of a conversation's first two turns, letters and digits only, whoever is the bot and whatever its persona.
     Not of all of it: PersonaChat's two views of a dialogue end differently, each with its own bot's last words.
     """
-    said = [NOT_SAID.sub("", text.lower()) for role, text in turns(messages) if role != "system"]
-    return hashed("\n".join(said[:2]))
+    talk = [message for message in messages if message["role"] != "system"]
+    borders = (i for i in range(1, len(talk)) if len(turns(talk[i - 1 : i + 1])) > 1)
+    end = next(itertools.islice(borders, 1, None), len(talk))
+    return hashed("\n".join(letters(text) for _, text in turns(talk[:end])))
+
+
+def letters(text):
+    """The text in lower case without its white space and ASCII punctuation: by these, two spellings are the same."""
+    return text.lower().translate(NOT_SAID)
+
+
+def digest(text, size):
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
 
 
 def hashed(text):
     """64 bits of a text, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    return int.from_bytes(digest(text, 8), "big")
 
 
 class Spool(NamedTuple):

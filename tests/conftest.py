@@ -1,5 +1,6 @@
 """What the tests share: no network, a tokenizer of few tokens, a tiny model, a data folder of two dialogues."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -78,3 +79,11 @@ def learned(tmp_path_factory, dialogue):
     rate = dict(learning_rate=3e-3, warmup_iters=10, max_iters=120, eval_interval=60, weight_decay=0.0)
     train(TrainConfig(data_dir=str(folder / "data"), out_dir=str(folder / "out"), **shape, **rate))
     return folder / "out"
+
+
+def script(name):
+    """The module data/<name>/prepare.py."""
+    spec = importlib.util.spec_from_file_location(f"prepare_{name}", ROOT / "data" / name / "prepare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -3,7 +3,6 @@ The data sets: each prepare.py makes conversations of rows as the hub has them t
 published, two views where two people talk; nothing is skipped in silence, and no input gives a traceback.
 """
 
-import importlib.util
 import itertools
 import json
 import zipfile
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import datasets
 import pytest
-from conftest import ROOT
+from conftest import ROOT, script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from readers import (
     oasst,
     openai,
     prose,
+    qmsum,
     rows,
     selfdialogue,
     summaries,
@@ -140,15 +140,7 @@ HUB = {  # set -> (id, rows as the hub has them, the conversations that are want
     "dialogsum": ("knkarthick/dialogsum", [], []),
     "samsum": ("knkarthick/samsum", [], []),
 }
-LOCAL = sorted({*HUB, "topical_chat", "self_dialogue"})
-
-
-def script(name):
-    """The module data/<name>/prepare.py."""
-    spec = importlib.util.spec_from_file_location(f"prepare_{name}", ROOT / "data" / name / "prepare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+LOCAL = sorted({*HUB, "topical_chat", "self_dialogue", "qmsum"})
 
 
 def lines(records):
@@ -391,6 +383,7 @@ def test_a_set_is_prepared(hub, tmp_path, capsys):
         ("oasst", "oasst_sample/en_100_tree.jsonl", 546, None),
         ("dialogsum", "dialogsum", 500, 0),
         ("samsum", "samsum", 817, 175),
+        ("qmsum", "qmsum/train_val.tar.gz", 1332, None),
     ],
 )
 def test_the_files_beside_the_project(name, path, wanted, reasons):
@@ -413,6 +406,13 @@ ROWS = {
     selfdialogue: [{"turns": ["a", "b"]}, {"Answer.sentence1": "a", "Answer.sentence2": "b", "Reject": ""}],
     summaries: [{"dialogue": "Ann: hi\nTom: ho\nx", "summary": "They greet."}],
     syntheticpersona: HUB["synthetic_persona_chat"][1],
+    qmsum: [
+        {
+            "meeting_transcripts": [{"speaker": "A", "content": "hi {vocalsound}"}, {"speaker": "B", "content": "ho"}],
+            "specific_query_list": [{"query": "who?", "answer": "A and B", "relevant_text_span": [["0", "1"]]}],
+            "general_query_list": [{"query": "all?", "answer": "yes"}],
+        }
+    ],
     topical: [{"content": [{"agent": "agent_1", "message": "a"}, {"agent": "agent_2", "message": "b"}]}],
 }
 VALUES = st.recursive(

@@ -5,10 +5,10 @@ executed that a user wrote, no failure swallowed, and small files where small wa
 
 import ast
 import graphlib
-import importlib.util
 from pathlib import Path
 
 import pytest
+from conftest import script
 
 import configurator
 from train import TrainConfig
@@ -89,14 +89,6 @@ def test_no_drawer_for_everything():
     drawers = {"util", "utils", "helper", "helpers", "common", "misc", "tools"}
     names = [p for p in ROOT.rglob("*.py") if not {".venv", "node_modules"} & set(p.relative_to(ROOT).parts)]
     assert len(names) > 20 and not [path for path in names if path.stem in drawers or path.parent.name in drawers]
-
-
-def script(name):
-    """The module data/<name>/prepare.py."""
-    spec = importlib.util.spec_from_file_location(f"prepare_{name}", ROOT / "data" / name / "prepare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("config/*.py")), ids=lambda path: path.name)

@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from test_layout import script
+from conftest import script
 
 import dataset
 import mixture

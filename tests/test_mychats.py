@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from test_layout import script
+from conftest import script
 
 import dataset
 import preparation

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_layout import script
+from conftest import script
 
 import configurator
 from chat import ChatConfig

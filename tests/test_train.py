@@ -340,7 +340,7 @@ def test_a_setting_out_of_range_is_named(wrong):
 
 def test_no_compiler_is_one_line(settings, tmp_path, monkeypatch, capsys):
     """--compile=true without a C++ compiler goes on without it and says so."""
-    monkeypatch.setattr("train.shutil.which", lambda name: None)
+    monkeypatch.setattr("device.shutil.which", lambda name: None)
     train(settings(compile=True, max_iters=1))
     assert "torch.compile needs a C++ compiler, which is not here: going on without it" in capsys.readouterr().out
 
