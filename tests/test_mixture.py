@@ -27,7 +27,7 @@ def talk(rng, turns=6):
 
 def folder(path, talks, licence="MIT", **changes):
     """A prepared data folder of these conversations."""
-    settings = preparation.PrepareConfig(out_dir=str(path), **changes)
+    settings = preparation.PrepareConfig(out_dir=str(path), tokenizer="train:300", **changes)
     about = {"name": path.name, "licence": licence, "url": "none"}
     preparation.prepare(settings, "", lambda settings, skipped: ({"messages": one} for one in talks), about)
     return str(path)
@@ -35,7 +35,7 @@ def folder(path, talks, licence="MIT", **changes):
 
 def mixed(path, folders, **changes):
     """(meta, {split: conversations}) of the mixture of `folders`."""
-    mix.prepare(mix.MixConfig(folders=tuple(folders), out_dir=str(path), **changes))
+    mix.prepare(mix.MixConfig(folders=tuple(folders), out_dir=str(path), tokenizer="train:300", **changes))
     meta, _ = dataset.open_meta(path)
     return meta, {split: list(dataset.conversations(path, split)) for split in dataset.SPLITS}
 
@@ -113,7 +113,7 @@ def test_a_split_of_its_own_is_kept(tmp_path):
     """What a source put in val (recall's held-out values) is in the mixture's val."""
     rng = random.Random(4)
     records = [{"messages": talk(rng), "split": ("val", "train")[i % 3 > 0]} for i in range(60)]
-    settings = preparation.PrepareConfig(out_dir=str(tmp_path / "own"))
+    settings = preparation.PrepareConfig(out_dir=str(tmp_path / "own"), tokenizer="train:300")
     about = {"name": "own", "licence": "MIT", "url": "none"}
     preparation.prepare(settings, "", lambda settings, skipped: iter(records), about)
     other = folder(tmp_path / "other", [talk(rng) for _ in range(60)])

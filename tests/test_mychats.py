@@ -65,7 +65,7 @@ def test_private_details_stay_if_asked_for(tmp_path):
     """--keep_private changes no text; --gap_hours keeps what belongs together."""
     put(tmp_path, chat=CHAT)
     (talk,) = prepared(tmp_path, keep_private=True, gap_hours=48.0)
-    assert ("assistant", "see https://example.com/party or mail me ann@lee.org") in talk and len(talk) == 6
+    assert ("assistant", "see https://example.com/party or mail me ann@lee.org") in talk and len(talk) == 5
 
 
 def test_people_are_named_in_group_chats_only(tmp_path):
