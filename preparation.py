@@ -30,8 +30,8 @@ from readers import Skipped
 
 # licences under which data, and what is trained on them, may be passed on for any purpose
 PERMISSIVE = ("MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC BY 4.0", "CDLA-Sharing-1.0")
-BATCH = 256  # conversations that a process renders at a time
-FEW = 16  # batches that one process renders sooner than a second one starts
+BATCH = 64  # conversations that a process renders at a time
+FEW = 12  # batches that one process renders sooner than a second one starts
 SKETCH = 8  # hashes that stand for a conversation when near-duplicates are looked for
 DISTINCTIVE = 24  # letters and digits: an utterance of so many is not said by chance
 NOT_SAID = str.maketrans("", "", string.punctuation + string.whitespace)
@@ -165,7 +165,7 @@ def rendered(records, tokenizer, place, changed):
     first = next(work, None)
     if first is None:
         return
-    workers = max(1, (os.cpu_count() or 1))
+    workers = max(1, (os.cpu_count() or 1) - 1)
     waiting = collections.deque()
     with concurrent.futures.ProcessPoolExecutor(workers, initializer=set_worker, initargs=(tokenizer, changed)) as pool:
         try:

@@ -9,6 +9,7 @@ import sys
 
 from configurator import InputError
 from readers import (
+    Message,
     alpaca,
     chatgpt,
     discord,
@@ -72,7 +73,7 @@ def counted(reader, sources, skipped, speakers):
     for source in sources:
         for message in reader.messages(source, skipped):
             speakers[message.speaker] += 1
-            yield message if message.chat else message._replace(chat=source.name)
+            yield message if message[3] else Message(*message[:3], source.name, message[4])
 
 
 def chosen_bot(found, wish, skipped):

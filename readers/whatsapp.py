@@ -11,7 +11,7 @@ as the file's messages do from a message.
 import re
 
 from readers import Message, signal
-from readers.whatsapp_times import IOS, ORDERS, Clock, Days, header_of, headers, order_of
+from readers.whatsapp_times import IOS, ORDERS, Clock, Days, header_of, headers, order_of, plain_seconds
 from readers.whatsapp_words import ENCRYPTED, MARK, words_of
 
 NAME = "WhatsApp"
@@ -45,15 +45,15 @@ def messages(source, skipped):
     header = header_of(source.head.split("\n"))
     days, clock, names = Days(order_of(source, header, skipped)), Clock(), Names()
     end = "] " if header is IOS else " - "
-    dates, times = (
-        {},
-        {},
-    )  # what stands before and after the first space of a time -> its seconds: no regex for most lines
+    # what stands before and after the first space of a time -> its seconds: no regex for most lines
+    dates, times = {}, {}
     begun, lines = None, []  # (number, seconds, first line) of a message, and its further lines
     for number, line in source.lines():
         stamp, _, rest = line.partition(end)
         date, _, hour = stamp.partition(" ")
         day, seconds = dates.get(date), times.get(hour)
+        if seconds is None and day is not None and (seconds := plain_seconds(hour)) is not None:
+            times[hour] = seconds
         if (day is None or seconds is None) and (match := header.match(line)):
             day, seconds, rest = days[match[1]], clock[match[3]], match[4]
             if (

@@ -59,6 +59,18 @@ class Clock(dict):
         return self[text]
 
 
+def plain_seconds(text):
+    """Seconds since midnight of "23:59:59", as most files have it; None for any other text."""
+    if len(text) != 8 or text[2] != ":" or text[5] != ":":
+        return None
+    hour, minute, second = text[:2], text[3:5], text[6:]
+    if not (text.isascii() and hour.isdecimal() and minute.isdecimal() and second.isdecimal()):
+        return None
+    if hour > "23" or minute > "59" or second > "60":
+        return None
+    return int(hour) * 3600 + int(minute) * 60 + int(second)
+
+
 def headers(lines, header, clock):
     """The matches of the lines that begin a message or system line."""
     return [match for match in map(header.match, lines) if match and clock[match[3]] is not None]
