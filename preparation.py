@@ -165,7 +165,7 @@ def rendered(records, tokenizer, place, changed):
     first = next(work, None)
     if first is None:
         return
-    workers = max(1, (os.cpu_count() or 1) - 1)
+    workers = os.cpu_count() or 1
     waiting = collections.deque()
     with concurrent.futures.ProcessPoolExecutor(workers, initializer=set_worker, initargs=(tokenizer, changed)) as pool:
         try:

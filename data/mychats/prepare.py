@@ -28,6 +28,7 @@ class MyChatsConfig(preparation.PrepareConfig):
     bot: str | None = None  # who of the people in the chats the model becomes; everyone else is the human
     gap_hours: float = 8.0  # a silence longer than this ends a conversation
     keep_private: bool = False  # keep links, e-mail addresses, phone and card numbers, which are masked otherwise
+    show: int = 1  # print so many of the conversations, what is learned in green
     skip_errors: bool = False  # go on behind a line that cannot be understood, and tell of it
 
     def __post_init__(self):
