@@ -10,6 +10,8 @@ import re
 # what every private detail has one of; an ordinary message has none and costs this search only
 HINT = re.compile(r"[0-9@]")
 
+DIGITLESS = str.maketrans("", "", "0123456789")
+
 LINK = re.compile(
     r"(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)\S*[^\s.,;:!?)\]}>'\"*_]"
     r"|(?<![\w@.-])(?:[\w-]{1,63}\.){1,5}(?:com|org|net|io|co|me|gg|ly|be|tv|app|dev|edu|gov|de|uk|us|eu|fr|es|it|in|br)"
@@ -51,7 +53,7 @@ def masked(text):
         text = LINK.sub("[link]", text)
     if "@" in text:
         text = EMAIL.sub("[email]", text)
-    digits = sum(map(str.isdigit, text))
+    digits = len(text) - len(text.translate(DIGITLESS))  # the fastest way to count them
     if digits < 7:
         return text
     if digits >= 12:
