@@ -244,5 +244,5 @@ def test_all_of_chitchat_within_20_seconds(tmp_path):
     begun = time.time()
     done = run("chitchat", "--tokenizer=train:8192", f"--out_dir={tmp_path}", cwd=tmp_path)
     assert done.returncode == 0 and time.time() - begun < 20, done.stderr
-    assert "8,034 conversations (" in done.stdout
-    assert f"wrote {tmp_path} (tokenizer bpe-8192)" in done.stdout
+    assert "7,990 conversations (" in done.stdout  # 44 of 8,034 views are said word for word before
+    assert "wrote . (tokenizer bpe-8192)" in done.stdout
