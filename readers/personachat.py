@@ -14,7 +14,6 @@ from pathlib import Path
 
 from configurator import InputError
 from readers import parlai
-from readers.parlai import cleaned as cleaned  # prose.py has it from here
 from readers.parlai import of_dialogues, view
 
 

@@ -4,7 +4,7 @@ English that a corpus has tokenised or damaged, as people write it.
 
 import re
 
-from readers import personachat
+from readers import parlai
 
 ODD = str.maketrans({**dict.fromkeys("’‘´`′", "'"), "。": ".", "，": ",", "、": ",", "？": "?", "\x7f": ""})
 SHORT = r"(s|t|m|re|ve|ll|d)"  # what stands behind an apostrophe: it's, don't, I'm
@@ -24,4 +24,4 @@ def tokenised(text):
     text = re.sub(r"([a-z]['a-z])\s*([.?!,])(?=[A-Z][a-z' ])", r"\1\2 ", text)  # "is.What" but not "U.S."
     text = re.sub(r"(?<!\w)'\s+(.+?)\s+'(?!\w)", r"'\1'", text)  # ' like this '
     text = re.sub(r"([“£¥€])\s+", r"\1", text).replace(" ”", "”")
-    return personachat.cleaned(text)
+    return parlai.cleaned(text)

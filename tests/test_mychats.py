@@ -146,7 +146,7 @@ def test_a_large_export_takes_seconds_and_loses_nothing(tmp_path):
     said = whatsapp_export(tmp_path / "in" / "chat.txt", 200_000)
     begun = time.perf_counter()
     talks = prepared(tmp_path, bot="Ann")
-    assert time.perf_counter() - begun < 60  # 4 s on two quiet cores
+    assert time.perf_counter() - begun < 60  # 7 s on two cores
     kept = [line for talk in talks for _, text in talk for line in text.split("\n")]
     one_sided = len(said) - len(kept)
     assert one_sided < 0.02 * len(said)

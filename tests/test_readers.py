@@ -12,7 +12,7 @@ import pytest
 
 from configurator import InputError
 from conversation import check, shown
-from readers import personachat
+from readers import parlai, personachat
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "personachat"
 BOTH = """\
@@ -225,8 +225,8 @@ def test_no_file(tmp_path):
 )
 def test_cleaned(odd, fine):
     """Text that was taken apart is put together; text that was not stays."""
-    assert personachat.cleaned(odd) == fine
-    assert personachat.cleaned(fine) == fine
+    assert parlai.cleaned(odd) == fine
+    assert parlai.cleaned(fine) == fine
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data are not here")
