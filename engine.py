@@ -6,10 +6,13 @@ Generation: one loop for a chat, for raw text, streaming or not.
         print(piece.text, end="", flush=True)
     print(piece.reason)                       # end_of_turn, stop, length or context
 
+    for i, piece in engine.replies([(messages, sampling), ...]):      # many at once, in an Engine of many slots
+
 The KV cache survives from one call to the next: only what differs from the last conversation is computed.
 """
 
 import collections
+import contextlib
 import itertools
 import math
 import os
@@ -20,9 +23,9 @@ import torch
 
 import checkpoint
 import device
-from conversation import prompt
 from memory import in_view
 from model import KVCache
+from rendering import Tags, rendering_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ class Token(NamedTuple):
 class Piece(NamedTuple):
     text: str
     reason: str | None  # end_of_turn, stop, length or context, on the last piece; None while it goes on
+    n_tokens: int = 0  # of the reply so far
 
 
 def adjusted(logits, sampling, recent):
@@ -108,78 +112,197 @@ def sample(logits, sampling, generator, recent=()):
     return int(torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator))
 
 
-class Engine:
-    """A model that generates, one sequence at a time."""
+class Full(RuntimeError):
+    """Every slot of the engine is taken."""
 
-    def __init__(self, model, tokenizer):
+
+class Sequence:
+    """What one generation has said so far, and how it goes on. Made by Engine.join."""
+
+    def __init__(self, ids, sampling, banned, ends, recent):
+        self.ids = list(ids)
+        self.sampling = sampling
+        self.banned = list(banned)
+        self.ends = ends
+        self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
+        self.generator = torch.Generator()
+        self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
+        self.n_new = 0
+
+    def next_token(self, logits, block_size):
+        """The Token that follows, drawn from logits (n_vocab,); its reason is set on the last one."""
+        if self.banned:
+            logits[self.banned] = -torch.inf
+        id = sample(logits, self.sampling, self.generator, self.recent)
+        if id in self.ends:
+            return Token(None, "end")
+        self.ids.append(id)
+        self.recent.append(id)
+        self.n_new += 1
+        if self.n_new == self.sampling.max_new_tokens:
+            return Token(id, "length")
+        # the context's last position may hold a token that is read no more
+        return Token(id, "context" if len(self.ids) > block_size else None)
+
+
+class Engine:
+    """
+    A model that generates, up to `slots` sequences at once, each at its own position and with its own sampling: join
+    at any token, leave at any token. A slot keeps the keys and values of the last sequence it held.
+    """
+
+    def __init__(self, model, tokenizer, rendering=None, slots=1):
         self.model = model.eval()
         self.tokenizer = tokenizer
+        self.rendering = rendering or Tags(tokenizer)
         self.block_size = model.config.block_size
         weight = model.transformer.wte.weight
         self.device = weight.device
-        self.cache = KVCache(model.config, 1, weight.device, weight.dtype)
-        self.cached = []  # the ids whose keys and values the cache holds
+        self.cache = KVCache(model.config, slots, weight.device, weight.dtype)
+        self.cached = [[] for _ in range(slots)]  # for each slot, the ids whose keys and values the cache holds
+        self.running = [None] * slots  # for each slot, the Sequence that it serves
 
-    @torch.no_grad()
-    def logits(self, ids):
-        """Logits (n_vocab,) after `ids`; only those that the cache does not hold already are computed."""
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(self.cached, ids, strict=False)))
-        self.cache.length = min(same, len(ids) - 1)
-        new = ids[self.cache.length :]
-        self.cached = self.cached[: self.cache.length]
-        logits, _ = self.model(torch.tensor([new], device=self.device), cache=self.cache, last_only=True)
-        self.cached = list(ids)
-        return logits[0, -1]
+    def join(self, ids, sampling, banned=(), ends=(), recent=()):
+        """
+        The Sequence that continues `ids` from the next step on. Raises Full.
+        banned: ids never drawn. ends: ids that end it, and are not shown. recent: ids penalised before the first new.
+        """
+        if not 1 <= len(ids) <= self.block_size:
+            raise ValueError(f"generation starts from 1 to {self.block_size} tokens, not {len(ids)}")
+        free = [slot for slot, sequence in enumerate(self.running) if sequence is None]
+        if not free:
+            raise Full(f"all {len(self.running)} slots are taken")
+        slot = max(free, key=lambda slot: shared(self.cached[slot], ids))
+        del self.cached[slot][min(shared(self.cached[slot], ids), len(ids) - 1) :]
+        self.running[slot] = Sequence(ids, sampling, banned, ends, recent)
+        return self.running[slot]
+
+    def leave(self, sequence):
+        """Free the sequence's slot, if it still has one."""
+        self.running = [None if each is sequence else each for each in self.running]
+
+    @torch.inference_mode()
+    def step(self):
+        """[(Sequence, Token)]: one more token for each sequence that runs; those that end leave their slots."""
+        logits = {}
+        for slot, sequence in enumerate(self.running):
+            if sequence and len(sequence.ids) - len(self.cached[slot]) > 1:
+                self.share(slot, sequence.ids)
+                logits[slot] = self.logits(slot, slot + 1)[0]
+        decoding = [slot for slot, sequence in enumerate(self.running) if sequence and slot not in logits]
+        if decoding:
+            first, end = decoding[0], decoding[-1] + 1
+            rows = self.logits(first, end)
+            logits.update({slot: rows[slot - first] for slot in decoding})
+        tokens = []
+        for slot in sorted(logits):
+            sequence = self.running[slot]
+            token = sequence.next_token(logits[slot], self.block_size)
+            tokens.append((sequence, token))
+            if token.reason:
+                self.running[slot] = None
+        return tokens
+
+    def share(self, slot, ids):
+        """Copy the longest beginning of `ids` that any slot has computed, if it is longer than this slot's own."""
+        same = [min(shared(cached, ids), len(ids) - 1) for cached in self.cached]
+        source = max(range(len(same)), key=lambda slot: same[slot])
+        n = same[source]
+        if n > len(self.cached[slot]):
+            for held in (self.cache.k, self.cache.v):
+                held[:, slot, :, :n] = held[:, source, :, :n]
+            self.cached[slot] = list(ids[:n])
+
+    def logits(self, first, end):
+        """
+        Logits (end - first, n_vocab) after the ids of the sequences in slots first to end - 1: all that their caches
+        lack is computed. Slots without a new id in between go along with a dummy, which leaves no trace.
+        """
+        slots = range(first, end)
+        new = [self.running[slot].ids[len(self.cached[slot]) :] if self.running[slot] else [] for slot in slots]
+        for slot, ids in zip(slots, new, strict=True):
+            if not ids:
+                del self.cached[slot][self.block_size - 1 :]  # room for the dummy
+        cache = self.cache[first:end]
+        cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in slots])
+        idx = torch.tensor([ids or [0] for ids in new], device=self.device)
+        logits, _ = self.model(idx, cache=cache, last_only=True)
+        for slot, ids in zip(slots, new, strict=True):
+            self.cached[slot] += ids
+        return logits[:, -1].float().cpu()
 
     def generate(self, ids, sampling, banned=(), ends=(), recent=()):
         """
         Yield a Token for each new id after `ids`; the last one carries the reason: "end" (one of `ends`, not shown),
-        "length" or "context". banned: ids never drawn. recent: ids penalised before the first new one.
+        "length" or "context". banned, ends, recent: as Engine.join has them.
         """
-        if not 1 <= len(ids) <= self.block_size:
-            raise ValueError(f"generation starts from 1 to {self.block_size} tokens, not {len(ids)}")
-        generator = torch.Generator()
-        generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
-        ids, recent = list(ids), collections.deque(recent, maxlen=sampling.penalty_window)
-        for n in itertools.count(1):
-            logits = self.logits(ids)
-            if banned:
-                logits[list(banned)] = -torch.inf
-            id = sample(logits, sampling, generator, recent)
-            if id in ends:
-                yield Token(None, "end")
-                return
-            ids.append(id)
-            recent.append(id)
-            # the context's last position may hold a token that is read no more
-            reason = "length" if n == sampling.max_new_tokens else "context" if len(ids) > self.block_size else None
-            yield Token(id, reason)
-            if reason:
-                return
+        sequence = self.join(ids, sampling, banned, ends, recent)
+        try:
+            while sequence in self.running:
+                yield from (token for each, token in self.step() if each is sequence)
+        finally:
+            self.leave(sequence)
 
     def reply(self, messages, sampling):
         """
         Yield the Pieces of the bot's reply to `messages` (role, content dicts; the last by the user).
         A chat longer than the context loses its oldest turns. Raises InputError if the last message alone is too long.
         """
-        tokenizer = self.tokenizer
-        room = self.block_size - min(sampling.max_new_tokens, self.block_size // 4)
-        ids = prompt(in_view(messages, tokenizer, room), tokenizer)
+        with contextlib.closing(self.replies([(messages, sampling)])) as pieces:
+            yield from (piece for _, piece in pieces)
+
+    def replies(self, requests):
+        """
+        Yield (i, Piece) for request number i of an iterable of (messages, sampling), as `reply` would for each alone;
+        as many at once as there are slots, the next one as soon as one ends.
+        """
+        waiting, talking = enumerate(requests), {}
+        try:
+            while True:
+                for i, (messages, sampling) in itertools.islice(waiting, self.running.count(None)):
+                    reply = Reply(self, messages, sampling)
+                    talking[reply.sequence] = i, reply
+                if not talking:
+                    return
+                for sequence, token in self.step():
+                    i, reply = talking[sequence]
+                    piece = reply.piece(token)
+                    if piece.reason:
+                        self.leave(sequence)
+                        del talking[sequence]
+                    if piece.text or piece.reason:
+                        yield i, piece
+        finally:
+            for sequence in talking:
+                self.leave(sequence)
+
+
+class Reply:
+    """A reply under way: tokens in, Pieces out. Takes a slot of the engine."""
+
+    def __init__(self, engine, messages, sampling):
+        rendering, tokenizer = engine.rendering, engine.tokenizer
+        room = engine.block_size - min(sampling.max_new_tokens, engine.block_size // 4)
+        ids = rendering.prompt(in_view(messages, rendering.prompt, room))
         said = [id for m in messages if m["role"] == "assistant" for id in tokenizer.encode(" " + m["content"])]
         recent = said[-sampling.penalty_window :] if sampling.penalty_window else []
-        banned = (tokenizer.system, tokenizer.human, tokenizer.bot)  # nobody else's turn: it speaks for itself only
-        ends = (tokenizer.end_of_turn, tokenizer.endoftext)
-        decode, held = tokenizer.decoder(), HeldText(sampling.stop)
-        for token in self.generate(ids, sampling, banned, ends, recent):
-            text = held.add(("" if token.id is None else decode(token.id)) + (decode(None) if token.reason else ""))
-            if held.stopped:
-                yield Piece(text, "stop")
-                return
-            if token.reason:
-                yield Piece(text + held.rest(), {"end": "end_of_turn"}.get(token.reason, token.reason))
-                return
-            if text:
-                yield Piece(text, None)
+        self.sequence = engine.join(ids, sampling, rendering.banned, rendering.ends, recent)
+        self.decode, self.held = tokenizer.decoder(), HeldText(sampling.stop)
+
+    def piece(self, token):
+        """The Piece that `token` makes visible; its text may be empty."""
+        text = ("" if token.id is None else self.decode(token.id)) + (self.decode(None) if token.reason else "")
+        text, n = self.held.add(text), self.sequence.n_new
+        if self.held.stopped:
+            return Piece(text, "stop", n)
+        if token.reason:
+            return Piece(text + self.held.rest(), {"end": "end_of_turn"}.get(token.reason, token.reason), n)
+        return Piece(text, None, n)
+
+
+def shared(a, b):
+    """How many ids two lists begin with alike."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 class HeldText:
@@ -218,10 +341,11 @@ class HeldText:
         return shown
 
 
-def opened(settings):
+def opened(settings, slots=1):
     """(Engine, chat.json's content) for an EngineConfig. Raises InputError."""
     where = device.chosen(settings.device, settings.dtype, settings.threads)
-    model, tokenizer, chat = checkpoint.load(settings.init_from or settings.out_dir)
-    if where.type == "cpu" and settings.dtype == "auto":
-        return Engine(model, tokenizer), chat  # one token at a time, float32 is not slower to compute than to convert
-    return Engine(model.to(where.name, device.DTYPES[where.dtype]), tokenizer), chat
+    folder = settings.init_from or settings.out_dir
+    model, tokenizer, chat = checkpoint.load(folder)
+    if where.type != "cpu" or settings.dtype != "auto":  # else float32 is not slower to compute than to convert
+        model = model.to(where.name, device.DTYPES[where.dtype])
+    return Engine(model, tokenizer, rendering_of(folder, tokenizer, chat), slots), chat

@@ -36,19 +36,35 @@ class GPTConfig:
 
 
 class KVCache:
-    """Keys and values of the tokens seen so far, preallocated: (n_layer, B, n_head, block_size, head_size) each."""
+    """
+    Keys and values of the tokens seen so far, preallocated: (n_layer, B, n_head, block_size, head_size) each. Row b
+    holds lengths[b] tokens; setting it back forgets the later ones. cache[i:j] is those rows alone, of the same memory.
+    """
 
     def __init__(self, config, batch_size=1, device="cpu", dtype=torch.float32):
         shape = (config.n_layer, batch_size, config.n_head, config.block_size, config.n_embd // config.n_head)
         self.k = torch.zeros(shape, device=device, dtype=dtype)
         self.v = torch.zeros(shape, device=device, dtype=dtype)
-        self.length = 0  # tokens held; setting it back forgets the later ones
+        self.lengths = torch.zeros(batch_size, dtype=torch.long)
 
-    def append(self, layer, k, v):
-        """Write (B, n_head, T, head_size) behind `length`; return all keys and values up to there."""
-        end = self.length + k.size(2)
-        self.k[layer, :, :, self.length : end] = k
-        self.v[layer, :, :, self.length : end] = v
+    def __getitem__(self, rows):
+        part = object.__new__(KVCache)
+        part.k, part.v, part.lengths = self.k[:, rows], self.v[:, rows], self.lengths[rows]
+        return part
+
+    def append(self, layer, k, v, places):
+        """
+        Write (B, n_head, T, head_size) behind what each row holds; return all keys and values up to the longest row.
+        places: where that is, (B, T) on the cache's device; None: rows of one length.
+        """
+        end = int(self.lengths.max()) + k.size(2)
+        if places is None:
+            self.k[layer, :, :, end - k.size(2) : end] = k
+            self.v[layer, :, :, end - k.size(2) : end] = v
+        else:
+            rows = torch.arange(k.size(0), device=k.device)[:, None]
+            self.k[layer][rows, :, places] = k.transpose(1, 2)
+            self.v[layer][rows, :, places] = v.transpose(1, 2)
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
@@ -71,12 +87,12 @@ class CausalSelfAttention(nn.Module):
         self.n_head = config.n_head
         self.dropout = config.dropout
 
-    def forward(self, x, mask=None, cache=None, layer=0):
+    def forward(self, x, mask=None, cache=None, layer=0, places=None):
         B, T, C = x.shape
         q, k, v = self.c_attn(x).split(C, dim=2)
         q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, nh, T, hs)
         if cache is not None:
-            k, v = cache.append(layer, k, v)
+            k, v = cache.append(layer, k, v, places)
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0, is_causal=mask is None and T > 1
         )
@@ -103,8 +119,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd)
         self.mlp = MLP(config)
 
-    def forward(self, x, mask=None, cache=None, layer=0):
-        x = x + self.attn(self.ln_1(x), mask, cache, layer)
+    def forward(self, x, mask=None, cache=None, layer=0, places=None):
+        x = x + self.attn(self.ln_1(x), mask, cache, layer, places)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -154,18 +170,23 @@ class GPT(nn.Module):
             and logits are (n_supervised, vocab_size): computed only there, in reading order.
         positions: (B, T), each token's place in its own conversation; default: from the cache's length on.
         documents: (B, T), numbers that differ between the conversations of a packed row; no token sees another's.
-        cache: a KVCache, which grows by T. last_only: logits of the last position alone, (B, 1, vocab_size).
+        cache: a KVCache, whose rows grow by T each. last_only: logits of the last position alone, (B, 1, vocab_size).
         """
         B, T = idx.shape
-        past = cache.length if cache is not None else 0
+        past = int(cache.lengths.max()) if cache is not None else 0
+        ragged = cache is not None and int(cache.lengths.min()) < past  # rows that hold more and less
         if past + T > self.config.block_size:
             raise ValueError(f"{past + T} tokens do not fit in a context of {self.config.block_size}")
-        if positions is None:
+        if ragged:
+            positions = (cache.lengths[:, None] + torch.arange(T)).to(idx.device)  # (B, T)
+        elif positions is None:
             positions = torch.arange(past, past + T, device=idx.device)
         mask = None
         if documents is not None:
             same = documents[:, None, :, None] == documents[:, None, None, :]
             mask = same & torch.ones(T, T, dtype=torch.bool, device=idx.device).tril()  # (B, 1, T, T)
+        elif ragged:
+            mask = torch.arange(past + T, device=idx.device) <= positions[:, None, :, None]  # (B, 1, T, past + T)
         elif past and T > 1:  # not SDPA's is_causal: it aligns top-left, which is wrong once the cache holds tokens
             mask = torch.ones(T, past + T, dtype=torch.bool, device=idx.device).tril(past)
 
@@ -174,9 +195,9 @@ class GPT(nn.Module):
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, mask, use_reentrant=False)
             else:
-                x = block(x, mask, cache, layer)
+                x = block(x, mask, cache, layer, positions if ragged else None)
         if cache is not None:
-            cache.length += T
+            cache.lengths += T
         if targets is not None:
             learned = targets >= 0
             logits = self.head(self.transformer.ln_f(x[learned]))

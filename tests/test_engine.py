@@ -20,7 +20,7 @@ from transformers import (
 
 from configurator import InputError
 from conversation import prompt
-from engine import Engine, HeldText, Sampling, adjusted, sample
+from engine import Engine, Full, HeldText, Sampling, Token, adjusted, sample
 
 PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
 HI = [{"role": "user", "content": "hi"}]
@@ -155,12 +155,12 @@ class Scripted:
         engine = Engine(tiny, tokens)
         script = iter([*ids, *[tokens.end_of_turn] * 1000])
 
-        def logits(_):
+        def logits(first, end):
             row = torch.full((tokens.n_vocab,), -50.0)
             row[next(script)] = 50.0
             for id in wishes:
                 row[id] = 100.0
-            return row
+            return row[None]
 
         engine.logits = logits
         return engine
@@ -300,13 +300,21 @@ def test_a_kept_cache_changes_no_word(tiny, tokens, abandon):
     assert 1 <= outgrown <= 4
 
 
+def after(engine, ids):
+    """The logits that the engine draws from after `ids`."""
+    seen, sequence = [], engine.join(ids, Sampling(max_new_tokens=1))
+    sequence.next_token = lambda logits, block_size: (seen.append(logits), Token(None, "end"))[1]
+    engine.step()
+    return seen[0]
+
+
 def test_the_cache_holds_what_it_says(tiny, tokens):
     """Logits after any ids, in any order of calls, are those of the model without a cache."""
     engine = Engine(tiny, tokens)
     for ids in ([1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3, 4, 5], [1, 9], [7] * 64, [7] * 63, [5]):
         with torch.no_grad():
             wanted = tiny(torch.tensor([ids]))[0][0, -1]
-        torch.testing.assert_close(engine.logits(ids), wanted, atol=1e-5, rtol=0)
+        torch.testing.assert_close(after(engine, ids), wanted, atol=1e-5, rtol=0)
 
 
 def test_a_turn_costs_its_own_tokens_only(tiny, tokens):
@@ -334,8 +342,103 @@ def test_an_error_amid_a_forward_pass_leaves_a_sound_cache(tiny, tokens):
     with pytest.raises(KeyboardInterrupt):
         list(engine.generate([1, 2, 9, 9, 9], Sampling(temperature=0)))
     handle.remove()
-    wanted = Engine(tiny, tokens).logits([1, 2, 3, 4])
-    torch.testing.assert_close(engine.logits([1, 2, 3, 4]), wanted, atol=1e-6, rtol=0)
+    wanted = after(Engine(tiny, tokens), [1, 2, 3, 4])
+    torch.testing.assert_close(after(engine, [1, 2, 3, 4]), wanted, atol=1e-6, rtol=0)
+
+
+# many at once
+
+
+def requests(n, max_new_tokens=20, **sampling):
+    """n requests of different prompts and lengths, each with its own seed."""
+    words = "a b c d e f g h i j k l m n".split()
+    return [
+        (
+            [{"role": "user", "content": " ".join(words[: 1 + 5 * i % 13])}],
+            Sampling(seed=i, max_new_tokens=3 + i % max_new_tokens, **sampling),
+        )
+        for i in range(n)
+    ]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    "sampling", [dict(temperature=0), dict(temperature=1.3), dict(temperature=0.8, top_k=5)], ids=str
+)
+def test_each_reply_is_the_same_as_when_alone(tiny, tokens, slots, sampling):
+    """Twelve conversations through any number of slots, joining as others leave: each text as from an engine alone."""
+    asked, texts = requests(12, **sampling), {}
+    for i, piece in Engine(tiny, tokens, slots=slots).replies(asked):
+        text, reason, n = texts.get(i, ("", None, 0))
+        assert reason is None and piece.n_tokens >= n
+        texts[i] = text + piece.text, piece.reason, piece.n_tokens
+    for i, (messages, drawn) in enumerate(asked):
+        pieces = list(Engine(tiny, tokens).reply(messages, drawn))
+        assert texts[i] == ("".join(piece.text for piece in pieces), pieces[-1].reason, pieces[-1].n_tokens)
+
+
+def test_one_joins_and_leaves_at_any_token(tiny, tokens):
+    """Sequences that come and go, in any order, change no token of one that stays; a slot is free at once."""
+    greedy = Sampling(temperature=0, max_new_tokens=30)
+    wanted = [token.id for token in Engine(tiny, tokens).generate([1, 2, 3], greedy)]
+    engine = Engine(tiny, tokens, slots=3)
+    stays, got, others = engine.join([1, 2, 3], greedy), [], []
+    for i in range(30):
+        if i % 3 == 1:
+            others.append(engine.join([9] * (1 + 2 * i), greedy))
+        if i % 7 == 5:
+            engine.leave(others.pop(0))
+        while len(others) > 2 - (i % 2):
+            engine.leave(others.pop())
+        got += [token.id for sequence, token in engine.step() if sequence is stays]
+    assert got == wanted and stays not in engine.running
+
+
+def test_a_full_engine_says_so_and_an_empty_one_works_again(tiny, tokens):
+    """One sequence more than there are slots is refused; abandoned replies give theirs back."""
+    engine = Engine(tiny, tokens, slots=2)
+    first = engine.join([1], Sampling())
+    engine.join([2], Sampling())
+    with pytest.raises(Full, match="all 2 slots"):
+        engine.join([3], Sampling())
+    engine.leave(first)
+    next(engine.reply(HI, Sampling(temperature=0)))
+    assert engine.running.count(None) == 1
+    pieces = engine.replies(requests(9))
+    next(pieces)
+    pieces.close()
+    assert engine.running.count(None) == 1
+
+
+def test_a_common_beginning_is_computed_once(tiny, tokens):
+    """Two that begin alike: the second computes what differs only, even when both join before the first step."""
+    engine, computed, forward = Engine(tiny, tokens, slots=3), [], tiny.forward
+    tiny.forward = lambda idx, **more: (computed.append(tuple(idx.shape)), forward(idx, **more))[1]
+    greedy = Sampling(temperature=0, max_new_tokens=4)
+    one, two = engine.join([5] * 20 + [1], greedy), engine.join([5] * 20 + [2, 3], greedy)
+    said = {one: [], two: []}
+    while engine.running != [None] * 3:
+        for sequence, token in engine.step():
+            said[sequence].append(token.id)
+    assert computed == [(1, 21), (1, 2), (2, 1), (2, 1), (2, 1)]
+    tiny.forward = forward
+    for sequence, start in ((one, [1]), (two, [2, 3])):
+        alone = Engine(tiny, tokens).generate([5] * 20 + start, greedy)
+        assert said[sequence] == [token.id for token in alone]
+
+
+def test_a_dummy_beside_a_full_context_leaves_no_trace(tiny, tokens):
+    """Slots between two that decode are computed along; a finished conversation in them can still be gone on with."""
+    engine = Engine(tiny, tokens, slots=3)
+    one, greedy = Sampling(temperature=0, max_new_tokens=1), Sampling(temperature=0, max_new_tokens=10)
+    first, full, last = engine.join([1], greedy), engine.join([7] * 64, one), engine.join([3], greedy)
+    for _ in range(5):
+        engine.step()
+    assert full not in engine.running and first in engine.running and last in engine.running
+    engine.leave(first), engine.leave(last)
+    for ids in ([7] * 64, [7] * 63, [1], [3], [7] * 20):
+        with torch.no_grad():
+            torch.testing.assert_close(after(engine, ids), tiny(torch.tensor([ids]))[0][0, -1], atol=1e-5, rtol=0)
 
 
 # the context's end
@@ -367,8 +470,8 @@ def test_a_prompt_longer_than_the_context_is_one_line(tiny, tokens):
 def test_a_chat_longer_than_the_context_goes_on(tiny, tokens):
     """Thirty turns in a context of 64 tokens: each is answered, with the persona in every prompt, and room."""
     engine, prompts = Engine(tiny, tokens), []
-    generate = engine.generate
-    engine.generate = lambda ids, *more: (prompts.append(list(ids)), generate(ids, *more))[1]
+    join = engine.join
+    engine.join = lambda ids, *more: (prompts.append(list(ids)), join(ids, *more))[1]
     messages = [{"role": "system", "content": "be"}]
     for i in range(30):
         messages.append({"role": "user", "content": f"q{i}"})

@@ -3,6 +3,8 @@ A chat longer than its context goes on: the system message stays, whole turns go
 beginning changes seldom, so that the KV cache of it lives.
 """
 
+from functools import partial
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,14 +34,14 @@ def test_what_fits_stays_whole(tokens):
     """A chat whose prompt has exactly `room` tokens loses nothing; with one token less room it does."""
     messages = chat(5)
     n = len(prompt(messages, tokens))
-    assert in_view(messages, tokens, n) == messages
-    assert len(in_view(messages, tokens, n - 1)) < len(messages)
+    assert in_view(messages, partial(prompt, tokenizer=tokens), n) == messages
+    assert len(in_view(messages, partial(prompt, tokenizer=tokens), n - 1)) < len(messages)
 
 
 def test_old_turns_go_whole_and_the_system_message_stays(tokens):
     """In view are the system message and a tail of the chat, unchanged, which begins with the human."""
     messages = chat(50)
-    kept = in_view(messages, tokens, 400)
+    kept = in_view(messages, partial(prompt, tokenizer=tokens), 400)
     assert kept[0] == SYSTEM and kept[1]["role"] == "user"
     assert kept[1:] == messages[-len(kept) + 1 :]
     assert len(prompt(kept, tokens)) <= 400
@@ -50,21 +52,23 @@ def test_the_beginning_changes_seldom(tokens):
     """Over 60 turns that outgrow the room many times over, the first message in view changes once in several turns."""
     messages, begins = chat(60), []
     for n in range(2, len(messages) + 1, 2):
-        kept = in_view(messages[:n], tokens, 600)
+        kept = in_view(messages[:n], partial(prompt, tokenizer=tokens), 600)
         begins.append(kept[1]["content"])
     changes = sum(a != b for a, b in zip(begins, begins[1:], strict=False))
-    shown = len(in_view(messages, tokens, 600)) // 2
+    shown = len(in_view(messages, partial(prompt, tokenizer=tokens), 600)) // 2
     assert 3 <= changes <= len(begins) / 3, (changes, len(begins), shown)
 
 
 def test_a_last_message_that_does_not_fit_is_an_error(tokens):
     """A message, or a persona, longer than the room is one line with both numbers."""
     with pytest.raises(InputError, match="the prompt has [0-9]+ tokens and the context room for 100; shorten"):
-        in_view([*chat(3), bot("ok"), user("word " * 200)], tokens, 100)
+        in_view([*chat(3), bot("ok"), user("word " * 200)], partial(prompt, tokenizer=tokens), 100)
     with pytest.raises(InputError, match="persona"):
-        in_view([{"role": "system", "content": "i like dogs. " * 100}, user("hi")], tokens, 100)
+        in_view(
+            [{"role": "system", "content": "i like dogs. " * 100}, user("hi")], partial(prompt, tokenizer=tokens), 100
+        )
     with pytest.raises(InputError):
-        in_view([user("word " * 200)], tokens, 100)
+        in_view([user("word " * 200)], partial(prompt, tokenizer=tokens), 100)
 
 
 TEXT = st.text(alphabet="ab \n🐆é", min_size=1, max_size=30).filter(str.strip)
@@ -77,7 +81,7 @@ def test_whatever_is_said_fits(tokens, talk, last, room, with_system):
     """For any chat (bursts, names, emoji) what is in view fits in the room and ends with the last message, or errs."""
     messages = [SYSTEM] * with_system + talk + [user(last)]
     try:
-        kept = in_view(messages, tokens, room)
+        kept = in_view(messages, partial(prompt, tokenizer=tokens), room)
     except InputError:
         burst = next((i for i in range(len(messages) - 1, 0, -1) if messages[i - 1]["role"] != "user"), 0)
         alone = [SYSTEM] * with_system + messages[max(burst, with_system) :]

@@ -66,17 +66,17 @@ def test_cached_equals_uncached(tiny, chunks):
         for n in chunks:
             pieces.append(tiny(idx[:, at : at + n], cache=cache)[0])
             at += n
-    assert cache.length == 64
+    assert cache.lengths.tolist() == [64] * len(cache.lengths)
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=0)
 
 
 def test_cache_set_back_forgets(tiny):
-    """After cache.length is set back, what was behind it leaves no trace."""
+    """After cache.lengths is set back, what was behind it leaves no trace."""
     idx = ids_of((1, 20), tiny.config.vocab_size)
     cache = KVCache(tiny.config)
     with torch.no_grad():
         tiny(ids_of((1, 30), tiny.config.vocab_size, seed=9), cache=cache)
-        cache.length = 0
+        cache.lengths[:] = 0
         tiny(idx[:, :8], cache=cache)
         last, _ = tiny(idx[:, 8:], cache=cache, last_only=True)
         torch.testing.assert_close(last, tiny(idx)[0][:, -1:], atol=1e-5, rtol=0)
@@ -90,7 +90,7 @@ def test_a_context_that_is_full_says_so(tiny):
     tiny(ids_of((1, 64), 9), cache=cache)
     with pytest.raises(ValueError, match="65 tokens"):
         tiny(ids_of((1, 1), 9), cache=cache)
-    assert cache.length == 64
+    assert cache.lengths.tolist() == [64] * len(cache.lengths)
 
 
 def test_a_later_token_changes_no_earlier_logit(tiny):
