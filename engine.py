@@ -243,6 +243,11 @@ class Engine:
         finally:
             self.leave(sequence)
 
+    def prompt(self, messages, sampling):
+        """The ids that a reply to `messages` continues, old turns dropped where room is needed. Raises InputError."""
+        room = self.block_size - min(sampling.max_new_tokens, self.block_size // 4)
+        return self.rendering.prompt(in_view(messages, self.rendering.prompt, room))
+
     def reply(self, messages, sampling):
         """
         Yield the Pieces of the bot's reply to `messages` (role, content dicts; the last by the user).
@@ -282,10 +287,9 @@ class Reply:
 
     def __init__(self, engine, messages, sampling):
         rendering, tokenizer = engine.rendering, engine.tokenizer
-        room = engine.block_size - min(sampling.max_new_tokens, engine.block_size // 4)
-        ids = rendering.prompt(in_view(messages, rendering.prompt, room))
         said = [id for m in messages if m["role"] == "assistant" for id in tokenizer.encode(" " + m["content"])]
         recent = said[-sampling.penalty_window :] if sampling.penalty_window else []
+        ids = engine.prompt(messages, sampling)
         self.sequence = engine.join(ids, sampling, rendering.banned, rendering.ends, recent)
         self.decode, self.held = tokenizer.decoder(), HeldText(sampling.stop)
 

@@ -68,9 +68,22 @@ class KVCache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
+def linear(x, weight, bias=None):
+    """F.linear; a few rows on a CPU as weight @ x.T, which decodes 2 to 8 sequences about 1.4 times as fast."""
+    rows = x.numel() // x.size(-1)
+    if rows > 16 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return F.linear(x, weight, bias)
+    columns = x.reshape(rows, -1).t()
+    y = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
+    return y.t().reshape(*x.shape[:-1], -1)
+
+
 class Linear(nn.Linear):
     def reset_parameters(self):
         pass  # GPT initialises all of its parameters
+
+    def forward(self, x):
+        return linear(x, self.weight, self.bias)
 
 
 class Embedding(nn.Embedding):
@@ -161,7 +174,7 @@ class GPT(nn.Module):
 
     def head(self, x):
         """Logits (..., vocab_size) of final states (..., n_embd)."""
-        return F.linear(x, self.transformer.wte.weight)[..., : self.config.vocab_size]
+        return linear(x, self.transformer.wte.weight)[..., : self.config.vocab_size]
 
     def forward(self, idx, targets=None, positions=None, documents=None, cache=None, last_only=False):
         """

@@ -1,7 +1,9 @@
 """What the tests share: no network, a tokenizer of few tokens, a tiny model, a data folder of two dialogues."""
 
 import importlib.util
+import itertools
 import os
+import random
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,8 @@ import tokenizer as tokenizers  # noqa: E402
 from model import GPT, GPTConfig  # noqa: E402
 
 torch.set_num_threads(1)  # models this small only wait for a second thread
+
+WORDS = "well then maybe sure okay right really what a day so much rain outside again and again hm yes no way".split()
 
 DIALOGUES = [
     [
@@ -87,3 +91,24 @@ def script(name):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def talk(n, seed):
+    """A dialogue of n exchanges about nothing, the same for the same seed, whose sentences no other dialogue has."""
+    rng = random.Random(seed)
+    roles = itertools.cycle(["user", "assistant"])
+    return [
+        {"role": next(roles), "content": f"{' '.join(rng.choices(WORDS, k=rng.randint(2, 5)))} {seed} {i}"}
+        for i in range(2 * n)
+    ]
+
+
+@pytest.fixture(scope="session")
+def talk_dir(tmp_path_factory):
+    """A data folder of 60 short and long dialogues, a third of them val."""
+    folder = tmp_path_factory.mktemp("filler")
+    records = [{"messages": talk(2 + 3 * (i % 9), 100 + i)} for i in range(60)]
+    settings = preparation.PrepareConfig(out_dir=str(folder), tokenizer="train:600", val_share=0.33)
+    about = {"name": "talk", "licence": "CC0", "url": "none"}
+    preparation.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
+    return folder

@@ -6,46 +6,26 @@ stated, and what is held out for evaluation is never trained on.
 import collections
 import importlib.util
 import itertools
-import random
 import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import dataset
 import phrasebook
-import preparation
 import recall
 from configurator import InputError
 from phrasebook import has
 
 ROOT = Path(__file__).parents[1]
-WORDS = "well then maybe sure okay right really what a day so much rain outside again and again hm yes no way".split()
 N = 300
 
 
-def talk(n, seed):
-    """A dialogue of n exchanges about nothing, the same for the same seed, whose sentences no other dialogue has."""
-    rng = random.Random(seed)
-    roles = itertools.cycle(["user", "assistant"])
-    return [
-        {"role": next(roles), "content": f"{' '.join(rng.choices(WORDS, k=rng.randint(2, 5)))} {seed} {i}"}
-        for i in range(2 * n)
-    ]
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A data folder of 60 short and long dialogues, a third of them val."""
-    folder = tmp_path_factory.mktemp("filler")
-    records = [{"messages": talk(2 + 3 * (i % 9), 100 + i)} for i in range(60)]
-    settings = preparation.PrepareConfig(out_dir=str(folder), tokenizer="train:600", val_share=0.33)
-    about = {"name": "talk", "licence": "CC0", "url": "none"}
-    preparation.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
-    return folder
+def folder(talk_dir):
+    return talk_dir
 
 
 @pytest.fixture(scope="module")

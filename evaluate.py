@@ -1,0 +1,300 @@
+"""
+The report card of a chat model: fit, stops, repetition, impersonation, memory, safety, speed.
+
+    $ python evaluate.py --init_from=out-chat --quick
+    $ python evaluate.py --init_from=out-chat --baseline=gpt2 --samples=20
+    $ python evaluate.py --endpoint=http://127.0.0.1:8080/v1 --out_dir=report-theirs      # another engine's model
+    $ python evaluate.py --init_from=out-chat --fail_under=limits.txt                     # a gate: exit status 1
+
+Writes report.md, report.json and report.png into the model's folder, and prints the table.
+"""
+
+import collections
+import dataclasses
+import itertools
+import math
+import os
+import platform
+import random
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import behaviour
+import configurator
+import dataset
+import engine
+import likelihood
+import recall
+import report
+import scores
+import speakers
+from configurator import InputError
+from report import Row
+
+CANDIDATES = 20
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure a chat model, or a server's, on real conversations."""
+
+    init_from: str = "out-chat"  # any GPT-2 folder, ours or Hugging Face's, or gpt2 ... gpt2-xl
+    data: str | None = None  # whose val split is asked; default: what the model was trained on, or data/personachat
+    baseline: str | None = None  # a second model to stand beside it; its report.json is used if it measured the same
+    quick: bool = False  # a tenth of the questions
+    n: int | None = None  # questions of each kind; default: 200, with --quick 20
+    samples: int = 0  # transcripts to add, drawn by the seed
+    fail_under: str | None = None  # a file of lines `name, limit`: exit status 1 if the model falls short of one
+    seed: int = 1  # draws the questions; the same seed and folder give the same report
+    out_dir: str | None = None  # where the report goes; default: the model's folder
+    endpoint: str | None = None  # an OpenAI-compatible server in place of a folder: http://127.0.0.1:8080/v1
+    endpoint_model: str | None = None  # which of its models; default: the first
+    device: str = "auto"  # cpu, cuda, cuda:1, mps
+    dtype: str = "auto"  # float32, bfloat16, float16: of the weights
+    threads: int | None = None  # CPU threads; default: one a core
+
+    def __post_init__(self):
+        if self.n is not None and self.n < 2:
+            raise ValueError(f"n ({self.n}) must be at least 2")
+        if self.samples < 0:
+            raise ValueError(f"samples ({self.samples}) must be at least 0")
+        if self.endpoint and not self.out_dir:
+            raise ValueError("--endpoint has no folder for the report; say --out_dir=FOLDER")
+
+    @property
+    def questions(self):
+        return self.n or (20 if self.quick else 200)
+
+
+def evaluate(config):
+    limits = report.limits(config.fail_under) if config.fail_under else []
+    baseline = None
+    if config.baseline and Path(config.baseline, "report.json").exists():
+        baseline = report.read(config.baseline)
+    found, folder = measured(config, config.init_from)
+    if config.baseline and (baseline is None or alike(baseline) != alike(found)):
+        baseline, where = measured(config, config.baseline, data=found["data"]["folder"])
+        report.write(where, baseline)
+    report.write(folder, found, baseline)
+    print(report.table(found, baseline))
+    print(f"wrote {Path(folder) / 'report.md'}, report.json and report.png")
+    short = report.shortfalls(found, limits, config.fail_under)
+    for line in short:
+        print(f"short: {line}", file=sys.stderr)
+    if short:
+        sys.exit(1)
+
+
+def alike(content):
+    """What two reports must share to stand side by side."""
+    return content["format"], content["data"], content["settings"]
+
+
+def measured(config, init_from, data=None):
+    """(report, folder to write it to) of one model."""
+    n, seed = config.questions, config.seed
+    if config.endpoint and data is None:
+        speaker, chat, model = speakers.Endpoint(config.endpoint, config.endpoint_model), {}, None
+        about = {"name": speaker.model, "folder": "a server", "parameters": None, "rendering": "the server's"}
+        folder, visible = config.out_dir, None
+    else:
+        speaker, chat, about, folder = local(config, init_from)
+        model, visible = speaker.engine.model, behaviour.in_view_of(speaker.engine)
+    data = data or config.data or trained_on(chat)
+    conversations, hash = val_conversations(data, seed)
+    found = behaviour.contexts(conversations, n, seed)
+    if len(found) < 2:
+        raise InputError(
+            f"{data}: its val split has {len(found)} replies to ask for; prepare it with a larger --val_share"
+        )
+    prompts, gold = [messages for messages, _ in found], [text for _, text in found]
+    filler = recall.Filler([data], "val")
+
+    rows, curves = [], {}
+    with tqdm(desc=about["name"], unit="reply", disable=not sys.stderr.isatty()) as bar:
+        if model is not None:
+            rows += fit(model, speaker.engine.rendering, enough(conversations, 20 * n), seed, bar)
+            rows.append(hits(model, speaker.engine.rendering, found[: max(2, n // 2)], conversations, seed, bar))
+        answers = {
+            mode: behaviour.asked(speaker, prompts, sampling, seed, bar.update, behaviour.LIMITS)
+            for mode, sampling in behaviour.MODES.items()
+        }
+        rows += overlap_with_gold(answers, gold, seed)
+        more, curves["lengths"] = behaviour.stops(answers, gold, seed)
+        rows += more + behaviour.itself(answers, prompts, gold, seed)
+        rows += behaviour.repetition(answers, gold, seed, 5 * n)
+        chats = behaviour.self_chats(speaker, conversations, max(2, n // 10), seed, bar.update)
+        more, curves["overlap"] = behaviour.says_again(chats, conversations, seed)
+        rows += more
+        more, curves["recall"] = behaviour.remembers(speaker, filler, max(8, n // 4), seed, bar.update, visible)
+        rows += more
+        rows.append(behaviour.forged(speaker, found, seed))
+        rows += behaviour.pace(speaker, found)
+    content = {
+        "format": report.FORMAT,
+        "model": about,
+        "data": {"folder": str(data), "tokenizer": hash, "conversations": len(conversations)},
+        "settings": {"n": n, "seed": seed, "sampled": sampled_as()},
+        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "curves": curves,
+        "samples": samples(config.samples, found, answers["sampled"], chats, seed),
+    }
+    return content, folder
+
+
+def local(config, init_from):
+    """(speaker, chat.json's content, about, folder for the report) of a model folder."""
+    settings = engine.EngineConfig(
+        init_from=init_from, device=config.device, dtype=config.dtype, threads=config.threads
+    )
+    opened, chat = engine.opened(settings)
+    size = 4 * 2 * opened.model.config.n_layer * opened.model.config.n_embd * opened.block_size  # bytes a slot
+    opened = engine.Engine(opened.model, opened.tokenizer, opened.rendering, slots=max(4, min(32, 2**30 // size)))
+    about = {
+        "name": Path(init_from).name,
+        "folder": str(init_from),
+        "parameters": opened.model.num_params(),
+        "rendering": opened.rendering.name,
+    }
+    folder = config.out_dir or init_from
+    if not config.out_dir and not Path(folder).is_dir():
+        folder = f"report-{Path(init_from).name}"  # a hub name, or a nanoGPT file
+    return speakers.Local(opened), chat, about, folder
+
+
+def trained_on(chat):
+    """The data folder that chat.json tells of, if it is here; else PersonaChat."""
+    folder = chat.get("settings", {}).get("data_dir")
+    return folder if folder and Path(folder, "meta.json").exists() else "data/personachat"
+
+
+def val_conversations(folder, seed):
+    """(the conversations of a data folder's val split in an order drawn by the seed, the data's tokenizer hash)."""
+    meta, _ = dataset.open_meta(folder)
+    conversations = list(dataset.conversations(folder, "val"))
+    random.Random(f"{seed}/order").shuffle(conversations)
+    return conversations, meta["tokenizer"]["hash"]
+
+
+def enough(conversations, n):
+    """The first conversations that hold n replies together."""
+    spoken = itertools.accumulate(sum(m["role"] == "assistant" for m in messages) for messages in conversations)
+    return conversations[: 1 + sum(1 for _ in itertools.takewhile(lambda total: total < n, spoken))]
+
+
+def sampled_as():
+    """The default sampling, as the report states it."""
+    sampling = behaviour.DEFAULT
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "penalty_window")
+    return {name: getattr(sampling, name) for name in names}
+
+
+def fit(model, rendering, conversations, seed, bar):
+    """Rows of loss, perplexity and bits per byte over the bot's replies in the data."""
+    scored = likelihood.replies(model, rendering, conversations, bar.update)
+    if not scored:
+        raise InputError(f"no reply of the data fits in a context of {model.config.block_size} tokens")
+    sums = collections.defaultdict(lambda: np.zeros(6))
+    for reply in scored:
+        n_words = len(convai2_words(reply.text))
+        sums[reply.conversation] += (
+            reply.words_nats, reply.end_nats, reply.n_tokens, 1, n_words, len(reply.text.encode())
+        )  # fmt: skip
+    words, end, tokens, replies, n_words, n_bytes = np.array([*sums.values()]).T
+    n = len(scored)
+
+    def row(name, label, nats, units, transform, unit, definition, source=""):
+        low, high = (transform(bound) for bound in scores.interval(nats, units, seed=seed))
+        value = transform(nats.sum() / units.sum())
+        more = {"better": "lower", "definition": definition, "source": source}
+        return Row("Fit", name, label, value, low, high, n, unit, **more)
+
+    return [
+        row("loss", "loss", words + end, tokens + replies, float, "nats",
+            "Mean negative log-likelihood of a supervised token: the bot's words and the end of its turn."),
+        row("perplexity", "perplexity", words + end, tokens + replies, exp, "",
+            "exp(loss): comparable between models of one tokenizer only."),
+        row("bits_per_byte", "bits per byte", words / math.log(2), n_bytes, float, "bits",
+            "Bits to say the bot's words, over their UTF-8 bytes: comparable across tokenizers."),
+        row("word_perplexity", "perplexity per word", words, n_words, exp, "",
+            "exp(nats of the bot's words / words and marks), no word left out.", "ConvAI2 (Dinan et al. 2019)"),
+    ]  # fmt: skip
+
+
+def exp(nats):
+    return math.exp(min(nats, 700.0))
+
+
+def convai2_words(text):
+    """The words and marks that ConvAI2's perplexity is counted over: its marks stand apart."""
+    for mark in ".,!?;:":
+        text = text.replace(mark, f" {mark} ")
+    return text.split()
+
+
+def hits(model, rendering, found, conversations, seed, bar):
+    """The Row of Hits@1: is the real reply likelier than 19 from other conversations?"""
+    rng = random.Random(f"{seed}/candidates")
+    pool = sorted({m["content"] for messages in conversations for m in messages if m["role"] == "assistant"})
+    flags = []
+    for messages, gold in found:
+        others = [text for text in rng.sample(pool, min(len(pool), CANDIDATES)) if text != gold][: CANDIDATES - 1]
+        try:
+            nats = likelihood.candidate_nats(model, rendering, messages, [gold, *others])
+        except InputError:
+            continue  # the message alone is longer than the context
+        flags.append(min(range(len(nats)), key=nats.__getitem__) == 0)
+        bar.update(1)
+    definition = (
+        f"The real reply is the likeliest of {CANDIDATES} (mean nats a token, its end included); the others are drawn "
+        f"from the data's other replies by the seed. Chance: {100 / CANDIDATES:.0f}%."
+    )
+    source = "ConvAI2 (Dinan et al. 2019)"
+    return behaviour.percent(
+        "Fit",
+        "hits_at_1",
+        f"Hits@1 of {CANDIDATES}",
+        flags,
+        seed,
+        better="higher",
+        definition=definition,
+        source=source,
+    )
+
+
+def overlap_with_gold(answers, gold, seed):
+    """Rows of F1 between the replies and the real ones."""
+    return [
+        behaviour.percent("Fit", f"f1_{mode}", f"F1 with the real reply, {mode}",
+            [scores.f1(answer.text, text) for answer, text in zip(found, gold, strict=True)], seed, better="higher",
+            definition=f"Words in common with the real reply, {mode}, normalised as ConvAI2 does.",
+            source="ConvAI2 (Dinan et al. 2019)")
+        for mode, found in answers.items()
+    ]  # fmt: skip
+
+
+def samples(n, found, answers, chats, seed):
+    """n transcripts, whole, drawn by the seed: replies to real messages, and a self-chat for every four of them."""
+    rng = random.Random(f"{seed}/samples")
+    drawn = [
+        {
+            "title": f"a reply ({answer.reason}, {answer.n_tokens} tokens)",
+            "messages": [*messages, {"role": "assistant", "content": answer.text}],
+            "note": f"the real reply: {gold}",
+        }
+        for (messages, gold), answer in rng.sample(list(zip(found, answers, strict=True)), min(n, len(found)))
+    ]
+    talks = [{"title": "the model with itself", "messages": chat, "note": ""} for chat in chats]
+    rng.shuffle(talks)
+    drawn = drawn[: n - min(n // 5, len(talks))] + talks[: n // 5]
+    return list(itertools.islice(drawn, n))
+
+
+if __name__ == "__main__":
+    configurator.main(evaluate, EvaluateConfig)
