@@ -13,10 +13,10 @@ import statistics
 import recall
 import scores
 from configurator import InputError
-from engine import Sampling
 from memory import in_view
 from phrasebook import has
 from report import Row
+from sampling import Sampling
 from scores import words
 
 LIMITS = (15, 30, 50, 80, 200)  # new tokens; the 2023 fine-tunes fell apart beyond 15 to 30
@@ -196,7 +196,7 @@ def self_chats(speaker, conversations, n, seed, progress):
         if len(messages) > i and messages[i]["role"] == "user" and (i == 0 or messages[0]["role"] == "system")
     ]
     chats = [list(opening) for opening in rng.sample(openings, min(n, len(openings)))]
-    sampling = dataclasses.replace(DEFAULT, max_new_tokens=40)
+    sampling = dataclasses.replace(DEFAULT, max_new_tokens=32)
     swapped = {"user": "assistant", "assistant": "user"}
     for turn in range(2 * TURNS - 1):
         if turn % 2 == 0:
@@ -251,11 +251,10 @@ def recall_questions(filler, n, seed, visible):
     """{row's name: (label, definition, Probes)}. visible(messages): what a model keeps in view; None if not known."""
     questions = {}
     for distance in DISTANCES:
+        ago = f"{distance} turn{'s' * (distance > 1)}"
         probes = itertools.islice(recall.probes(filler, seed, kind="recall", distance=distance), n)
-        definition = (
-            f"Asked for what it was told {distance} turns ago: the reply has the value, and no other of its sort."
-        )
-        questions[f"recall_at_{distance}"] = (f"recall after {distance} turns", definition, list(probes))
+        definition = f"Asked for what it was told {ago} ago: the reply has the value, and no other of its sort."
+        questions[f"recall_at_{distance}"] = (f"recall after {ago}", definition, list(probes))
     definition = "Asked for what was told so long ago that it is no more in view."
     questions["recall_beyond"] = ("recall beyond the context", definition, beyond(filler, n, seed, visible))
     for kind, label in KINDS.items():

@@ -14,7 +14,6 @@ The KV cache survives from one call to the next: only what differs from the last
 import collections
 import contextlib
 import itertools
-import math
 import os
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,37 +25,7 @@ import device
 from memory import in_view
 from model import KVCache
 from rendering import Tags, rendering_of
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is drawn. Order: repetition penalty, temperature, top-k, top-p, min-p."""
-
-    temperature: float = 0.8  # 0 takes the likeliest token always
-    top_k: int | None = None  # keep the k likeliest tokens
-    top_p: float = 0.9  # keep the likeliest tokens that make up this share (Holtzman 2019); 1.0 keeps all
-    min_p: float = 0.0  # keep tokens at least this times as likely as the likeliest (Nguyen 2024)
-    repetition_penalty: float = 1.1  # logits of the bot's own recent tokens are divided by it (Keskar 2019); 1.0: none
-    penalty_window: int = 64  # how many of the bot's last tokens count as recent
-    max_new_tokens: int = 200
-    stop: tuple[str, ...] = ()  # text that ends a reply and is not shown; once for each: --stop=bye --stop="see you"
-    seed: int | None = None  # the same seed gives the same text
-
-    def __post_init__(self):
-        limits = {
-            "temperature": self.temperature == 0 or 1e-6 <= self.temperature < math.inf,  # float32 holds the quotients
-            "top_k": self.top_k is None or self.top_k >= 1,
-            "top_p": 0 < self.top_p <= 1,
-            "min_p": 0 <= self.min_p <= 1,
-            "repetition_penalty": self.repetition_penalty > 0,
-            "penalty_window": self.penalty_window >= 0,
-            "max_new_tokens": self.max_new_tokens >= 1,
-            "stop": all(self.stop),
-            "seed": self.seed is None or 0 <= self.seed < 2**62,
-        }
-        for name, fine in limits.items():
-            if not fine:
-                raise ValueError(f"{name} ({getattr(self, name)!r}) is out of its range")
+from sampling import HeldText, Sampling, logprobs_of, sample
 
 
 @dataclass(frozen=True)
@@ -73,43 +42,14 @@ class EngineConfig(Sampling):
 class Token(NamedTuple):
     id: int | None  # None when generation ended without a token to show
     reason: str | None  # why it ended, None while it goes on
+    logprob: float | None = None  # with Sampling.logprobs: before any operator
+    likeliest: tuple = ()  # (id, logprob) pairs
 
 
 class Piece(NamedTuple):
     text: str
     reason: str | None  # end_of_turn, stop, length or context, on the last piece; None while it goes on
     n_tokens: int = 0  # of the reply so far
-
-
-def adjusted(logits, sampling, recent):
-    """Logits (n_vocab,) as `sampling` changes them, -inf where a token is ruled out. recent: ids that are penalised."""
-    logits = logits.clone()
-    if sampling.repetition_penalty != 1.0 and recent:
-        ids = torch.tensor(sorted(set(recent)))
-        scores = logits[ids]
-        logits[ids] = torch.where(
-            scores < 0, scores * sampling.repetition_penalty, scores / sampling.repetition_penalty
-        )
-    if sampling.temperature == 0:
-        return logits
-    logits /= sampling.temperature
-    if sampling.top_k is not None and sampling.top_k < len(logits):
-        logits[logits < torch.topk(logits, sampling.top_k).values[-1]] = -torch.inf
-    if sampling.top_p < 1.0:
-        probs, order = torch.softmax(logits, dim=-1).sort(descending=True)
-        logits[order[probs.cumsum(dim=-1) - probs >= sampling.top_p]] = -torch.inf
-    if sampling.min_p > 0:
-        probs = torch.softmax(logits, dim=-1)
-        logits[probs < sampling.min_p * probs.max()] = -torch.inf
-    return logits
-
-
-def sample(logits, sampling, generator, recent=()):
-    """The next id, drawn from logits (n_vocab,)."""
-    logits = adjusted(logits.float().cpu(), sampling, recent)
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    return int(torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator))
 
 
 class Full(RuntimeError):
@@ -123,7 +63,7 @@ class Sequence:
         self.ids = list(ids)
         self.sampling = sampling
         self.banned = list(banned)
-        self.ends = ends
+        self.ends = {*ends, *map(int, sampling.stop_ids)}
         self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
         self.generator = torch.Generator()
         self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
@@ -136,13 +76,14 @@ class Sequence:
         id = sample(logits, self.sampling, self.generator, self.recent)
         if id in self.ends:
             return Token(None, "end")
+        told = () if self.sampling.logprobs is None else logprobs_of(logits, id, self.sampling.logprobs)
         self.ids.append(id)
         self.recent.append(id)
         self.n_new += 1
         if self.n_new == self.sampling.max_new_tokens:
-            return Token(id, "length")
+            return Token(id, "length", *told)
         # the context's last position may hold a token that is read no more
-        return Token(id, "context" if len(self.ids) > block_size else None)
+        return Token(id, "context" if len(self.ids) > block_size else None, *told)
 
 
 class Engine:
@@ -307,42 +248,6 @@ class Reply:
 def shared(a, b):
     """How many ids two lists begin with alike."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-class HeldText:
-    """Streamed text without stop words: what may begin one is held back; strip: white space around is taken off."""
-
-    def __init__(self, stop, strip=True):
-        self.stop = stop
-        self.strip = strip
-        self.held = ""
-        self.begun = False  # something was shown
-        self.stopped = False  # a stop word came; nothing after it is wanted
-
-    def add(self, text):
-        """What can be shown now that `text` has come."""
-        self.held += text
-        hits = [(self.held.find(word) + len(word), -len(word)) for word in self.stop if word in self.held]
-        if hits:
-            self.stopped = True
-            end, length = min(hits)  # the word that is whole first; the longest of those that end there
-            self.held = self.held[: end + length]
-            return self.rest()
-        partial = max((n for word in self.stop for n in range(1, len(word)) if self.held.endswith(word[:n])), default=0)
-        shown = self.held[: len(self.held) - partial]
-        return self.taken(len(shown.rstrip() if self.strip else shown))
-
-    def rest(self):
-        """What is left to show when no more text comes."""
-        return self.taken(len(self.held.rstrip() if self.strip else self.held))
-
-    def taken(self, n):
-        """The first n characters of what is held, which are held no more."""
-        shown, self.held = self.held[:n], self.held[n:]
-        if self.strip and not self.begun:
-            shown = shown.lstrip()
-        self.begun = self.begun or bool(shown)
-        return shown
 
 
 def opened(settings, slots=1):

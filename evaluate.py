@@ -131,7 +131,7 @@ def measured(config, init_from, data=None):
         chats = behaviour.self_chats(speaker, conversations, max(2, n // 10), seed, bar.update)
         more, curves["overlap"] = behaviour.says_again(chats, conversations, seed)
         rows += more
-        more, curves["recall"] = behaviour.remembers(speaker, filler, max(8, n // 4), seed, bar.update, visible)
+        more, curves["recall"] = behaviour.remembers(speaker, filler, min(n, max(8, n // 4)), seed, bar.update, visible)
         rows += more
         rows.append(behaviour.forged(speaker, found, seed))
         rows += behaviour.pace(speaker, found)

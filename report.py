@@ -6,6 +6,7 @@ The report card: rows and curves into report.json, a page to read (report.md) an
 """
 
 import difflib
+import itertools
 import json
 import math
 import re
@@ -19,6 +20,12 @@ from conversation import ROLES
 FORMAT = 1
 COLOURS = ("#1f6fb4", "#d9822b", "#6b6b6b")  # the model, the baseline, people
 DASH = "-"
+HEADLINE = (  # the figures of report.md's first table, which is the README's too
+    "bits_per_byte", "hits_at_1", "f1_sampled", "ended_sampled", "length_median", "impersonates", "copies",
+    "seq_rep_4_sampled", "loops_greedy", "loops_sampled", "distinct_2_sampled", "overlap_late", "recall_at_1",
+    "recall_at_5", "recall_at_20", "recall_beyond", "correction", "abstention", "persona", "dogecoin", "forged",
+    "ttft", "tokens_per_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -136,8 +143,10 @@ def figure(value, unit=""):
         return "inf"
     if abs(value) >= 1e6:
         text = f"{value:.2e}"
+    elif unit == "words":
+        text = f"{value:.3g}"
     else:
-        text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+        text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
     return f"{text} {unit}".rstrip()
 
 
@@ -145,12 +154,11 @@ def bounds(row):
     """The row's interval as people read it."""
     if row["low"] is None or row["value"] is None:
         return ""
-    unit = row["unit"] if row["unit"] == "%" else ""
-    return " to ".join(figure(row[name], unit).rstrip("%") for name in ("low", "high"))
+    return " to ".join(figure(row[name], row["unit"]).removesuffix(row["unit"]).strip() for name in ("low", "high"))
 
 
 def cells(content, baseline):
-    """(heads, [(group, cells)]) of the table."""
+    """(heads, [(group, name, cells)]) of the table."""
     other = {row["name"]: row for row in baseline["rows"]} if baseline else {}
     heads = ["", content["model"]["name"], "95% interval", "n"]
     heads += [baseline["model"]["name"]] if baseline else []
@@ -162,14 +170,14 @@ def cells(content, baseline):
             theirs = other.get(row["name"], {"value": None})
             line.append(figure(theirs["value"], row["unit"]))
         line.append("" if row["human"] is None else figure(row["human"], row["unit"]))
-        lines.append((row["group"], line))
+        lines.append((row["group"], row["name"], line))
     return heads, lines
 
 
 def table(content, baseline=None):
     """The table for a terminal."""
     heads, lines = cells(content, baseline)
-    widths = [max(len(each) for each in column) for column in zip(heads, *(line for _, line in lines), strict=True)]
+    widths = [max(len(each) for each in column) for column in zip(heads, *(line for *_, line in lines), strict=True)]
     widths = [min(width, 44) for width in widths]
 
     def laid(line):
@@ -179,7 +187,7 @@ def table(content, baseline=None):
         ).rstrip()
 
     shown, group = [laid(heads)], None
-    for this, line in lines:
+    for this, _, line in lines:
         if this != group:
             shown += ["", this]
             group = this
@@ -202,13 +210,9 @@ def markdown(content, baseline=None):
         "",
         "![recall, repetition, length](report.png)",
     ]
-    group = None
-    for this, line in lines:
-        if this != group:
-            out += ["", f"## {this}", "", "| " + " | ".join(map(escaped, heads)) + " |"]
-            out.append("|" + "---|" + "--:|" * (len(heads) - 1))
-            group = this
-        out.append("| " + " | ".join(map(escaped, line)) + " |")
+    out += ["", "## In short", "", *markdown_table(heads, [line for _, name, line in lines if name in HEADLINE])]
+    for group, found in itertools.groupby(lines, key=lambda line: line[0]):
+        out += ["", f"## {group}", "", *markdown_table(heads, [line for *_, line in found])]
     out += ["", "## What the rows are", ""]
     for row in content["rows"]:
         more = " ".join(f"{escaped(each)}." for each in (row["source"], row["note"]) if each)
@@ -224,6 +228,12 @@ def markdown(content, baseline=None):
         head = ["", "## Samples, drawn by the seed"] if i == 1 else []
         out += [*head, "", f"### {i}. {escaped(sample['title'])}", "", f"{fence}text", text, fence]
     return "\n".join(out) + "\n"
+
+
+def markdown_table(heads, lines):
+    """The lines of a Markdown table."""
+    rows = ["| " + " | ".join(map(escaped, line)) + " |" for line in (heads, *lines)]
+    return [rows[0], "|---|" + "--:|" * (len(heads) - 1), *rows[1:]]
 
 
 def escaped(text):

@@ -6,7 +6,7 @@
 #     MINUTES=3 bash runs/quickstart.sh < questions.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source runs/setup.sh
+source runs/setup.sh requirements.txt
 [ -f data/chitchat/meta.json ] || python data/chitchat/prepare.py --tokenizer=train:8192 >&2
 if [ ! -f out-chitchat/model.safetensors ]; then
     start=scratch

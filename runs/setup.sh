@@ -1,4 +1,4 @@
-# Sourced by the other scripts, in the project's folder: makes .venv with the requirements if needed and enters it.
+# Sourced by the other scripts, in the project's folder, with the lists of requirements: makes .venv if needed, enters it.
 if [ ! -d .venv ]; then
     python=$(command -v python3 || command -v python || true)
     if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
@@ -9,7 +9,7 @@ if [ ! -d .venv ]; then
 fi
 # shellcheck disable=SC1091
 source .venv/bin/activate 2>/dev/null || source .venv/Scripts/activate
-for file in requirements.txt "$@"; do
+for file in "$@"; do
     if ! cmp -s "$file" ".venv/$file"; then # the copy tells which version of the list is installed
         echo "installing $file into .venv (minutes, once)" >&2
         python -m pip install --quiet --disable-pip-version-check -r "$file" >&2

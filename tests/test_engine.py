@@ -1,148 +1,20 @@
 """
-What is drawn is what was asked for: the sampling operators are transformers', a seed repeats, a stop word is never
-seen, a reply says why it ended, and the KV cache that survives turns changes no word.
+A reply is the model's tokens, says why it ended, and repeats with its seed; the KV cache that survives turns changes
+no word, nor do the other conversations of a batch.
 """
 
 import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from transformers import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from configurator import InputError
 from conversation import prompt
-from engine import Engine, Full, HeldText, Sampling, Token, adjusted, sample
+from engine import Engine, Full, Token
+from sampling import Sampling
 
 PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
 HI = [{"role": "user", "content": "hi"}]
-
-
-def random_logits(n=500, seed=0, scale=3.0):
-    return torch.randn(n, generator=torch.Generator().manual_seed(seed)) * scale
-
-
-def theirs(logits, sampling, recent):
-    """The same operators by transformers, in its order."""
-    chain = LogitsProcessorList()
-    if sampling.repetition_penalty != 1.0:
-        chain.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
-    if sampling.temperature not in (0, 1.0):
-        chain.append(TemperatureLogitsWarper(float(sampling.temperature)))
-    if sampling.top_k:
-        chain.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1.0:
-        chain.append(TopPLogitsWarper(sampling.top_p))
-    if sampling.min_p:
-        chain.append(MinPLogitsWarper(sampling.min_p))
-    return chain(torch.tensor([recent], dtype=torch.long), logits[None].clone())[0]
-
-
-CASES = [
-    dict(temperature=0.7),
-    dict(temperature=2.5),
-    dict(top_k=1),
-    dict(top_k=7),
-    dict(top_k=10_000),
-    dict(top_p=0.9),
-    dict(top_p=0.05),
-    dict(min_p=0.1),
-    dict(min_p=1.0),
-    dict(repetition_penalty=1.3),
-    dict(repetition_penalty=0.8),
-    dict(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
-    dict(temperature=1.5, top_k=5, top_p=0.5, min_p=0.3, repetition_penalty=2.0),
-]
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_operators_equal_transformers(case):
-    """Alone and combined, each operator gives transformers' numbers, and rules out the tokens that it rules out."""
-    sampling = Sampling(**{**PLAIN, **case})
-    for seed in range(20):
-        logits, recent = random_logits(seed=seed), [3, 7, 7, 499, 12]
-        torch.testing.assert_close(adjusted(logits, sampling, recent), theirs(logits, sampling, recent))
-
-
-def test_operators_respect_a_ban():
-    """A token at minus infinity stays there through every operator, and the others are as without it."""
-    logits = random_logits()
-    logits[[4, 5]] = -torch.inf
-    sampling = Sampling(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2)
-    ours = adjusted(logits, sampling, [4, 9])
-    assert torch.equal(ours[[4, 5]], torch.tensor([-torch.inf] * 2)) and not ours.isnan().any()
-    torch.testing.assert_close(ours, theirs(logits, sampling, [4, 9]))
-
-
-def test_top_p_ends_where_its_share_is_reached():
-    """At exactly top_p the next token is out: of 1/2, 1/4, 1/4 a top_p of 0.5 keeps the first alone."""
-    logits = torch.tensor([0.5, 0.25, 0.25]).log()
-    assert adjusted(logits, Sampling(**{**PLAIN, "top_p": 0.5}), []).isfinite().tolist() == [True, False, False]
-
-
-def test_operators_leave_their_input_alone():
-    """The logits that come in are the same after."""
-    logits = random_logits()
-    before = logits.clone()
-    adjusted(logits, Sampling(temperature=0.5, top_k=3, min_p=0.2), [1, 2])
-    assert torch.equal(logits, before)
-
-
-def test_temperature_0_is_argmax():
-    """The likeliest token always, after the penalty, whatever the other settings."""
-    for seed in range(20):
-        logits = random_logits(seed=seed)
-        best = int(logits.argmax())
-        assert sample(logits, Sampling(temperature=0, top_p=0.1, min_p=0.5), None) == best
-        assert sample(logits, Sampling(temperature=0, repetition_penalty=100.0), None, [best]) != best
-
-
-def test_draws_follow_the_distribution():
-    """Of 20,000 draws each token gets its share of softmax, within 2%."""
-    logits, generator = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.Generator().manual_seed(0)
-    sampling = Sampling(**PLAIN)
-    drawn = torch.tensor([sample(logits, sampling, generator) for _ in range(20_000)]).bincount() / 20_000
-    torch.testing.assert_close(drawn, torch.softmax(logits, dim=-1), atol=0.02, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        dict(temperature=-1),
-        dict(temperature=1e-40),  # the quotients would be infinite
-        dict(temperature=float("inf")),
-        dict(temperature=float("nan")),
-        dict(top_k=0),
-        dict(top_p=0.0),
-        dict(top_p=1.1),
-        dict(min_p=-0.1),
-        dict(repetition_penalty=0.0),
-        dict(penalty_window=-1),
-        dict(max_new_tokens=0),
-        dict(stop=("",)),
-        dict(seed=-1),
-        dict(seed=2**70),
-    ],
-    ids=str,
-)
-def test_a_setting_out_of_range_is_named(wrong):
-    """Sampling refuses what the operators cannot do, with the name of the setting."""
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        Sampling(**wrong)
-
-
-def test_extreme_settings_still_draw():
-    """The least temperature and the greatest penalty give a token, not an error."""
-    for case in (dict(temperature=1e-6), dict(temperature=1e6), dict(repetition_penalty=1e6), dict(top_p=1e-9)):
-        assert 0 <= sample(random_logits(), Sampling(**case), torch.Generator().manual_seed(0), [1, 2]) < 500
 
 
 # a reply
@@ -237,47 +109,6 @@ def test_same_seed_same_text(tiny, tokens):
     )
     assert len({reply(seed) for seed in (7, 8, None, None, None)}) == 5
     assert torch.equal(torch.get_rng_state(), state)
-
-
-# stop words
-
-
-def oracle(text, stop):
-    """(what is shown, whether a stop word came): cut at the first moment at which a stop word is whole."""
-    for end in range(1, len(text) + 1):
-        whole = [word for word in stop if text[:end].endswith(word)]
-        if whole:
-            return text[: end - max(map(len, whole))], True
-    return text, False
-
-
-@settings(max_examples=1000, deadline=None)
-@given(
-    st.text("ab \n", max_size=30),
-    st.lists(st.text("ab \n", min_size=1, max_size=4), max_size=3),
-    st.lists(st.integers(0, 30), max_size=10),
-    st.booleans(),
-)
-def test_a_stop_word_is_never_shown(text, stop, cuts, strip):
-    """However a text is cut into pieces, what is shown is what comes before the first whole stop word, and no more."""
-    held, shown = HeldText(stop, strip), ""
-    wanted, stopped = oracle(text, stop)
-    borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    for start, end in itertools.pairwise(borders):
-        shown += held.add(text[start:end])
-        assert (wanted.strip() if strip else wanted).startswith(shown)  # at no moment a part of a stop word
-        if held.stopped:
-            break
-    shown += held.rest()
-    assert held.stopped == stopped
-    assert shown == (wanted.strip() if strip else wanted)
-
-
-def test_text_that_cannot_begin_a_stop_word_is_shown_at_once():
-    """Holding back is for what may become a stop word only: streaming stays live."""
-    held = HeldText(["END"])
-    assert [held.add(piece) for piece in ("he", "llo E", "arth EN", "D", "x")][:4] == ["he", "llo", " Earth", ""]
-    assert held.stopped
 
 
 # the cache that survives

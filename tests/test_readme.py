@@ -16,13 +16,19 @@ from conftest import script
 
 import configurator
 from chat import ChatConfig
+from evaluate import EvaluateConfig
 from preparation import PrepareConfig
 from sample import SampleConfig
 from train import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SETTINGS = {"train.py": TrainConfig, "chat.py": ChatConfig, "sample.py": SampleConfig}
+SETTINGS = {"train.py": TrainConfig, "chat.py": ChatConfig, "sample.py": SampleConfig, "evaluate.py": EvaluateConfig}
+# a model that is measured within seconds in the place of the quickstart's
+SMALL = (
+    "(test -d out-untrained || (python train.py config/train_tiny.py --max_iters=2 --out_dir=out-untrained &&"
+    " rm -r out-chitchat && cp -r out-untrained out-chitchat))"
+)
 DIALOGUES = """1 your persona: i have two dogs.
 2 hi , how are you ?\tgreat , my dogs are asleep .
 3 what are they called ?\trex and bella .
@@ -48,6 +54,10 @@ def short(command):
     """The command, made to end soon and to need no hub."""
     if command.startswith("bash runs/quickstart.sh"):
         return f"MINUTES=0.1 {command} < questions.txt"
+    if "report.sh" in command:
+        return f"{SMALL} && {command} --n=2"
+    if "evaluate.py" in command:
+        return f"{SMALL} && {command} --n=2 --data=data/chitchat"
     if "train.py" in command:
         return f"{command} --max_iters=2 --warmup_iters=0 --block_size=64 --eval_iters=1 --overwrite=true --device=cpu"
     if "personachat/prepare.py" in command:

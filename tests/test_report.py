@@ -46,7 +46,7 @@ def test_the_table_as_people_see_it():
     assert [line.split() for line in shown if line.startswith("ends")] == [
         ["ends", "by", "itself", "87.5%", "80.0", "to", "95.2", "40", "3.2%"]
     ]
-    assert [line.split()[-2:] for line in shown if line.startswith("length")] == [["11.0", "words"]]
+    assert [line.split()[-2:] for line in shown if line.startswith("length")] == [["11", "words"]]
     assert [line.split() for line in shown if line.startswith("recall")] == [["recall", "-", "-"]]
     assert {"Fit", "Stops", "Memory"} <= set(shown) and max(map(len, shown)) <= 110
 
