@@ -24,10 +24,10 @@ from train import TrainConfig
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = {"train.py": TrainConfig, "chat.py": ChatConfig, "sample.py": SampleConfig, "evaluate.py": EvaluateConfig}
-# a model that is measured within seconds in the place of the quickstart's
+# a model that is measured within seconds in the place of all others
 SMALL = (
     "(test -d out-untrained || (python train.py config/train_tiny.py --max_iters=2 --out_dir=out-untrained &&"
-    " rm -r out-chitchat && cp -r out-untrained out-chitchat))"
+    " for each in out-chitchat out-chat; do rm -r $each && cp -r out-untrained $each; done))"
 )
 DIALOGUES = """1 your persona: i have two dogs.
 2 hi , how are you ?\tgreat , my dogs are asleep .
