@@ -200,11 +200,12 @@ def markdown(content, baseline=None):
     heads, lines = cells(content, baseline)
     model, data = content["model"], content["data"]
     parameters = f", {model['parameters'] / 1e6:,.1f}M parameters" if model["parameters"] else ""
+    weights = "" if model.get("weights", "full") == "full" else f", weights in {model['weights']}"
     out = [
         f"# Report card of {escaped(model['name'])}",
         "",
-        f"{escaped(model['folder'])}{parameters}, spoken to in {escaped(model['rendering'])}. Asked with the val split "
-        f"of {escaped(data['folder'])} ({data['conversations']:,} conversations).",
+        f"{escaped(model['folder'])}{parameters}{weights}, spoken to in {escaped(model['rendering'])}.",
+        f"Asked with the val split of {escaped(data['folder'])} ({data['conversations']:,} conversations).",
         f"Settings: {', '.join(f'{name} {value}' for name, value in content['settings'].items())}.",
         f"Machine: {content['machine']}.",
         "",
@@ -273,14 +274,19 @@ def plot(path, content, baseline=None):
     overlap.xaxis.get_major_locator().set_params(integer=True)
 
     lengths.set(
-        title="Are its replies as long as people's?", xlabel="words and marks in a reply", ylabel="share of replies, %"
+        title="Are its replies as long as people's?",
+        xlabel="words and marks in a reply; the last bar: as many or more",
+        ylabel="share of replies, %",
     )
     series = [
         (each["curves"].get("lengths", {}).get("bot", []), colour, each["model"]["name"]) for each, colour in reports
     ]
     series.append((content["curves"].get("lengths", {}).get("human", []), COLOURS[2], "people, to the same messages"))
-    longest = max((max(values) for values, _, _ in series if values), default=0)
+    # one person's essay would squeeze all else into a bar: the last one holds whatever is longer
+    every = sorted(value for values, _, _ in series for value in values)
+    longest = every[int(0.98 * (len(every) - 1))] if every else 0
     edges = [i * max(1, math.ceil((longest + 1) / 30)) for i in range(32)]
+    series = [([min(value, edges[-2]) for value in values], colour, name) for values, colour, name in series]
     for values, colour, name in series:
         if values:
             style = {"histtype": "step", "linewidth": 2, "linestyle": "--" if colour == COLOURS[2] else "-"}
