@@ -1,55 +1,248 @@
 """
 Measure speed on this machine.
 
+    $ python bench.py --what=decode --weights=int8 --prompt_tokens=64 --new_tokens=64     # a GPT-2 124M, random weights
+    $ python bench.py --what=decode --init_from=out-chat --batch=8 --peers=hf,ctranslate2,llamacpp,uncached
+    $ python bench.py --what=turns --plot=turns.png           # the first token, as a conversation grows
     $ python bench.py --what=prepare --json=prepare.json      # a made-up WhatsApp export, parsed, masked, tokenised
+
+The peers are other programs (requirements-bench.txt) on the same weights, run in turn with ours.
 """
 
 import contextlib
 import dataclasses
 import io
 import json
-import os
 import platform
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 import atomic
+import checkpoint
 import configurator
+import engine
+import peers
 import preparation
 import readers
+import tokenizer
+from configurator import InputError
+from model import GPT, GPTConfig
 from readers import layouts, private
+from sampling import Sampling
 
 WORDS = "i you we they the a to of in it is was that for on are with as at be this have from or had by not but what all"
+HISTORIES = (50, 100, 200, 400, 600, 900)  # tokens of a conversation before its next question
 
 
 @dataclass(frozen=True)
 class BenchConfig:
     """Measure speed on this machine."""
 
-    what: Literal["prepare"] = "prepare"  # what to measure
-    messages: int = 500_000  # in the export that is made up
-    runs: int = 3  # how often; the median counts
+    what: Literal["decode", "turns", "prepare"] = "decode"  # what to measure
+    init_from: str = "random"  # a GPT-2 folder; random: a GPT-2 124M that was never trained
+    weights: Literal["full", "bfloat16", "int8", "int4"] = "int8"  # how they are kept
+    prompt_tokens: int = 64
+    new_tokens: int = 64
+    batch: int = 1  # conversations at once
+    peers: str = ""  # with decode: some of hf, ctranslate2, llamacpp, uncached, with commas between them
+    threads: int | None = None  # CPU threads; default: one a core
+    messages: int = 500_000  # with prepare: in the export that is made up
+    runs: int = 5  # how often; the median counts
     json: str | None = None  # a file to write the figures to
+    plot: str | None = None  # a file to draw them in, FILE.png
 
     def __post_init__(self):
-        for name in ("messages", "runs"):
+        for name in ("prompt_tokens", "new_tokens", "batch", "messages", "runs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
+        if self.new_tokens < 2:
+            raise ValueError(f"new_tokens ({self.new_tokens}) must be at least 2: the first one is prefill")
+        for name in self.others:
+            if name not in peers.ENGINES or name == "ours":
+                raise ValueError(f"peers ({self.peers}): {name} is none of hf, ctranslate2, llamacpp, uncached")
+        if self.plot and self.what == "prepare":
+            raise ValueError("plot is for decode and turns")
+
+    @property
+    def others(self):
+        return [name.strip() for name in self.peers.split(",") if name.strip()]
 
 
 def bench(config):
-    print(f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    figures = prepare_figures(config)
-    for name, value in figures.items():
-        print(f"{name}: {value:,.2f}" if isinstance(value, float) else f"{name}: {value:,}")
+    measure = {"decode": decode_figures, "turns": turns_figures, "prepare": prepare_figures}[config.what]
+    threads = config.threads or torch.get_num_threads()
+    machine = f"{processor()}, {threads} threads, {platform.system()}, Python {platform.python_version()}"
+    print(f"{machine}, torch {torch.__version__}")
+    figures = measure(dataclasses.replace(config, threads=threads))
     if config.json:
+        content = {**dataclasses.asdict(config), "machine": machine, **figures}
         with atomic.file(config.json) as new:
-            new.write_text(json.dumps({**dataclasses.asdict(config), **figures}, indent=1) + "\n", encoding="utf-8")
+            new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {config.json}")
+    if config.plot:
+        with atomic.file(config.plot) as new:
+            plot(new, config, figures)
+        print(f"wrote {config.plot}")
+
+
+def processor():
+    """What the machine's processor calls itself."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()}, {torch.backends.cpu.get_cpu_capability()}"
+    return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def model_folder(config):
+    """(the folder to measure, a folder for what is made of it); "random" makes a GPT-2 124M."""
+    with tempfile.TemporaryDirectory() as work:
+        folder = config.init_from
+        if folder == "random":
+            torch.manual_seed(0)
+            words = tokenizer.load("gpt2")
+            folder = str(Path(work, "gpt2-random"))
+            checkpoint.save(folder, GPT(GPTConfig(vocab_size=words.n_vocab)), words, {})
+        yield folder, work
+
+
+def decode_figures(config):
+    """Tokens a second of ours and of the peers, each run in turn on prompts that nobody has seen."""
+    others = []
+    for name in config.others:
+        if peers.missing(name):
+            print(f"{name} is not installed and left out: pip install -r requirements-bench.txt", file=sys.stderr)
+        else:
+            others.append(name)
+    with model_folder(config) as (folder, work), contextlib.ExitStack() as stack:
+        model, _, _ = checkpoint.load(folder)
+        shape, vocab_size = model.config, model.config.vocab_size
+        del model
+        if config.prompt_tokens + config.new_tokens > shape.block_size:
+            raise InputError(
+                f"--prompt_tokens={config.prompt_tokens} and --new_tokens={config.new_tokens} do not fit in the "
+                f"context of {config.init_from}, {shape.block_size} tokens"
+            )
+        settings = dict(folder=folder, weights=config.weights, threads=config.threads, batch=config.batch, work=work)
+        settings |= dict(prompt_tokens=config.prompt_tokens, new_tokens=config.new_tokens)
+        engines = [stack.enter_context(peers.Contender(name, **settings)) for name in ("ours", *others)]
+        rng, timings, bandwidths = random.Random(0), {one.name: [] for one in engines}, []
+        for run in range(config.runs + 1):
+            prompts = [[rng.randrange(vocab_size) for _ in range(config.prompt_tokens)] for _ in range(config.batch)]
+            bandwidths.append(bandwidth(config.threads))
+            for one in engines:
+                time.sleep(0.3)  # threads of the one before spin a little on
+                timing = one.run(prompts)
+                timings[one.name] += [timing] if run else []  # the first run warms up
+        found = {one.name: summary(one, timings[one.name], config) for one in engines}
+    ours = found.pop("ours")
+    bytes = engines[0].bytes
+    ours["rss_beyond_torch_mb"] = ours["rss_mb"] - torch_mb()
+    ours["bandwidth_gb_s"] = statistics.median(bandwidths)
+    limit = ours["bandwidth_gb_s"] * 1e9 / bytes * config.batch
+    ours["bandwidth_share"] = ours["decode_tokens_per_s"] / limit
+    for theirs in found.values():
+        theirs["ratio_decode"] = ours["decode_tokens_per_s"] / theirs["decode_tokens_per_s"]
+        theirs["ratio_prefill"] = ours["prefill_tokens_per_s"] / theirs["prefill_tokens_per_s"]
+    show(config, ours, found, bytes, limit)
+    return {**ours, "peers": found}
+
+
+def summary(one, timings, config):
+    """The figures of an engine's runs."""
+    new = config.batch * (config.new_tokens - 1)
+    rates = sorted(new / (timing.whole - timing.first) for timing in timings)
+    first = statistics.median(timing.first for timing in timings)
+    return {
+        "label": one.label,
+        "decode_tokens_per_s": statistics.median(rates),
+        "decode_tokens_per_s_best": rates[-1],
+        "decode_tokens_per_s_worst": rates[0],
+        "prefill_tokens_per_s": config.batch * config.prompt_tokens / first,
+        "ttft_ms": 1000 * first,
+        "rss_mb": timings[-1].resident,
+    }
+
+
+def show(config, ours, found, bytes, limit):
+    """Print the table of decode_figures."""
+    print(
+        f"prompt {config.prompt_tokens}, new {config.new_tokens}, conversations {config.batch}, "
+        f"median of {config.runs} runs (worst to best), all in turn"
+    )
+    head = ("", "decode tok/s", "worst to best", "prefill tok/s", "first token", "memory", "we decode", "we prefill")
+    lines = [head]
+    for each in (ours, *found.values()):
+        ratios = [f"{each[name]:.2f} x" if name in each else "" for name in ("ratio_decode", "ratio_prefill")]
+        spread = f"{each['decode_tokens_per_s_worst']:,.0f} to {each['decode_tokens_per_s_best']:,.0f}"
+        lines.append((each["label"], f"{each['decode_tokens_per_s']:,.1f}", spread,
+                      f"{each['prefill_tokens_per_s']:,.0f}", f"{each['ttft_ms']:,.1f} ms", f"{each['rss_mb']:,.0f} MB",
+                      *ratios))  # fmt: skip
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for first, *rest in lines:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+    print(
+        f"memory reads {ours['bandwidth_gb_s']:.1f} GB/s, a token reads {bytes / 1e6:.0f} MB of weights: at most "
+        f"{limit:,.0f} tok/s, of which ours are {ours['bandwidth_share']:.0%}; "
+        f"{ours['rss_beyond_torch_mb']:.0f} MB beyond an imported torch"
+    )
+
+
+def bandwidth(threads):
+    """GB/s at which this machine's memory is read: the median of sums over 256 MB."""
+    torch.set_num_threads(threads)
+    numbers = torch.ones(2**26)
+    seconds = []
+    for _ in range(9):
+        begun = time.perf_counter()
+        numbers.sum()
+        seconds.append(time.perf_counter() - begun)
+    return 4 * len(numbers) / statistics.median(seconds) / 1e9
+
+
+def torch_mb():
+    """MB of a process that has imported torch and done nothing."""
+    code = "import torch, psutil; print(psutil.Process().memory_info().rss / 1e6)"
+    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+def turns_figures(config):
+    """Milliseconds to the first token of a reply, by the tokens of conversation that are before its question."""
+    with model_folder(config) as (folder, _):
+        speaker, _ = engine.opened(
+            engine.EngineConfig(init_from=folder, weights=config.weights, threads=config.threads)
+        )
+        question, rng = 12, random.Random(0)
+        histories = [n for n in HISTORIES if n + question + 2 <= speaker.block_size]
+        greedy = Sampling(temperature=0, repetition_penalty=1.0, max_new_tokens=1)
+        times = {n: [] for n in histories}
+        for run in range(config.runs + 1):
+            ids = []
+            for n in histories:
+                ids += [rng.randrange(speaker.tokenizer.n_vocab) for _ in range(n - len(ids))]
+                list(speaker.generate(ids, greedy))  # the history is read, as it is when it was talked
+                asked = ids + [rng.randrange(speaker.tokenizer.n_vocab) for _ in range(question)]
+                begun = time.perf_counter()
+                next(speaker.generate(asked, greedy))
+                times[n] += [1000 * (time.perf_counter() - begun)] if run else []
+    medians = {n: statistics.median(each) for n, each in times.items()}
+    print(f"first token after a question of {question} tokens, weights {config.weights}, median of {config.runs} runs:")
+    for n, ms in medians.items():
+        print(f"after {n:4} tokens of conversation: {ms:6.1f} ms")
+    growth = medians[histories[-1]] / medians[histories[0]]
+    print(f"from {histories[0]} to {histories[-1]} tokens it grows {growth:.2f} x")
+    return {"history_tokens": list(medians), "ttft_ms": list(medians.values()), "ttft_growth": growth}
 
 
 def prepare_figures(config):
@@ -74,13 +267,16 @@ def prepare_figures(config):
             for _ in conversations(settings, readers.Skipped()):
                 pass
             parsing.append(config.messages / (time.perf_counter() - begun))
-    return {
+    figures = {
         "export_mb": written / 1e6,
         "prepare_messages_per_s": statistics.median(whole),
         "prepare_messages_per_s_best": max(whole),
         "prepare_messages_per_s_worst": min(whole),
         "parse_messages_per_s": statistics.median(parsing),
     }
+    for name, value in figures.items():
+        print(f"{name}: {value:,.2f}")
+    return figures
 
 
 def whatsapp_export(path, n, seed=0):
@@ -93,6 +289,31 @@ def whatsapp_export(path, n, seed=0):
             text = " ".join(rng.choices(words, k=rng.randint(1, 18)))
             file.write(f"[{stamp}] {rng.choice(('Ann', 'Ben'))}: {text}\n")
     return path.stat().st_size
+
+
+def plot(path, config, figures):
+    """One picture: bars of tokens a second, or the first token against the conversation's length."""
+    from matplotlib.figure import Figure
+
+    picture = Figure(figsize=(7, 3.6), dpi=120, layout="constrained")
+    axes = picture.subplots()
+    if config.what == "turns":
+        axes.plot(figures["history_tokens"], figures["ttft_ms"], marker="o", color="#1f6fb4")
+        axes.set(xlabel="tokens of conversation before the question", ylabel="first token, ms", ylim=(0, None))
+    else:
+        rows = [figures, *figures["peers"].values()]
+        names, values = [row["label"] for row in rows], [row["decode_tokens_per_s"] for row in rows]
+        low = [row["decode_tokens_per_s"] - row["decode_tokens_per_s_worst"] for row in rows]
+        high = [row["decode_tokens_per_s_best"] - row["decode_tokens_per_s"] for row in rows]
+        colours = ["#1f6fb4", *["#9a9a9a"] * (len(rows) - 1)]
+        bars = axes.barh(names, values, color=colours, xerr=(low, high), error_kw={"elinewidth": 1})
+        axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=6)
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        conversations = f"{config.batch} conversation{'s' * (config.batch > 1)}"
+        axes.set(xlabel=f"new tokens a second, {conversations}, prompt of {config.prompt_tokens}")
+    axes.spines[["top", "right"]].set_visible(False)
+    picture.savefig(path, format="png")
 
 
 if __name__ == "__main__":

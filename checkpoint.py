@@ -10,10 +10,12 @@ A crash at any instant leaves a folder that loads (atomic.py). No pickle is ever
 weights_only=True.
 """
 
+import functools
 import json
 import pickle
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -141,11 +143,12 @@ def unpickled(path):
         raise InputError(f"{path}: refused, it holds more than tensors or is damaged ({reason[:120]})") from None
 
 
-def load(init_from, tokenizer=None, block_size=None, dropout=0.0):
+def load(init_from, tokenizer=None, block_size=None, dropout=0.0, linear=None):
     """
     (model, tokenizer, chat) from a folder (ours or any Hugging Face GPT-2), a nanoGPT ckpt.pt, or a name of the hub.
     tokenizer: the one that the data were made with; it must be the folder's own, but for tokens that it adds.
     block_size: the context to keep, at most the folder's. chat: the content of chat.json, {} if another made it.
+    linear: makes the module of each linear layer from (weight, bias), as each is read: the whole is never in memory.
     Raises InputError.
     """
     folder = downloaded(init_from) if str(init_from) in HUB and not Path(init_from).exists() else Path(init_from)
@@ -179,24 +182,29 @@ def load(init_from, tokenizer=None, block_size=None, dropout=0.0):
         raise InputError(f"{chat_path}: format {chat.get('format')}, this is {FORMAT}; {TRAIN_FIRST}")
     chat_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot, tokenizer.end_of_turn)
     n_known = own.n_given if own else min(chat_tokens)  # rows behind these stand for no token yet
-    return model_of(state, config, tokenizer, n_known, block_size), tokenizer, chat
+    return model_of(state, config, tokenizer, n_known, block_size, linear), tokenizer, chat
 
 
-def model_of(state, config, tokenizer, n_known, block_size):
-    """A GPT with the weights `state` (our names and layout); new tokens start from what the model knows of them."""
-    wte = state["transformer.wte.weight"]
-    config.vocab_size = min(n_known, wte.size(0))
-    if block_size and block_size < config.block_size:
-        config.block_size = block_size
-        state["transformer.wpe.weight"] = state["transformer.wpe.weight"][:block_size]
+def model_of(state, config, tokenizer, n_known, block_size, linear):
+    """A GPT with the weights `state` (checked's); new tokens start from what the model knows of them."""
+    vocab_size, config.vocab_size = config.vocab_size, min(n_known, config.vocab_size)
+    config.block_size = min(block_size or config.block_size, config.block_size)
     with torch.device("meta"):
         model = GPT(config)
-    model = model.to_empty(device="cpu")
-    state["transformer.wte.weight"] = wte.new_zeros(config.n_rows, config.n_embd)
-    state["transformer.wte.weight"][: config.vocab_size] = wte[: config.vocab_size]
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            p.copy_(state.pop(name))
+    for name, module in list(model.named_modules()):
+        if linear and isinstance(module, torch.nn.Linear):
+            parent, _, own = name.rpartition(".")
+            setattr(
+                model.get_submodule(parent), own, linear(state.pop(f"{name}.weight")(), state.pop(f"{name}.bias")())
+            )
+            continue
+        for own, p in module.named_parameters(recurse=False):
+            rows = state.pop(f"{name}.{own}")()
+            rows = rows[: config.vocab_size] if rows.size(0) == vocab_size and name.endswith("wte") else rows
+            empty = torch.zeros if len(rows) < len(p) else torch.empty
+            whole = torch.nn.Parameter(empty(p.shape))
+            whole.data[: len(rows)] = rows[: len(p)]
+            setattr(module, own, whole)
     if config.vocab_size < tokenizer.n_vocab:
         model.grow([tokenizer.pieces(id) for id in range(config.vocab_size, tokenizer.n_vocab)])
     return model.eval()
@@ -214,7 +222,7 @@ def read_json(path):
 
 
 def huggingface_state(folder):
-    """(state, GPTConfig) of a Hugging Face GPT-2 folder: our names and layout, float32."""
+    """(state, GPTConfig) of a Hugging Face GPT-2 folder, as `checked` has it."""
     if not (folder / "config.json").exists():
         wanted = "a folder with config.json and model.safetensors, or one of " + ", ".join(HUB)
         raise InputError(f"{folder} has no model ({wanted}); {TRAIN_FIRST}")
@@ -229,7 +237,8 @@ def huggingface_state(folder):
         for file in files:
             try:
                 with safe_open(folder / file, framework="pt") as tensors:
-                    state.update({name: tensors.get_tensor(name) for name in tensors.keys()})
+                    shapes = {name: torch.Size(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+                state.update({name: Stored(folder / file, name, shape) for name, shape in shapes.items()})
             except (SafetensorError, OSError) as error:
                 raise InputError(f"{folder / file}: not a whole safetensors file ({error})") from None
     elif (folder / "pytorch_model.bin").exists():
@@ -238,6 +247,18 @@ def huggingface_state(folder):
         raise InputError(f"{folder} has a config.json but no weights (model.safetensors); {TRAIN_FIRST}")
     state = {"transformer." + str(name).removeprefix("transformer."): p for name, p in state.items()}
     return checked(state, config, folder, TRANSPOSED), config
+
+
+class Stored(NamedTuple):
+    """A tensor in a safetensors file, opened when it is read: what was read before is not kept in view."""
+
+    path: Path
+    name: str
+    shape: torch.Size
+
+    def read(self):
+        with safe_open(self.path, framework="pt") as tensors:
+            return tensors.get_tensor(self.name)
 
 
 def gpt_config(content, where):
@@ -275,16 +296,24 @@ def shapes(config):
 
 
 def checked(state, config, where, transposed=()):
-    """Those of the tensors `state` that a GPT of this config has, float32, our layout. Raises InputError."""
+    """
+    Name -> a function that gives the tensor, float32, in our layout: of those in `state` (tensors, or Stored ones)
+    that a GPT of this config has. transposed: the names' ends whose tensors are so. Raises InputError.
+    """
     wanted = shapes(config)
-    missing = sorted(name for name in wanted if not isinstance(state.get(name), torch.Tensor))
+    missing = sorted(name for name in wanted if not isinstance(state.get(name), torch.Tensor | Stored))
     if missing:
         raise InputError(f"{where}: the weights lack {missing[0]} (and {len(missing) - 1} more); not a whole GPT-2")
-    state = {name: (state[name].t() if name.endswith(transposed) else state[name]).float() for name in wanted}
     for name, shape in wanted.items():
-        if state[name].shape != shape:
-            raise InputError(f"{where}: {name} is {tuple(state[name].shape)}, its config says {tuple(shape)}")
-    return state
+        given = state[name].shape[::-1] if name.endswith(transposed) else state[name].shape
+        if given != shape:
+            raise InputError(f"{where}: {name} is {tuple(given)}, its config says {tuple(shape)}")
+
+    def tensor(name):
+        value = state[name].read() if isinstance(state[name], Stored) else state[name]
+        return (value.t() if name.endswith(transposed) else value).float()
+
+    return {name: functools.partial(tensor, name) for name in wanted}
 
 
 def nanogpt_state(path):

@@ -12,18 +12,22 @@ The KV cache survives from one call to the next: only what differs from the last
 """
 
 import collections
+import concurrent.futures
 import contextlib
+import functools
 import itertools
 import os
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
 import checkpoint
 import device
+from configurator import InputError
 from memory import in_view
 from model import KVCache
+from quantize import Decoder, Packed, cache_dtype, quantize, warm
 from rendering import Tags, rendering_of
 from sampling import HeldText, Sampling, logprobs_of, sample
 
@@ -35,7 +39,8 @@ class EngineConfig(Sampling):
     out_dir: str = "out-chat"  # the model folder that train.py wrote
     init_from: str | None = None  # in its place: any GPT-2 folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
     device: str = "auto"  # cpu, cuda, cuda:1, mps
-    dtype: str = "auto"  # float32, bfloat16, float16: of the weights
+    dtype: str = "auto"  # float32, bfloat16, float16: what is computed in
+    weights: Literal["auto", "full", "bfloat16", "int8", "int4"] = "auto"  # how a CPU keeps them; auto: int8
     threads: int | None = None  # CPU threads; default: one a core
 
 
@@ -97,9 +102,11 @@ class Engine:
         self.tokenizer = tokenizer
         self.rendering = rendering or Tags(tokenizer)
         self.block_size = model.config.block_size
-        weight = model.transformer.wte.weight
+        weight = model.transformer.wpe.weight
         self.device = weight.device
-        self.cache = KVCache(model.config, slots, weight.device, weight.dtype)
+        self.cache = KVCache(model.config, slots, weight.device, cache_dtype(model))
+        self.decoder = Decoder(model) if weight.device.type == "cpu" and Decoder.fits(model.config) else None
+        self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())  # a token
         self.cached = [[] for _ in range(slots)]  # for each slot, the ids whose keys and values the cache holds
         self.running = [None] * slots  # for each slot, the Sequence that it serves
 
@@ -125,16 +132,15 @@ class Engine:
     @torch.inference_mode()
     def step(self):
         """[(Sequence, Token)]: one more token for each sequence that runs; those that end leave their slots."""
-        logits = {}
+        logits, decoding = {}, []
         for slot, sequence in enumerate(self.running):
             if sequence and len(sequence.ids) - len(self.cached[slot]) > 1:
                 self.share(slot, sequence.ids)
-                logits[slot] = self.logits(slot, slot + 1)[0]
-        decoding = [slot for slot, sequence in enumerate(self.running) if sequence and slot not in logits]
+                logits[slot] = self.logits([slot])[0]
+            elif sequence:
+                decoding.append(slot)
         if decoding:
-            first, end = decoding[0], decoding[-1] + 1
-            rows = self.logits(first, end)
-            logits.update({slot: rows[slot - first] for slot in decoding})
+            logits.update(zip(decoding, self.logits(decoding), strict=True))
         tokens = []
         for slot in sorted(logits):
             sequence = self.running[slot]
@@ -154,23 +160,35 @@ class Engine:
                 held[:, slot, :, :n] = held[:, source, :, :n]
             self.cached[slot] = list(ids[:n])
 
-    def logits(self, first, end):
+    def logits(self, slots):
         """
-        Logits (end - first, n_vocab) after the ids of the sequences in slots first to end - 1: all that their caches
-        lack is computed. Slots without a new id in between go along with a dummy, which leaves no trace.
+        Logits (len(slots), n_vocab) after the ids of the sequences in these slots: all that their caches lack is
+        computed, many ids of one sequence or one of each.
         """
-        slots = range(first, end)
-        new = [self.running[slot].ids[len(self.cached[slot]) :] if self.running[slot] else [] for slot in slots]
-        for slot, ids in zip(slots, new, strict=True):
-            if not ids:
-                del self.cached[slot][self.block_size - 1 :]  # room for the dummy
-        cache = self.cache[first:end]
-        cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in slots])
-        idx = torch.tensor([ids or [0] for ids in new], device=self.device)
-        logits, _ = self.model(idx, cache=cache, last_only=True)
+        new = [self.running[slot].ids[len(self.cached[slot]) :] for slot in slots]
+        logits = (self.decoded if self.decoder and len(new[0]) <= Decoder.MOST else self.forward)(slots, new)
         for slot, ids in zip(slots, new, strict=True):
             self.cached[slot] += ids
-        return logits[:, -1].float().cpu()
+        return logits
+
+    def decoded(self, slots, new):
+        rows = [slot for slot, ids in zip(slots, new, strict=True) for _ in ids]
+        places = [len(self.cached[slot]) + i for slot, ids in zip(slots, new, strict=True) for i in range(len(ids))]
+        wanted = [end - 1 for end in itertools.accumulate(map(len, new))]
+        return self.decoder(list(itertools.chain(*new)), rows, places, self.cache, wanted)
+
+    def forward(self, slots, new):
+        """By the model itself. Slots in between go along with a dummy, behind all that their caches hold."""
+        first, end = slots[0], slots[-1] + 1
+        ids = dict(zip(slots, new, strict=True))
+        for slot in range(first, end):
+            if slot not in ids:
+                del self.cached[slot][self.block_size - 1 :]  # room for the dummy
+        cache = self.cache[first:end]
+        cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in range(first, end)])
+        idx = torch.tensor([ids.get(slot, [0]) for slot in range(first, end)], device=self.device)
+        logits, _ = self.model(idx, cache=cache, last_only=True)
+        return logits[[slot - first for slot in slots], -1].float().cpu()
 
     def generate(self, ids, sampling, banned=(), ends=(), recent=()):
         """
@@ -254,7 +272,24 @@ def opened(settings, slots=1):
     """(Engine, chat.json's content) for an EngineConfig. Raises InputError."""
     where = device.chosen(settings.device, settings.dtype, settings.threads)
     folder = settings.init_from or settings.out_dir
-    model, tokenizer, chat = checkpoint.load(folder)
-    if where.type != "cpu" or settings.dtype != "auto":  # else float32 is not slower to compute than to convert
+    weights = settings.weights
+    if weights == "auto":
+        weights = "int8" if where.type == "cpu" and settings.dtype == "auto" else "full"
+    if where.type != "cpu":
+        if weights != "full":
+            raise InputError(f"--weights={weights} is for a CPU, this is {where.name}; leave it out, or --device=cpu")
+        model, tokenizer, chat = checkpoint.load(folder)
         model = model.to(where.name, device.DTYPES[where.dtype])
+    elif weights == "full":
+        model, tokenizer, chat = checkpoint.load(folder)
+        if settings.dtype != "auto":  # else float32 is not slower to compute than to convert
+            model = model.to(device.DTYPES[where.dtype])
+    else:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            compiled = pool.submit(warm, weights)
+            dtype = device.DTYPES[where.dtype]
+            packed = functools.partial(Packed, format=weights, dtype=dtype)
+            model, tokenizer, chat = checkpoint.load(folder, linear=packed)
+            model = quantize(model, weights, dtype)
+            compiled.result()
     return Engine(model, tokenizer, rendering_of(folder, tokenizer, chat), slots), chat

@@ -19,6 +19,7 @@ import random
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -55,7 +56,8 @@ class EvaluateConfig:
     endpoint: str | None = None  # an OpenAI-compatible server in place of a folder: http://127.0.0.1:8080/v1
     endpoint_model: str | None = None  # which of its models; default: the first
     device: str = "auto"  # cpu, cuda, cuda:1, mps
-    dtype: str = "auto"  # float32, bfloat16, float16: of the weights
+    dtype: str = "auto"  # float32, bfloat16, float16: what is computed in
+    weights: Literal["full", "bfloat16", "int8", "int4"] = "full"  # how a CPU keeps them: what fewer bits cost
     threads: int | None = None  # CPU threads; default: one a core
 
     def __post_init__(self):
@@ -151,7 +153,11 @@ def measured(config, init_from, data=None):
 def local(config, init_from):
     """(speaker, chat.json's content, about, folder for the report) of a model folder."""
     settings = engine.EngineConfig(
-        init_from=init_from, device=config.device, dtype=config.dtype, threads=config.threads
+        init_from=init_from,
+        device=config.device,
+        dtype=config.dtype,
+        weights=config.weights,
+        threads=config.threads,
     )
     opened, chat = engine.opened(settings)
     size = 4 * 2 * opened.model.config.n_layer * opened.model.config.n_embd * opened.block_size  # bytes a slot
@@ -161,6 +167,7 @@ def local(config, init_from):
         "folder": str(init_from),
         "parameters": opened.model.num_params(),
         "rendering": opened.rendering.name,
+        "weights": config.weights,
     }
     folder = config.out_dir or init_from
     if not config.out_dir and not Path(folder).is_dir():

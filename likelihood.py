@@ -86,7 +86,7 @@ def token_nats(model, rendering, batch):
         wanted = torch.tensor(ids[1:])
         wanted[torch.tensor(supervised[1:]) == 0] = -1
         targets[row, : len(ids) - 1] = wanted
-    where = model.transformer.wte.weight.device
+    where = model.transformer.wpe.weight.device
     logits, _ = model(idx.to(where), targets.to(where))
     learned = targets >= 0
     nats = F.cross_entropy(logits[:, : rendering.n_vocab].float(), targets[learned].to(where), reduction="none")
@@ -108,7 +108,7 @@ def candidate_nats(model, rendering, messages, candidates):
     said = [rendering.reply(text)[: block_size // 4] for text in candidates]
     longest = max(map(len, said))
     prompt = rendering.prompt(in_view(messages, rendering.prompt, block_size - longest))
-    weight = model.transformer.wte.weight
+    weight = model.transformer.wpe.weight
     shape = dataclasses.replace(model.config, block_size=len(prompt) + longest)
     cache = KVCache(shape, len(said), weight.device, weight.dtype)
     first, _ = model(torch.tensor([prompt], device=weight.device), cache=cache[:1], last_only=True)

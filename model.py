@@ -63,8 +63,8 @@ class KVCache:
             self.v[layer, :, :, end - k.size(2) : end] = v
         else:
             rows = torch.arange(k.size(0), device=k.device)[:, None]
-            self.k[layer][rows, :, places] = k.transpose(1, 2)
-            self.v[layer][rows, :, places] = v.transpose(1, 2)
+            self.k[layer][rows, :, places] = k.transpose(1, 2).to(self.k.dtype)
+            self.v[layer][rows, :, places] = v.transpose(1, 2).to(self.v.dtype)
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
@@ -90,6 +90,10 @@ class Embedding(nn.Embedding):
     def reset_parameters(self):
         pass
 
+    def head(self, x):
+        """The embedding as the output head: logits (..., rows) of final states (..., n_embd)."""
+        return linear(x, self.weight)
+
 
 class CausalSelfAttention(nn.Module):
     def __init__(self, config):
@@ -105,7 +109,7 @@ class CausalSelfAttention(nn.Module):
         q, k, v = self.c_attn(x).split(C, dim=2)
         q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, nh, T, hs)
         if cache is not None:
-            k, v = cache.append(layer, k, v, places)
+            k, v = (t.to(q.dtype) for t in cache.append(layer, k, v, places))
         y = F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0, is_causal=mask is None and T > 1
         )
@@ -174,7 +178,7 @@ class GPT(nn.Module):
 
     def head(self, x):
         """Logits (..., vocab_size) of final states (..., n_embd)."""
-        return linear(x, self.transformer.wte.weight)[..., : self.config.vocab_size]
+        return self.transformer.wte.head(x)[..., : self.config.vocab_size]
 
     def forward(self, idx, targets=None, positions=None, documents=None, cache=None, last_only=False):
         """
@@ -226,7 +230,7 @@ class GPT(nn.Module):
         rows[:n] = wte[:n]
         for i, ids in enumerate(pieces):
             rows[n + i] = wte[ids].mean(dim=0)
-        self.transformer.wte = nn.Embedding.from_pretrained(rows, freeze=False)
+        self.transformer.wte = Embedding.from_pretrained(rows, freeze=False)
 
     def optimizer(self, weight_decay, learning_rate, betas):
         """AdamW, fused; matrices and embeddings decay, biases and norms do not."""

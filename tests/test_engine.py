@@ -8,6 +8,7 @@ import itertools
 import pytest
 import torch
 
+import kernels
 from configurator import InputError
 from conversation import prompt
 from engine import Engine, Full, Token
@@ -15,6 +16,30 @@ from sampling import Sampling
 
 PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
 HI = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture(params=["kernels", "model"], autouse=True)
+def path(request, monkeypatch):
+    """Every test runs by the kernels for the CPU, and by the model alone, as on a GPU."""
+    if request.param == "model":
+        monkeypatch.setattr("engine.Decoder.fits", lambda config: False)
+    return request.param
+
+
+def counted(engine):
+    """A list that grows by the shape (rows, new ids of each) of each forward pass."""
+    shapes, forward, decoder = [], engine.model.forward, engine.decoder
+
+    def model(idx, **more):
+        shapes.append(tuple(idx.shape))
+        return forward(idx, **more)
+
+    def kernels(ids, slots, *more):
+        shapes.append((len(set(slots)), len(ids) // len(set(slots))))
+        return decoder(ids, slots, *more)
+
+    engine.model.forward, engine.decoder = model, decoder and kernels
+    return shapes
 
 
 # a reply
@@ -27,7 +52,7 @@ class Scripted:
         engine = Engine(tiny, tokens)
         script = iter([*ids, *[tokens.end_of_turn] * 1000])
 
-        def logits(first, end):
+        def logits(slots):
             row = torch.full((tokens.n_vocab,), -50.0)
             row[next(script)] = 50.0
             for id in wishes:
@@ -150,29 +175,35 @@ def test_the_cache_holds_what_it_says(tiny, tokens):
 
 def test_a_turn_costs_its_own_tokens_only(tiny, tokens):
     """The second question computes neither the first one nor its reply again."""
-    engine, computed = Engine(tiny, tokens), []
-    forward = tiny.forward
-    tiny.forward = lambda idx, **more: (computed.append(idx.shape[1]), forward(idx, **more))[1]
+    engine = Engine(tiny, tokens)
+    computed = counted(engine)
     ids = list(range(20))
     reply = [token.id for token in engine.generate(ids, Sampling(temperature=0, max_new_tokens=5))]
-    assert computed == [20, 1, 1, 1, 1]
+    assert computed == [(1, 20), (1, 1), (1, 1), (1, 1), (1, 1)]
     computed.clear()
     next(engine.generate([*ids, *reply, 30, 31, 32], Sampling(temperature=0)))
-    assert computed == [4]  # the reply's last token was never read, and the three new ones
+    assert computed == [(1, 4)]  # the reply's last token was never read, and the three new ones
     computed.clear()
     list(engine.generate([*ids, 40], Sampling(temperature=0, max_new_tokens=1)))
-    assert computed == [1]
+    assert computed == [(1, 1)]
 
 
-def test_an_error_amid_a_forward_pass_leaves_a_sound_cache(tiny, tokens):
+def test_an_error_amid_a_forward_pass_leaves_a_sound_cache(tiny, tokens, path, monkeypatch):
     """Ctrl-C inside the model, at any layer, and the next text is that of a fresh engine."""
     engine = Engine(tiny, tokens)
     list(engine.generate([1, 2, 3], Sampling(temperature=0, max_new_tokens=4)))
-    block = tiny.transformer.h[1]  # the first layer's keys are written already
-    handle = block.register_forward_pre_hook(lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        list(engine.generate([1, 2, 9, 9, 9], Sampling(temperature=0)))
-    handle.remove()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # at the second layer: the first one's keys are written already
+        if path == "kernels":
+            done = iter([kernels.block])
+            patch.setattr("kernels.block", lambda *parts: next(done, interrupted)(*parts))
+        else:
+            patch.setattr(tiny.transformer.h[1], "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(engine.generate([1, 2, 9, 9, 9], Sampling(temperature=0)))
     wanted = after(Engine(tiny, tokens), [1, 2, 3, 4])
     torch.testing.assert_close(after(engine, [1, 2, 3, 4]), wanted, atol=1e-6, rtol=0)
 
@@ -243,8 +274,8 @@ def test_a_full_engine_says_so_and_an_empty_one_works_again(tiny, tokens):
 
 def test_a_common_beginning_is_computed_once(tiny, tokens):
     """Two that begin alike: the second computes what differs only, even when both join before the first step."""
-    engine, computed, forward = Engine(tiny, tokens, slots=3), [], tiny.forward
-    tiny.forward = lambda idx, **more: (computed.append(tuple(idx.shape)), forward(idx, **more))[1]
+    engine, forward = Engine(tiny, tokens, slots=3), tiny.forward
+    computed = counted(engine)
     greedy = Sampling(temperature=0, max_new_tokens=4)
     one, two = engine.join([5] * 20 + [1], greedy), engine.join([5] * 20 + [2, 3], greedy)
     said = {one: [], two: []}
