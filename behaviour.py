@@ -22,8 +22,7 @@ from scores import words
 LIMITS = (15, 30, 50, 80, 200)  # new tokens; the 2023 fine-tunes fell apart beyond 15 to 30
 LIMIT = LIMITS[-1]
 GREEDY = Sampling(temperature=0, repetition_penalty=1.0, max_new_tokens=LIMIT)
-DEFAULT = Sampling(max_new_tokens=LIMIT)
-MODES = {"greedy": GREEDY, "sampled": DEFAULT}
+MODES = ("greedy", "sampled")
 TURNS = 20  # of the bot in a self-chat
 DISTANCES = (1, 3, 5, 10, 20)
 DOGECOIN = recall.Fact("opinion", "user", "cool", "Dogecoin")
@@ -57,6 +56,11 @@ def contexts(conversations, n, seed):
 
 
 ASKED = ("user", "assistant")
+
+
+def modes(sampling):
+    """{mode: the Sampling of its replies}; `sampling` is how replies are drawn where chance has a part."""
+    return dict(zip(MODES, (GREEDY, sampling), strict=True))
 
 
 def drawn(sampling, i, seed):
@@ -186,7 +190,7 @@ def variety(name, n, mode, texts, human, n_words, seed):
     )
 
 
-def self_chats(speaker, conversations, n, seed, progress):
+def self_chats(speaker, conversations, n, sampling, seed, progress):
     """n chats of TURNS replies each way, the model on both sides; they begin with a real first message and persona."""
     rng = random.Random(f"{seed}/self-chats")
     openings = [
@@ -196,7 +200,7 @@ def self_chats(speaker, conversations, n, seed, progress):
         if len(messages) > i and messages[i]["role"] == "user" and (i == 0 or messages[0]["role"] == "system")
     ]
     chats = [list(opening) for opening in rng.sample(openings, min(n, len(openings)))]
-    sampling = dataclasses.replace(DEFAULT, max_new_tokens=32)
+    sampling = dataclasses.replace(sampling, max_new_tokens=32)
     swapped = {"user": "assistant", "assistant": "user"}
     for turn in range(2 * TURNS - 1):
         if turn % 2 == 0:

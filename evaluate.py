@@ -36,12 +36,13 @@ import scores
 import speakers
 from configurator import InputError
 from report import Row
+from sampling import Sampling
 
 CANDIDATES = 20
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(engine.EngineConfig):
     """Measure a chat model, or a server's, on real conversations."""
 
     init_from: str = "out-chat"  # any GPT-2 folder, ours or Hugging Face's, or gpt2 ... gpt2-xl
@@ -55,18 +56,23 @@ class EvaluateConfig:
     out_dir: str | None = None  # where the report goes; default: the model's folder
     endpoint: str | None = None  # an OpenAI-compatible server in place of a folder: http://127.0.0.1:8080/v1
     endpoint_model: str | None = None  # which of its models; default: the first
-    device: str = "auto"  # cpu, cuda, cuda:1, mps
-    dtype: str = "auto"  # float32, bfloat16, float16: what is computed in
     weights: Literal["full", "bfloat16", "int8", "int4"] = "full"  # how a CPU keeps them: what fewer bits cost
-    threads: int | None = None  # CPU threads; default: one a core
 
     def __post_init__(self):
+        super().__post_init__()
+        if self.max_new_tokens != behaviour.LIMIT:
+            raise ValueError(f"max_new_tokens ({self.max_new_tokens}) is {behaviour.LIMIT} in every report")
         if self.n is not None and self.n < 2:
             raise ValueError(f"n ({self.n}) must be at least 2")
         if self.samples < 0:
             raise ValueError(f"samples ({self.samples}) must be at least 0")
         if self.endpoint and not self.out_dir:
             raise ValueError("--endpoint has no folder for the report; say --out_dir=FOLDER")
+
+    @property
+    def sampling(self):
+        """The Sampling that the flags say."""
+        return Sampling(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Sampling)})
 
     @property
     def questions(self):
@@ -124,13 +130,13 @@ def measured(config, init_from, data=None):
             rows.append(hits(model, speaker.engine.rendering, found[: max(2, n // 2)], conversations, seed, bar))
         answers = {
             mode: behaviour.asked(speaker, prompts, sampling, seed, bar.update, behaviour.LIMITS)
-            for mode, sampling in behaviour.MODES.items()
+            for mode, sampling in behaviour.modes(config.sampling).items()
         }
         rows += overlap_with_gold(answers, gold, seed)
         more, curves["lengths"] = behaviour.stops(answers, gold, seed)
         rows += more + behaviour.itself(answers, prompts, gold, seed)
         rows += behaviour.repetition(answers, gold, seed, 5 * n)
-        chats = behaviour.self_chats(speaker, conversations, max(2, n // 10), seed, bar.update)
+        chats = behaviour.self_chats(speaker, conversations, max(2, n // 10), config.sampling, seed, bar.update)
         more, curves["overlap"] = behaviour.says_again(chats, conversations, seed)
         rows += more
         more, curves["recall"] = behaviour.remembers(speaker, filler, min(n, max(8, n // 4)), seed, bar.update, visible)
@@ -141,7 +147,7 @@ def measured(config, init_from, data=None):
         "format": report.FORMAT,
         "model": about,
         "data": {"folder": str(data), "tokenizer": hash, "conversations": len(conversations)},
-        "settings": {"n": n, "seed": seed, "sampled": sampled_as()},
+        "settings": {"n": n, "seed": seed, "sampled": sampled_as(config.sampling)},
         "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "rows": [dataclasses.asdict(row) for row in rows],
         "curves": curves,
@@ -152,13 +158,7 @@ def measured(config, init_from, data=None):
 
 def local(config, init_from):
     """(speaker, chat.json's content, about, folder for the report) of a model folder."""
-    settings = engine.EngineConfig(
-        init_from=init_from,
-        device=config.device,
-        dtype=config.dtype,
-        weights=config.weights,
-        threads=config.threads,
-    )
+    settings = dataclasses.replace(config, init_from=init_from)
     opened, chat = engine.opened(settings)
     size = 4 * 2 * opened.model.config.n_layer * opened.model.config.n_embd * opened.block_size  # bytes a slot
     opened = engine.Engine(opened.model, opened.tokenizer, opened.rendering, slots=max(4, min(32, 2**30 // size)))
@@ -195,11 +195,13 @@ def enough(conversations, n):
     return conversations[: 1 + sum(1 for _ in itertools.takewhile(lambda total: total < n, spoken))]
 
 
-def sampled_as():
-    """The default sampling, as the report states it."""
-    sampling = behaviour.DEFAULT
-    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "penalty_window")
-    return {name: getattr(sampling, name) for name in names}
+def sampled_as(sampling):
+    """How the sampled replies were drawn, as the report states it: what is usual, and what differs from it."""
+    usual = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "penalty_window")
+    values = {field.name: (getattr(sampling, field.name), field.default) for field in dataclasses.fields(Sampling)}
+    return {
+        name: value for name, (value, default) in values.items() if name in usual or value != default and name != "seed"
+    }
 
 
 def fit(model, rendering, conversations, seed, bar):

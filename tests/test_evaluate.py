@@ -29,6 +29,7 @@ import speakers
 from configurator import InputError
 from evaluate import EvaluateConfig
 from model import GPT, GPTConfig
+from sampling import Sampling
 from speakers import Answer
 
 HI = [{"role": "user", "content": "hi"}]
@@ -124,7 +125,7 @@ def card(says, found, reason="end_of_turn"):
     """The rows of the behaviour groups for an Actor."""
     prompts, gold = [messages for messages, _ in found], [text for _, text in found]
     actor = Actor(says, reason)
-    answers = {m: behaviour.asked(actor, prompts, s, 1, lambda n: None) for m, s in behaviour.MODES.items()}
+    answers = {m: behaviour.asked(actor, prompts, s, 1, lambda n: None) for m, s in behaviour.modes(Sampling()).items()}
     rows, lengths = behaviour.stops(answers, gold, 1)
     rows += behaviour.itself(answers, prompts, gold, 1) + behaviour.repetition(answers, gold, 1, 40)
     return by_name(rows + evaluate.overlap_with_gold(answers, gold, 1)), lengths
@@ -169,7 +170,9 @@ def test_a_parrot_an_impersonator_and_a_mute_are_seen(found, says, name):
 
 def test_self_chats_have_twenty_turns_of_the_bot(conversations):
     """Both sides speak in turn; one that says the same again overlaps with itself wholly from its second turn on."""
-    chats = behaviour.self_chats(Actor(lambda m: f"well i like my {'dogs'}"), conversations, 3, 1, lambda n: None)
+    chats = behaviour.self_chats(
+        Actor(lambda m: f"well i like my {'dogs'}"), conversations, 3, Sampling(), 1, lambda n: None
+    )
     for chat in chats:
         talk = [message["role"] for message in chat if message["role"] != "system"]
         assert talk == ["user", "assistant"] * behaviour.TURNS
@@ -326,7 +329,9 @@ def test_bad_input_is_one_line(folders, settings, said):
         run(**settings)
 
 
-@pytest.mark.parametrize("settings", [dict(n=1), dict(samples=-1), dict(endpoint="http://127.0.0.1:1/v1")])
+@pytest.mark.parametrize(
+    "settings", [dict(n=1), dict(samples=-1), dict(endpoint="http://127.0.0.1:1/v1"), dict(max_new_tokens=50)]
+)
 def test_settings_are_checked(settings):
     with pytest.raises(ValueError):
         EvaluateConfig(**settings)

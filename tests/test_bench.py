@@ -1,0 +1,138 @@
+"""
+What bench.py says was measured: every engine does the same work on the same weights, the figures follow from the
+timings, and what is not installed is said, not left out in silence.
+"""
+
+import json
+import math
+
+import pytest
+import torch
+
+import bench
+import checkpoint
+import peers
+from bench import BenchConfig
+from configurator import InputError
+from peers import Timing
+
+
+@pytest.fixture
+def folder(tiny, tokens, tmp_path):
+    checkpoint.save(tmp_path / "model", tiny, tokens, {})
+    return str(tmp_path / "model")
+
+
+def test_decode(folder, tmp_path, capsys):
+    """The figures of ours and of two peers, in a table, in JSON and as a picture."""
+    wanted = tmp_path / "decode.json"
+    settings = dict(prompt_tokens=8, new_tokens=4, batch=3, runs=2, peers="hf,uncached", threads=1)
+    bench.bench(BenchConfig(init_from=folder, json=str(wanted), plot=str(tmp_path / "d.png"), **settings))
+    found, shown = json.loads(wanted.read_text(encoding="utf-8")), capsys.readouterr().out
+    names = "decode_tokens_per_s prefill_tokens_per_s ttft_ms rss_mb bandwidth_gb_s bandwidth_share".split()
+    assert all(math.isfinite(found[name]) and found[name] > 0 for name in names)
+    assert found["decode_tokens_per_s_worst"] <= found["decode_tokens_per_s"] <= found["decode_tokens_per_s_best"]
+    assert set(found["peers"]) == {"hf", "uncached"} and found["weights"] == "int8" and found["batch"] == 3
+    for theirs in found["peers"].values():
+        assert theirs["ratio_decode"] == pytest.approx(found["decode_tokens_per_s"] / theirs["decode_tokens_per_s"])
+        assert theirs["label"] in shown
+    assert "memory reads" in shown and (tmp_path / "d.png").stat().st_size > 5_000
+
+
+def test_turns(folder, tmp_path, capsys, monkeypatch):
+    """The first token by the length of the conversation before it."""
+    monkeypatch.setattr(bench, "HISTORIES", (4, 20, 40, 4000))
+    wanted = tmp_path / "turns.json"
+    bench.bench(BenchConfig(what="turns", init_from=folder, runs=2, json=str(wanted), plot=str(tmp_path / "t.png")))
+    found = json.loads(wanted.read_text(encoding="utf-8"))
+    assert found["history_tokens"] == [4, 20, 40] and len(found["ttft_ms"]) == 3  # 4000 do not fit
+    assert found["ttft_growth"] == pytest.approx(found["ttft_ms"][-1] / found["ttft_ms"][0])
+    assert "it grows" in capsys.readouterr().out and (tmp_path / "t.png").exists()
+
+
+def test_prepare(tmp_path, capsys):
+    bench.bench(BenchConfig(what="prepare", messages=300, runs=1, json=str(tmp_path / "p.json")))
+    assert json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["prepare_messages_per_s"] > 0
+    assert "parse_messages_per_s" in capsys.readouterr().out
+
+
+def test_all_engines_say_the_same(folder, tokens):
+    """Greedy, in float32, ours, transformers and the uncached loop give the same tokens: the work is the same."""
+    settings = dict(folder=folder, weights="full", threads=1, batch=2, prompt_tokens=8, new_tokens=5, work=None)
+    prompts, said = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5, 4, 3, 2]], {}
+
+    ours = peers.Ours(**settings)
+    kept = [
+        ours.engine.join(ids, bench.Sampling(temperature=0, repetition_penalty=1.0, max_new_tokens=5))
+        for ids in prompts
+    ]
+    while any(ours.engine.running):
+        ours.engine.step()
+    said["ours"] = [sequence.ids for sequence in kept]
+
+    uncached, seen = peers.Uncached(**settings), []
+    model = uncached.model
+    uncached.model = lambda ids, **more: seen.append(ids.tolist()) or model(ids, **more)
+    uncached.run(prompts, 6)
+    said["uncached"] = seen[-1]
+
+    theirs = peers.Transformers(**settings)
+    with torch.inference_mode():
+        said["hf"] = theirs.model.generate(
+            torch.tensor(prompts), max_new_tokens=5, min_new_tokens=5, do_sample=False
+        ).tolist()
+    ban = said["hf"] if tokens.end_of_turn in sum(said["ours"], []) else None  # min_new_tokens forbids it to them
+    assert said["ours"] == said["uncached"] and ban in (None, said["hf"]) and (ban or said["hf"] == said["ours"])
+
+
+def test_every_run_has_prompts_nobody_has_seen(folder, monkeypatch):
+    """A cache of an earlier prompt helps nobody; the first run is not counted."""
+    asked = []
+
+    class Counted(peers.Contender):
+        def run(self, prompts):
+            asked.append(prompts)
+            return Timing(1.0, 2.0 + len(asked), 100.0)
+
+    monkeypatch.setattr(peers, "Contender", Counted)
+    monkeypatch.setattr(bench, "bandwidth", lambda threads: 10.0)
+    found = bench.decode_figures(
+        BenchConfig(init_from=folder, prompt_tokens=8, new_tokens=11, batch=2, runs=3, threads=1)
+    )
+    assert len({tuple(ids) for prompts in asked for ids in prompts}) == 8
+    # the counted runs take 4, 5 and 6 seconds, the first token 1
+    assert found["decode_tokens_per_s"] == pytest.approx(2 * 10 / 4) and found["prefill_tokens_per_s"] == 16
+    assert found["decode_tokens_per_s_best"] == pytest.approx(2 * 10 / 3)
+
+
+def test_what_is_missing_is_said(folder, capsys, monkeypatch):
+    monkeypatch.setattr(peers, "missing", lambda name: name == "llamacpp")
+    bench.decode_figures(
+        BenchConfig(init_from=folder, prompt_tokens=4, new_tokens=2, runs=1, peers="llamacpp", threads=1)
+    )
+    assert "llamacpp is not installed and left out: pip install -r requirements-bench.txt" in capsys.readouterr().err
+
+
+def test_bad_settings_are_one_line(folder):
+    for settings, said in (
+        (dict(peers="lama"), "lama is none of"),
+        (dict(new_tokens=1), "at least 2"),
+        (dict(runs=0), "at least 1"),
+        (dict(what="prepare", plot="x.png"), "decode and turns"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            BenchConfig(**settings)
+    with pytest.raises(InputError, match="do not fit in the context"):
+        bench.decode_figures(BenchConfig(init_from=folder, prompt_tokens=60, new_tokens=60, threads=1))
+    with pytest.raises(InputError, match="nowhere has no model"):
+        bench.decode_figures(BenchConfig(init_from="nowhere", threads=1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weights", ["full", "bfloat16", "int8", "int4"])
+def test_the_installed_peers_run(weights):
+    """llama.cpp and CTranslate2, where they are installed, on a GPT-2 124M."""
+    found = bench.decode_figures(
+        BenchConfig(weights=weights, peers="ctranslate2,llamacpp", runs=1, new_tokens=8, batch=2, threads=2)
+    )
+    assert set(found["peers"]) == {name for name in ("ctranslate2", "llamacpp") if not peers.missing(name)}
