@@ -12,6 +12,7 @@ import torch
 import bench
 import checkpoint
 import peers
+import reference
 from bench import BenchConfig
 from configurator import InputError
 from peers import Timing
@@ -48,6 +49,24 @@ def test_turns(folder, tmp_path, capsys, monkeypatch):
     assert found["history_tokens"] == [4, 20, 40] and len(found["ttft_ms"]) == 3  # 4000 do not fit
     assert found["ttft_growth"] == pytest.approx(found["ttft_ms"][-1] / found["ttft_ms"][0])
     assert "it grows" in capsys.readouterr().out and (tmp_path / "t.png").exists()
+
+
+def test_train(data_dir, tmp_path, capsys):
+    """train.py and nanoGPT's loop on the same shape: the reference learns, and every token of its windows counts."""
+    shape = dict(n_layer=1, n_head=2, n_embd=32, block_size=16, batch_size=2, data_dir=str(data_dir))
+    settings = BenchConfig(what="train", runs=1, steps=4, threads=1, json=str(tmp_path / "t.json"), **shape)
+    bench.bench(settings)
+    found = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    for figures in (found, found["reference"]):
+        assert figures["train_tokens_per_s"] > figures["supervised_tokens_per_s"] > 0 < figures["peak_rss_mb"]
+    assert found["ratio_train_tokens_per_s"] == pytest.approx(
+        found["train_tokens_per_s"] / found["reference"]["train_tokens_per_s"]
+    )
+    assert "nanoGPT's loop" in capsys.readouterr().out
+    loop = reference.reference(reference.Settings(**shape, steps=5, threads=1, seed=0))
+    assert [tokens for _, tokens, _ in loop] == [32] * 5
+    with pytest.raises(InputError, match="nowhere has no data"):
+        bench.bench(BenchConfig(what="train", runs=1, data_dir="nowhere", threads=1))
 
 
 def test_prepare(tmp_path, capsys):
@@ -119,6 +138,7 @@ def test_bad_settings_are_one_line(folder):
         (dict(new_tokens=1), "at least 2"),
         (dict(runs=0), "at least 1"),
         (dict(what="prepare", plot="x.png"), "decode and turns"),
+        (dict(what="train", steps=2), "above 2"),
     ):
         with pytest.raises(ValueError, match=said):
             BenchConfig(**settings)
