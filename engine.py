@@ -27,7 +27,7 @@ import device
 from configurator import InputError
 from memory import in_view
 from model import KVCache
-from quantize import Decoder, Packed, cache_dtype, quantize, warm
+from quantize import Decoder, Packed, cache_dtype, compile_kernels, quantize
 from rendering import Tags, rendering_of
 from sampling import HeldText, Sampling, logprobs_of, sample
 
@@ -285,11 +285,10 @@ def opened(settings, slots=1):
         if settings.dtype != "auto":  # else float32 is not slower to compute than to convert
             model = model.to(device.DTYPES[where.dtype])
     else:
+        packed = functools.partial(Packed, format=weights, dtype=device.DTYPES[where.dtype])
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            compiled = pool.submit(warm, weights)
-            dtype = device.DTYPES[where.dtype]
-            packed = functools.partial(Packed, format=weights, dtype=dtype)
+            compiled = pool.submit(compile_kernels, weights)
             model, tokenizer, chat = checkpoint.load(folder, linear=packed)
-            model = quantize(model, weights, dtype)
+            model = quantize(model, weights, device.DTYPES[where.dtype])
             compiled.result()
     return Engine(model, tokenizer, rendering_of(folder, tokenizer, chat), slots), chat

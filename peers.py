@@ -85,10 +85,7 @@ class Transformers:
 
     def __init__(self, folder, weights, **_):
         from transformers import AutoModelForCausalLM
-        from transformers.utils import logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
         dtype = torch.float32 if weights == "full" else torch.bfloat16
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
         self.label = f"transformers {str(dtype).removeprefix('torch.')}"
@@ -141,8 +138,10 @@ class CTranslate2:
         times = []
         for n in (1, new_tokens):  # it does not tell when the first token came: another run of one token does
             begun = time.perf_counter()
-            self.generator.generate_batch(named, max_length=n, min_length=n, sampling_topk=1, max_batch_size=0)
+            how = {"max_length": n, "min_length": n, "sampling_topk": 1}
+            found = self.generator.generate_batch(named, include_prompt_in_result=False, **how)  # else no prefill
             times.append(time.perf_counter() - begun)
+            assert all(len(each.sequences_ids[0]) == n for each in found)
         return tuple(times)
 
 
@@ -286,6 +285,11 @@ class Contender:
 def serve(pipe, name, settings):
     """The other end of a Contender: a Timing for each list of prompts, until the pipe is closed."""
     torch.set_num_threads(settings["threads"])
+    if PACKAGES.get(name) in ("transformers", "ctranslate2"):  # the latter reads a folder with the former
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     try:
         one = ENGINES[name](**settings)
         pipe.send((one.label, getattr(one, "bytes", None)))

@@ -7,12 +7,11 @@ of its own.
 The reference: float32, random windows across conversations, logits at every position, AdamW one tensor at a time.
 """
 
-import contextlib
 import dataclasses
-import io
 import itertools
 import json
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import time
@@ -71,13 +70,14 @@ def reference(settings):
 
 def ours(settings):
     """Yield the same of train.py, from the metrics.jsonl that it writes."""
-    from train import TrainConfig, train
-
     names = ("data_dir", "n_layer", "n_head", "n_embd", "block_size", "batch_size", "threads", "seed")
-    shared = {name: getattr(settings, name) for name in names}
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        how = dict(log_interval=1, eval_iters=1, eval_interval=10**9, device="cpu", max_iters=settings.steps)
-        train(TrainConfig(out_dir=folder, **shared, **how))
+    how = {name: getattr(settings, name) for name in names} | {"max_iters": settings.steps, "device": "cpu"}
+    with tempfile.TemporaryDirectory() as folder:
+        how |= {"out_dir": folder, "log_interval": 1, "eval_iters": 1, "eval_interval": 10**9}
+        command = [sys.executable, Path(__file__).with_name("train.py"), *(f"--{name}={how[name]}" for name in how)]
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+        if done.returncode:
+            raise InputError(done.stderr.strip().removeprefix("error: ") or f"train.py ended with {done.returncode}")
         lines = Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if "loss" in row]
     for before, row in itertools.pairwise([{"tokens": 0}, *rows]):
@@ -109,16 +109,16 @@ def serve(pipe, loop, settings):
     torch.manual_seed(settings.seed)
     try:
         steps = list({"ours": ours, "reference": reference}[loop](settings))
-        pipe.send((steps, peak_mb()))
+        pipe.send((steps, peak_mb(children=loop == "ours")))
     except (InputError, RuntimeError, ValueError) as error:
         pipe.send(f"{error}".splitlines()[0])
 
 
-def peak_mb():
-    """The most memory that this process has held, MB; on Windows what it holds now."""
+def peak_mb(children=False):
+    """The most memory that this process, or one of its children, has held, MB; on Windows what it holds now."""
     if sys.platform == "win32":
         return psutil.Process().memory_info().rss / 1e6
     import resource
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    most = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
     return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6  # bytes there, kB elsewhere
