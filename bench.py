@@ -340,7 +340,8 @@ def plot(path, config, figures):
     axes = picture.subplots()
     if config.what == "turns":
         axes.plot(figures["history_tokens"], figures["ttft_ms"], marker="o", color="#1f6fb4")
-        axes.set(xlabel="tokens of conversation before the question", ylabel="first token, ms", ylim=(0, None))
+        axes.set(xlabel="tokens of conversation before the question", ylabel="first token, ms")
+        axes.set_ylim(0, 1.15 * max(figures["ttft_ms"]))
     else:
         rows = [figures, *figures["peers"].values()]
         names, values = [row["label"] for row in rows], [row["decode_tokens_per_s"] for row in rows]

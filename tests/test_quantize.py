@@ -4,15 +4,22 @@ fewer bits; fewer bits cost little.
 """
 
 import copy
+import math
+import random
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+import dataset
+import likelihood
+import preparation
 import quantize
-from engine import Engine
+from engine import Engine, EngineConfig, opened
 from model import GPT, GPTConfig, KVCache
 from quantize import FORMATS, Decoder, packed, unpacked
 from sampling import Sampling
+from train import TrainConfig, train
 
 SHAPE = dict(block_size=96, vocab_size=300, n_layer=2, n_head=3, n_embd=96)
 
@@ -97,3 +104,38 @@ def test_quantized_engines_speak(model, tokens):
         engine.decoder = None
         engine.cached = [[]]
         assert [token.id for token in engine.generate([5] * 50, greedy)] == long
+
+
+@pytest.fixture(scope="module")
+def parrot(tmp_path_factory):
+    """(folder, conversations of val) of a model that train.py taught to say what it was told: its blocks must do it."""
+    folder, rng = tmp_path_factory.mktemp("parrot"), random.Random(0)
+    told = [" ".join(rng.choices("abcdefghij", k=4)) for _ in range(1200)]
+    turns = [[{"role": role, "content": text} for role in ("user", "assistant")] for text in told]
+    records = [{"messages": sum(turns[i : i + 3], [])} for i in range(0, len(turns), 3)]
+    settings = preparation.PrepareConfig(out_dir=str(folder / "data"), tokenizer="train:300", val_share=0.1)
+    about = {"name": "parrot", "licence": "CC0", "url": "none"}
+    preparation.prepare(settings, SimpleNamespace(), lambda *_: records, about)
+    shape = dict(n_layer=2, n_head=4, n_embd=128, block_size=64, batch_size=8, device="cpu", dtype="float32")
+    rate = dict(learning_rate=3e-3, warmup_iters=10, max_iters=400, eval_interval=400, eval_iters=2)
+    train(TrainConfig(data_dir=str(folder / "data"), out_dir=str(folder / "out"), **shape, **rate))
+    return folder / "out", list(dataset.conversations(folder / "data", "val"))
+
+
+def bits_per_byte(engine, conversations):
+    scored = likelihood.replies(engine.model, engine.rendering, conversations)
+    return sum(reply.words_nats for reply in scored) / math.log(2) / sum(len(reply.text.encode()) for reply in scored)
+
+
+@pytest.mark.parametrize(("format", "most"), [("bfloat16", 0.01), ("int8", 0.01), ("int4", 0.04)])
+def test_fewer_bits_cost_few_bits_per_byte(parrot, format, most):
+    """At most 1%, in 4 bits at most 4%; weights in a wrong order cost far more."""
+    folder, conversations = parrot
+    whole, _ = opened(EngineConfig(init_from=str(folder), weights="full", device="cpu"))
+    packed, _ = opened(EngineConfig(init_from=str(folder), weights=format, device="cpu", dtype="float32"))
+    full = bits_per_byte(whole, conversations)
+    assert 0.0001 < full < 0.5
+    assert bits_per_byte(packed, conversations) < (1 + most) * full
+    for block in packed.model.transformer.h:
+        block.attn.c_attn.values.copy_(block.attn.c_attn.values.flip(1))
+    assert bits_per_byte(packed, conversations) > 2 * full
