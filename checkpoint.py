@@ -187,7 +187,7 @@ def load(init_from, tokenizer=None, block_size=None, dropout=0.0, linear=None):
 
 def model_of(state, config, tokenizer, n_known, block_size, linear):
     """A GPT with the weights `state` (checked's); new tokens start from what the model knows of them."""
-    vocab_size, config.vocab_size = config.vocab_size, min(n_known, config.vocab_size)
+    config.vocab_size = min(n_known, config.vocab_size)
     config.block_size = min(block_size or config.block_size, config.block_size)
     with torch.device("meta"):
         model = GPT(config)
@@ -200,7 +200,7 @@ def model_of(state, config, tokenizer, n_known, block_size, linear):
             continue
         for own, p in module.named_parameters(recurse=False):
             rows = state.pop(f"{name}.{own}")()
-            rows = rows[: config.vocab_size] if rows.size(0) == vocab_size and name.endswith("wte") else rows
+            rows = rows[: config.vocab_size] if name.endswith("wte") else rows  # further ones stand for nothing
             empty = torch.zeros if len(rows) < len(p) else torch.empty
             whole = torch.nn.Parameter(empty(p.shape))
             whole.data[: len(rows)] = rows[: len(p)]

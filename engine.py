@@ -105,7 +105,7 @@ class Engine:
         weight = model.transformer.wpe.weight
         self.device = weight.device
         self.cache = KVCache(model.config, slots, weight.device, cache_dtype(model))
-        self.decoder = Decoder(model) if weight.device.type == "cpu" and Decoder.fits(model.config) else None
+        self.decoder = Decoder(model) if Decoder.fits(model) else None
         self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())  # a token
         self.cached = [[] for _ in range(slots)]  # for each slot, the ids whose keys and values the cache holds
         self.running = [None] * slots  # for each slot, the Sequence that it serves

@@ -149,9 +149,11 @@ class Decoder:
         self.bytes = sum(values.nbytes + scales.nbytes for values, scales, _ in matrices)  # that a token reads
 
     @staticmethod
-    def fits(config):
-        """Whether the kernels can compute a model of this shape."""
-        return config.n_embd % STEP == 0 and config.n_embd // config.n_head % LANES == 0
+    def fits(model):
+        """Whether the kernels can compute this model: on a CPU, its shape a multiple of theirs, no float16."""
+        config, weight = model.config, model.transformer.wpe.weight
+        shaped = config.n_embd % STEP == 0 and config.n_embd // config.n_head % LANES == 0
+        return shaped and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
 
     @torch.inference_mode()
     def __call__(self, ids, slots, places, cache, wanted):

@@ -23,6 +23,8 @@ def written(text):
 def of_row(row, place, skipped):
     """A record for each question: the part of the meeting that it is about and the question, then the answer."""
     transcript = row["meeting_transcripts"]
+    if not row["specific_query_list"] and not row.get("general_query_list"):
+        skipped.note("meeting without a question", place)
     for _ in row.get("general_query_list", []):
         skipped.note("question about a whole meeting, which no context holds", place)
     for asked in row["specific_query_list"]:

@@ -22,7 +22,7 @@ HI = [{"role": "user", "content": "hi"}]
 def path(request, monkeypatch):
     """Every test runs by the kernels for the CPU, and by the model alone, as on a GPU."""
     if request.param == "model":
-        monkeypatch.setattr("engine.Decoder.fits", lambda config: False)
+        monkeypatch.setattr("engine.Decoder.fits", lambda model: False)
     return request.param
 
 

@@ -94,6 +94,17 @@ def test_sequences_of_a_batch_do_not_touch(model):
             assert torch.allclose(row, wanted, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("n_embd", [36, 96])
+def test_what_the_kernels_cannot_hold_the_model_computes(tokens, dtype, n_embd):
+    """Half precision, and a width that is no multiple of 32: the Engine speaks all the same."""
+    model = GPT(GPTConfig(**{**SHAPE, "vocab_size": tokens.n_vocab, "n_embd": n_embd})).eval().to(dtype)
+    engine = Engine(model, tokens)
+    assert (engine.decoder is not None) == (dtype == torch.bfloat16 and n_embd == 96)
+    said = list(engine.generate([1, 2, 3], Sampling(temperature=0, max_new_tokens=4)))
+    assert [token.reason for token in said] == [None, None, None, "length"]
+
+
 def test_quantized_engines_speak(model, tokens):
     """A model in each format goes on with a text as the Engine's other paths do: prefill by torch, steps by kernels."""
     model = GPT(GPTConfig(**{**SHAPE, "vocab_size": tokens.n_vocab})).eval()
