@@ -275,15 +275,12 @@ def opened(settings, slots=1):
     weights = settings.weights
     if weights == "auto":
         weights = "int8" if where.type == "cpu" and settings.dtype == "auto" else "full"
-    if where.type != "cpu":
-        if weights != "full":
-            raise InputError(f"--weights={weights} is for a CPU, this is {where.name}; leave it out, or --device=cpu")
+    if weights != "full" and where.type != "cpu":
+        raise InputError(f"--weights={weights} is for a CPU, this is {where.name}; leave it out, or --device=cpu")
+    if weights == "full":
         model, tokenizer, chat = checkpoint.load(folder)
-        model = model.to(where.name, device.DTYPES[where.dtype])
-    elif weights == "full":
-        model, tokenizer, chat = checkpoint.load(folder)
-        if settings.dtype != "auto":  # else float32 is not slower to compute than to convert
-            model = model.to(device.DTYPES[where.dtype])
+        if where.type != "cpu" or settings.dtype != "auto":  # else float32 is not slower to compute than to convert
+            model = model.to(where.name, device.DTYPES[where.dtype])
     else:
         packed = functools.partial(Packed, format=weights, dtype=device.DTYPES[where.dtype])
         with concurrent.futures.ThreadPoolExecutor(1) as pool:

@@ -38,10 +38,10 @@ def each(number, type=INTS):
     return ir.Constant(type, [number] * LANES)
 
 
-def read(context, builder, array_type, array, place, n=LANES):
-    """The vector of n numbers from array.flat[place] on."""
+def read(context, builder, array_type, array, place):
+    """The vector of the sixteen numbers from array.flat[place] on, of the array's own kind."""
     array = context.make_array(array_type)(context, builder, array)
-    kind = ir.VectorType(context.get_data_type(array_type.dtype), n)
+    kind = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
     pointer = builder.bitcast(builder.gep(array.data, [place]), kind.as_pointer())
     return builder.load(pointer, align=1)
 

@@ -296,15 +296,8 @@ def train(config):
                     f"iter {iter_num}: loss {step_loss:.4f}{val}, lr {lr:.1e}, {seconds * 1000:.0f} ms, "
                     f"{rate:,.0f} tok/s, {share:.0%} of batch supervised, ETA {left}"
                 )
-                learned = learned_then[0] / (seconds * config.log_interval)
-                log.write(
-                    iter=iter_num,
-                    loss=step_loss,
-                    lr=lr,
-                    tokens_per_s=rate,
-                    supervised_per_s=learned,
-                    tokens=tokens_seen,
-                )
+                speed = {"tokens_per_s": rate, "supervised_per_s": learned_then[0] / (seconds * config.log_interval)}
+                log.write(iter=iter_num, loss=step_loss, lr=lr, tokens=tokens_seen, **speed)
                 since, tokens_then, learned_then = time.time(), tokens_seen, [0, 0]
 
         if master and not config.eval_only and stopped:

@@ -94,6 +94,23 @@ def test_sequences_of_a_batch_do_not_touch(model):
             assert torch.allclose(row, wanted, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("format", ["full", *FORMATS])
+def test_a_token_is_the_same_to_the_bit_alone_and_among_others(model, format):
+    """One to nine sequences, in fours and left over: sums are taken in the same order."""
+    model = model if format == "full" else quantize.quantize(model, format)
+    decoder, rng = Decoder(model), torch.Generator().manual_seed(3)
+    histories = [torch.randint(300, (n,), generator=rng).tolist() for n in (5, 17, 1, 30, 8, 9, 40, 2, 3)]
+    cache = KVCache(model.config, 9)
+    for slot, ids in enumerate(histories):
+        decoder(ids, [slot] * len(ids), list(range(len(ids))), cache, [0])
+    ends = [len(ids) for ids in histories]
+    alone = [decoder([slot], [slot], [ends[slot]], cache, [0])[0] for slot in range(9)]
+    for n in range(2, 10):
+        slots = list(range(n))
+        together = decoder(slots, slots, ends[:n], cache, slots)
+        assert all(torch.equal(row, one) for row, one in zip(together, alone, strict=False))
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("n_embd", [36, 96])
 def test_what_the_kernels_cannot_hold_the_model_computes(tokens, dtype, n_embd):
