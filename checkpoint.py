@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 import atomic
+import lora
 import tokenizer as tokenizers
 from configurator import InputError
 from model import GPT, GPTConfig
@@ -102,7 +103,7 @@ def save(folder, model, tokenizer, chat):
 
 def save_weights(path, model):
     """The model's parameters under Hugging Face's names and in its layout, float32."""
-    state = {name: p.detach().float() for name, p in model.named_parameters()}
+    state = {name: p.detach().float() for name, p in lora.plain(model)}
     state["transformer.wte.weight"] = state["transformer.wte.weight"][: model.config.vocab_size]
     state = {name: (p.t() if name.endswith(TRANSPOSED) else p).contiguous().cpu() for name, p in state.items()}
     try:

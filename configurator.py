@@ -173,7 +173,8 @@ def spelled(hint):
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
     choices = [c for one in alternatives(hint) for c in (typing.get_args(one) if is_literal(one) else ())]
     if choices:
-        return "one of " + ", ".join(map(str, choices))
+        rest = "".join(f"{words[one]}, or " for one in alternatives(hint) if one in words)
+        return rest + ("one of " if len(choices) > 1 else "") + ", ".join(map(str, choices))
     return " or ".join("text, once or more" if is_tuple(one) else words[one] for one in alternatives(hint))
 
 
@@ -216,7 +217,9 @@ def from_text(text, hint, where):
         value = evaluated(ast.parse(text, mode="eval").body, {}, where)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         value = text
-    return checked(text if any(map(is_literal, kinds)) else value, hint, where)
+    words = [word for one in kinds if is_literal(one) for word in typing.get_args(one)]
+    numeric = any(one in (int, float) for one in kinds)
+    return checked(text if text in words or words and not numeric else value, hint, where)
 
 
 def help_text(settings):

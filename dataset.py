@@ -129,38 +129,38 @@ def cut(ids, offset, block_size, tokenizer):
 
 @dataclass
 class Batch:
-    """A batch of packed rows, int64 (B, T) each, as GPT.forward takes them."""
+    """
+    Conversations one behind another, as GPT.forward takes them: idx, targets and positions, int64 (1, N); starts,
+    int32 (conversations + 1,). N is a multiple of 64, which GPUs like: the last up to 63 tokens are padding.
+    """
 
     idx: np.ndarray
     targets: np.ndarray
     positions: np.ndarray
-    documents: np.ndarray
+    starts: np.ndarray
+    filled: int  # tokens that are no padding
 
     @property
     def arrays(self):
-        return self.idx, self.targets, self.positions, self.documents
+        return self.idx, self.targets, self.positions, self.starts
 
     @property
     def n_supervised(self):
         return int((self.targets >= 0).sum())
-
-    @property
-    def filled(self):
-        return int((self.documents > 0).sum())
 
 
 class Loader:
     """
     Endless packed rows of `block_size` tokens, each epoch in a new order that (seed, epoch) decides.
     `rows_drawn` is its whole state: a Loader that starts there goes on with the same rows. Of each draw, rank r of
-    world_size takes the r-th batch.
+    world_size takes the r-th batch. learn: "bot", the supervised tokens; "all", everybody's.
     """
 
     WINDOW = 4096  # segments packed together
 
-    def __init__(self, split, block_size, tokenizer, seed=1337, rank=0, world_size=1, rows_drawn=0):
+    def __init__(self, split, block_size, tokenizer, seed=1337, rank=0, world_size=1, rows_drawn=0, learn="bot"):
         self.split, self.block_size, self.tokenizer = split, block_size, tokenizer
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.seed, self.rank, self.world_size, self.learn = seed, rank, world_size, learn
         self.segments = segments(split, block_size, tokenizer)
         if not len(self.segments):
             raise InputError("no conversation with words of the bot to learn from")
@@ -200,23 +200,24 @@ class Loader:
         return (self.batch(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
 
     def batch(self, rows):
-        B, T = len(rows), self.block_size
-        idx = np.full((B, T), self.tokenizer.endoftext, dtype=np.int64)
-        targets = np.full((B, T), -1, dtype=np.int64)
-        positions = np.zeros((B, T), dtype=np.int64)
-        documents = np.zeros((B, T), dtype=np.int64)  # 0 is padding, which sees only itself
-        for b, row in enumerate(rows):
-            at = 0
-            for number, (head, body, start, end) in enumerate(self.segments[row], 1):
-                ids = np.concatenate([self.split.ids[head:body], self.split.ids[start:end]]).astype(np.int64)
-                learned = np.concatenate([self.split.supervised[head:body], self.split.supervised[start:end]])
-                stop = at + len(ids) - 1
-                idx[b, at:stop] = ids[:-1]
-                targets[b, at:stop] = np.where(learned[1:], ids[1:], -1)
-                positions[b, at:stop] = np.arange(len(ids) - 1)
-                documents[b, at:stop] = number
-                at = stop
-        return Batch(idx, targets, positions, documents)
+        parts = [self.segments[number] for row in rows for number in row]
+        ids, learned = (
+            [np.concatenate([array[head:body], array[start:end]]) for head, body, start, end in parts]
+            for array in (self.split.ids, self.split.supervised)
+        )
+        lengths = [len(each) - 1 for each in ids]  # the last token is only a target
+        filled = sum(lengths)
+        N = -(-filled // 64) * 64
+        starts = np.cumsum([0, *lengths, N - filled] if filled < N else [0, *lengths], dtype=np.int32)
+        idx = np.full((1, N), self.tokenizer.endoftext, dtype=np.int64)
+        targets = np.full((1, N), -1, dtype=np.int64)
+        positions = np.zeros((1, N), dtype=np.int64)
+        idx[0, :filled] = np.concatenate([each[:-1] for each in ids])
+        after = np.concatenate([each[1:] for each in ids]).astype(np.int64)
+        wanted = np.concatenate([each[1:] for each in learned]) if self.learn == "bot" else True
+        targets[0, :filled] = np.where(wanted, after, -1)
+        positions[0, :filled] = np.concatenate([np.arange(n) for n in lengths])
+        return Batch(idx, targets, positions, starts, filled)
 
 
 def best_fit(pieces, lengths, capacity):

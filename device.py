@@ -4,16 +4,20 @@ overridden: --device=cpu, --dtype=float32.
 """
 
 import contextlib
+import ctypes
 import importlib.util
 import os
 import random
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 
+import attention
 from configurator import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -33,7 +37,22 @@ class Device:
         """The context in which a forward pass runs."""
         if self.dtype == "float32":
             return contextlib.nullcontext()
-        return torch.autocast(self.type, DTYPES[self.dtype])
+        # without the cache a weight's copy in fewer bits lives as long as its product
+        return torch.autocast(self.type, DTYPES[self.dtype], cache_enabled=self.type != "cpu")
+
+    def memory_mb(self):
+        """What the model's device holds of this process, MB; on a CPU the process's own memory."""
+        if self.type == "cuda":
+            return torch.cuda.memory_reserved(self.name) / 1e6
+        if self.type == "mps":
+            return torch.mps.driver_allocated_memory() / 1e6
+        return psutil.Process().memory_info().rss / 1e6
+
+    def give_back(self):
+        """Return freed memory to the system: glibc keeps hundreds of MB of a step's in pieces."""
+        if self.type == "cpu" and sys.platform == "linux":
+            with contextlib.suppress(AttributeError, OSError):  # another C library
+                ctypes.CDLL(None).malloc_trim(0)
 
     def tensors(self, *arrays):
         """numpy arrays as tensors where the model is."""
@@ -65,8 +84,11 @@ class Device:
         if missing:
             say(f"torch.compile needs {missing}, which is not here: going on without it (--compile=false)")
             return model
-        say("compiling the model: the first step takes a minute")
-        return torch.compile(model)
+        say("compiling the model's blocks: the first steps take a minute")
+        attention.attended = torch.compiler.disable(attention.attended)  # a conversation is of any length
+        for block in model.transformer.h:
+            block.compile(dynamic=True)
+        return model
 
 
 def chosen(device="auto", dtype="auto", threads=None):

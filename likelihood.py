@@ -87,8 +87,8 @@ def token_nats(model, rendering, batch):
         wanted[torch.tensor(supervised[1:]) == 0] = -1
         targets[row, : len(ids) - 1] = wanted
     where = model.transformer.wpe.weight.device
-    logits, _ = model(idx.to(where), targets.to(where))
     learned = targets >= 0
+    logits = model.head(model.states(idx.to(where))[learned.to(where)])
     nats = F.cross_entropy(logits[:, : rendering.n_vocab].float(), targets[learned].to(where), reduction="none")
     table = np.zeros((len(batch), longest + 1))
     table[:, 1:][learned.numpy()] = nats.double().cpu().numpy()

@@ -23,7 +23,9 @@ class Log:
         if resumed and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines if line.endswith("}")]  # a crash may have cut the last one
-            n = resumed["iter_num"]  # what came after the checkpoint will come again, and so will its evaluation
+            n = resumed["progress"][
+                "iter_num"
+            ]  # what came after the checkpoint will come again, and so will its evaluation
             self.rows = [row for row in rows if row["iter"] < n or row["iter"] == n and "loss" in row]
         if config.wandb_log:
             if not importlib.util.find_spec("wandb"):

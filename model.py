@@ -3,7 +3,7 @@ GPT-2 in a single file: learned positions, pre-norm blocks, tanh GELU, biases ev
 input embedding (Radford et al. 2019). Names are nanoGPT's and Hugging Face's.
 
     logits, _ = model(idx)                                  # (B, T, n_vocab)
-    _, loss = model(idx, targets, positions, documents)     # packed training rows
+    _, loss = model(idx, targets, positions, starts)        # a packed training batch
     logits, _ = model(idx, cache=cache, last_only=True)     # prefill, chunk and decode are this one line
 """
 
@@ -14,6 +14,9 @@ import torch
 import torch.nn as nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+
+import attention
+from loss import cross_entropy
 
 
 @dataclass
@@ -68,8 +71,44 @@ class KVCache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
-def linear(x, weight, bias=None):
-    """F.linear; a few rows on a CPU as weight @ x.T, which decodes 2 to 8 sequences about 1.4 times as fast."""
+class LinearOnCPU(torch.autograd.Function):
+    """
+    Linear in bfloat16 on a CPU, of x or of gelu(x). Unlike autocast's it keeps neither the weight's bfloat16 copy nor
+    gelu(x) for backward but makes them anew, which takes milliseconds.
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, gelu):
+        ctx.dtype, ctx.gelu = x.dtype, gelu
+        x = x.bfloat16()
+        ctx.save_for_backward(x, weight)
+        x = F.gelu(x, approximate="tanh") if gelu else x
+        return F.linear(x, weight.bfloat16(), bias.bfloat16())
+
+    @staticmethod
+    def backward(ctx, dy):
+        x, weight = ctx.saved_tensors
+        rows = dy.flatten(0, -2)
+        dx = dw = None
+        if ctx.needs_input_grad[1]:
+            dw = rows.t() @ (F.gelu(x, approximate="tanh") if ctx.gelu else x).flatten(0, -2)
+        if ctx.needs_input_grad[0]:
+            dx = dy @ weight.bfloat16()
+            if ctx.gelu:
+                dx = torch.ops.aten.gelu_backward(dx, x, approximate="tanh")
+            dx = dx.to(ctx.dtype)
+        return dx, dw, rows.sum(0) if ctx.needs_input_grad[2] else None, None
+
+
+def linear(x, weight, bias=None, gelu=False):
+    """
+    F.linear of x, or of gelu(x) in the tanh form GPT-2 was trained with; a few rows on a CPU as weight @ x.T, which
+    decodes 2 to 8 sequences about 1.4 times as fast.
+    """
+    if bias is not None and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
+        return LinearOnCPU.apply(x, weight, bias, gelu)
+    if gelu:
+        x = F.gelu(x, approximate="tanh")
     rows = x.numel() // x.size(-1)
     if rows > 16 or x.device.type != "cpu" or torch.is_grad_enabled():
         return F.linear(x, weight, bias)
@@ -82,13 +121,17 @@ class Linear(nn.Linear):
     def reset_parameters(self):
         pass  # GPT initialises all of its parameters
 
-    def forward(self, x):
-        return linear(x, self.weight, self.bias)
+    def forward(self, x, gelu=False):
+        return linear(x, self.weight, self.bias, gelu)
 
 
 class Embedding(nn.Embedding):
     def reset_parameters(self):
         pass
+
+    def forward(self, idx):
+        # a sparse gradient is added to the head's, where a dense one would be a second matrix of that size
+        return F.embedding(idx, self.weight, sparse=self.sparse and idx.device.type == "cpu")
 
     def head(self, x):
         """The embedding as the output head: logits (..., rows) of final states (..., n_embd)."""
@@ -102,17 +145,16 @@ class CausalSelfAttention(nn.Module):
         self.c_proj = Linear(config.n_embd, config.n_embd)
         self.resid_dropout = nn.Dropout(config.dropout)
         self.n_head = config.n_head
-        self.dropout = config.dropout
 
-    def forward(self, x, mask=None, cache=None, layer=0, places=None):
+    def forward(self, x, mask=None, cache=None, layer=0, places=None, starts=None):
         B, T, C = x.shape
-        q, k, v = self.c_attn(x).split(C, dim=2)
-        q, k, v = (t.view(B, T, self.n_head, C // self.n_head).transpose(1, 2) for t in (q, k, v))  # (B, nh, T, hs)
+        qkv = self.c_attn(x)
+        if starts is not None:
+            return self.resid_dropout(self.c_proj(attention.packed(qkv[0], self.n_head, starts)[None]))
+        q, k, v = qkv.view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # (B, nh, T, hs) each
         if cache is not None:
             k, v = (t.to(q.dtype) for t in cache.append(layer, k, v, places))
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0, is_causal=mask is None and T > 1
-        )
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and T > 1)
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
 
 
@@ -124,8 +166,7 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x):
-        x = F.gelu(self.c_fc(x), approximate="tanh")  # GPT-2 was trained with the tanh form
-        return self.dropout(self.c_proj(x))
+        return self.dropout(self.c_proj(self.c_fc(x), gelu=True))
 
 
 class Block(nn.Module):
@@ -136,8 +177,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd)
         self.mlp = MLP(config)
 
-    def forward(self, x, mask=None, cache=None, layer=0, places=None):
-        x = x + self.attn(self.ln_1(x), mask, cache, layer, places)
+    def forward(self, x, mask=None, cache=None, layer=0, places=None, starts=None):
+        x = x + self.attn(self.ln_1(x), mask, cache, layer, places, starts)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -149,7 +190,7 @@ class GPT(nn.Module):
         self.gradient_checkpointing = gradient_checkpointing
         self.transformer = nn.ModuleDict(
             dict(
-                wte=Embedding(config.n_rows, config.n_embd),
+                wte=Embedding(config.n_rows, config.n_embd, sparse=True),
                 wpe=Embedding(config.block_size, config.n_embd),
                 drop=nn.Dropout(config.dropout),
                 h=nn.ModuleList([Block(config) for _ in range(config.n_layer)]),
@@ -177,49 +218,53 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters()) - padding
 
     def head(self, x):
-        """Logits (..., vocab_size) of final states (..., n_embd)."""
-        return self.transformer.wte.head(x)[..., : self.config.vocab_size]
+        """Logits (..., vocab_size) of what the blocks made, (..., n_embd)."""
+        return self.transformer.wte.head(self.transformer.ln_f(x))[..., : self.config.vocab_size]
 
-    def forward(self, idx, targets=None, positions=None, documents=None, cache=None, last_only=False):
+    def forward(self, idx, targets=None, positions=None, starts=None, cache=None, last_only=False):
         """
-        idx: (B, T) ids. Returns (logits, loss).
-        targets: (B, T), the next id where it is to be learned and -1 elsewhere; then the loss is the mean over those,
-            and logits are (n_supervised, vocab_size): computed only there, in reading order.
+        idx: (B, T) ids. Returns (logits, loss): (B, T, vocab_size) and None, or with targets None and their mean loss.
+        targets: (B, T), the next id where it is to be learned and -1 elsewhere; the loss is the mean over those.
         positions: (B, T), each token's place in its own conversation; default: from the cache's length on.
-        documents: (B, T), numbers that differ between the conversations of a packed row; no token sees another's.
+        starts: (conversations + 1,) int32, where each conversation of a packed row begins, and T; then B is 1, and no
+            token sees another conversation's.
         cache: a KVCache, whose rows grow by T each. last_only: logits of the last position alone, (B, 1, vocab_size).
         """
-        B, T = idx.shape
+        x = self.states(idx, positions, starts, cache)
+        if targets is not None:
+            learned = targets >= 0
+            states = self.transformer.ln_f(x[learned])
+            return None, cross_entropy(states, self.transformer.wte.weight, targets[learned], self.config.vocab_size)
+        return self.head(x[:, -1:] if last_only else x), None
+
+    def states(self, idx, positions=None, starts=None, cache=None):
+        """What the blocks make of idx, (B, T, n_embd), before the last norm."""
+        T = idx.size(1)
         past = int(cache.lengths.max()) if cache is not None else 0
         ragged = cache is not None and int(cache.lengths.min()) < past  # rows that hold more and less
-        if past + T > self.config.block_size:
+        if starts is None and past + T > self.config.block_size:
             raise ValueError(f"{past + T} tokens do not fit in a context of {self.config.block_size}")
         if ragged:
             positions = (cache.lengths[:, None] + torch.arange(T)).to(idx.device)  # (B, T)
         elif positions is None:
             positions = torch.arange(past, past + T, device=idx.device)
         mask = None
-        if documents is not None:
-            same = documents[:, None, :, None] == documents[:, None, None, :]
-            mask = same & torch.ones(T, T, dtype=torch.bool, device=idx.device).tril()  # (B, 1, T, T)
-        elif ragged:
+        if ragged:
             mask = torch.arange(past + T, device=idx.device) <= positions[:, None, :, None]  # (B, 1, T, past + T)
         elif past and T > 1:  # not SDPA's is_causal: it aligns top-left, which is wrong once the cache holds tokens
             mask = torch.ones(T, past + T, dtype=torch.bool, device=idx.device).tril(past)
 
         x = self.transformer.drop(self.transformer.wte(idx) + self.transformer.wpe(positions))
+        if starts is not None:
+            starts = attention.layout(starts, x, self.config.n_embd // self.config.n_head)
         for layer, block in enumerate(self.transformer.h):
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, mask, use_reentrant=False)
+                x = checkpoint(block, x, mask, starts=starts, use_reentrant=False)
             else:
-                x = block(x, mask, cache, layer, positions if ragged else None)
+                x = block(x, mask, cache, layer, positions if ragged else None, starts)
         if cache is not None:
             cache.lengths += T
-        if targets is not None:
-            learned = targets >= 0
-            logits = self.head(self.transformer.ln_f(x[learned]))
-            return logits, F.cross_entropy(logits.float(), targets[learned])
-        return self.head(self.transformer.ln_f(x[:, -1:] if last_only else x)), None
+        return x
 
     @torch.no_grad()
     def grow(self, pieces):
@@ -230,13 +275,4 @@ class GPT(nn.Module):
         rows[:n] = wte[:n]
         for i, ids in enumerate(pieces):
             rows[n + i] = wte[ids].mean(dim=0)
-        self.transformer.wte = Embedding.from_pretrained(rows, freeze=False)
-
-    def optimizer(self, weight_decay, learning_rate, betas):
-        """AdamW, fused; matrices and embeddings decay, biases and norms do not."""
-        params = [p for p in self.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=True)
+        self.transformer.wte = Embedding.from_pretrained(rows, freeze=False, sparse=True)

@@ -68,7 +68,9 @@ class Packed(nn.Module):
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
         self.dtype = dtype
 
-    def forward(self, x):
+    def forward(self, x, gelu=False):
+        if gelu:
+            x = F.gelu(x, approximate="tanh")
         y = product(x, self.values, self.scales, self.dtype)
         return y if self.bias is None else y.add_(self.bias)
 

@@ -12,12 +12,11 @@ The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to 
 import contextlib
 import dataclasses
 import math
-import shlex
-import signal
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,11 +24,17 @@ from tqdm import tqdm
 
 import checkpoint
 import configurator
+import conversation
 import dataset
 import device
+import footprint
+import lora
 import metrics
 from configurator import InputError
 from model import GPT, GPTConfig
+from optimizer import Optimizer
+from resume import StopSignal, refuse_other_run, resumable, resume_command
+from schedule import eta, get_lr, millions
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class TrainConfig:
     overwrite: bool = False  # replace the model that out_dir holds
 
     # the batch: whole conversations packed into rows
-    batch_size: int = 16  # rows a micro-batch, for each process
+    batch_size: int | Literal["auto"] = 16  # rows a micro-batch, for each process; auto: as many as memory holds
     gradient_accumulation_steps: int = 1  # micro-batches a step
     block_size: int = 256  # tokens a row; a GPT-2 that is started from keeps its own longer context
 
@@ -54,8 +59,17 @@ class TrainConfig:
     dropout: float = 0.0  # 0.1 is sensible when data are few
     gradient_checkpointing: bool = False  # about a third slower, and memory for the activations of one block only
 
-    # AdamW and its schedule: linear warm-up, then cosine decay
+    # what is trained, and on what
+    learn: Literal["bot", "all"] = "bot"  # the bot's words, or everybody's: from scratch there is more to learn from
+    lora_rank: int | None = None  # train matrices of this rank beside the model's own, merged when it is saved
+    freeze_layers: int = 0  # the embeddings and this many of the lowest blocks stay as they are
+
+    # the optimizer: AdamW, its schedule a linear warm-up, then decay
+    muon: bool = False  # Muon for the matrices of the blocks: from scratch far faster a step
+    muon_lr: float = 0.02  # its rate, which the schedule moves as the other's
     learning_rate: float = 1e-3  # the highest
+    schedule: Literal["cosine", "linear"] = "cosine"  # linear: flat until decay_from of the run, then a line
+    decay_from: float = 0.3
     min_lr: float | None = None  # the last; default: a tenth of the highest
     warmup_iters: int = 50
     max_iters: int = 2000
@@ -69,6 +83,8 @@ class TrainConfig:
     eval_interval: int = 250  # steps between evaluations on val, each followed by a save
     eval_iters: int = 40  # batches an evaluation at most
     eval_only: bool = False  # evaluate and end
+    patience: int = 5  # evaluations in a row without a better one that end the run; 0: never
+    save_minutes: float = 15.0  # the longest that a crash can cost
     log_interval: int = 10  # steps between lines
     wandb_log: bool = False  # also to Weights & Biases (pip install wandb)
     wandb_project: str = "nanochatgpt"
@@ -85,22 +101,40 @@ class TrainConfig:
             ("learning_rate", "warmup_iters", "max_iters", "weight_decay", "beta1", "beta2", "seed"), 0
         )
         least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "n_layer", "n_head", "n_embd"), 1)
+        least |= dict.fromkeys(("muon_lr", "freeze_layers", "patience", "decay_from"), 0)
         least |= {"block_size": 8, "dropout": 0, "eval_interval": 1, "eval_iters": 1, "log_interval": 1}
         for name, value in least.items():
-            if getattr(self, name) < value:
+            if getattr(self, name) != "auto" and getattr(self, name) < value:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least {value}")
-        for name in ("dropout", "beta1", "beta2"):
+        for name in ("dropout", "beta1", "beta2", "decay_from"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be below 1")
-        for name in ("max_minutes", "grad_clip"):
+        for name in ("max_minutes", "grad_clip", "save_minutes", "lora_rank"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be above 0, or none")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
 
 
-# settings that a resumed run must share with the one it resumes: with another value it would be another run
-FIXED = ("data_dir", "batch_size", "gradient_accumulation_steps", "block_size", "n_layer", "n_head", "n_embd", "seed")
+SKIPPED = 3  # steps in a row that may go wrong before the run ends
+SPIKE, WARM = 2.0, 50  # a loss of so many times the smoothed one, after so many steps, is a step to skip
+EPOCHS = 10  # passes over the data that are warned of
+QUESTIONS = ("hi, how are you?", "what do you like to do?", "what were we just talking about?")
+
+
+@dataclass
+class Progress:
+    """Where a run is."""
+
+    iter_num: int = 0
+    tokens_seen: int = 0
+    elapsed: float = 0.0  # seconds, up to the last save
+    best_val_loss: float = math.inf
+    worse: int = 0  # evaluations since the best one
+    smoothed: float | None = None  # loss
+    good: int = 0  # steps taken
+    skipped: int = 0  # steps skipped in a row
+    loss_scale: float = 1.0
 
 
 def train(config):
@@ -112,7 +146,7 @@ def train(config):
     out_dir, resumed = Path(config.out_dir), None
     meta, tokenizer = dataset.open_meta(config.data_dir)
     if config.init_from == "resume":
-        resumed = resumable(config, tokenizer)
+        resumed = resumable(config, tokenizer, say)
     elif (
         master
         and not config.overwrite
@@ -124,12 +158,17 @@ def train(config):
     # the model
     if resumed:
         model = GPT(GPTConfig(**{**resumed["model_args"], "dropout": config.dropout}))
-        model.load_state_dict(resumed["model"])
     elif config.init_from == "scratch":
         shape = (config.block_size, tokenizer.n_vocab, config.n_layer, config.n_head, config.n_embd)
         model = GPT(GPTConfig(*shape, dropout=config.dropout))
     else:
         model, _, _ = checkpoint.load(config.init_from, tokenizer, dropout=config.dropout)
+    if config.lora_rank:
+        lora.add(model, config.lora_rank)
+    if config.freeze_layers:
+        lora.freeze(model, config.freeze_layers)
+    if resumed:
+        model.load_state_dict(resumed["model"])
     model.gradient_checkpointing = config.gradient_checkpointing
     model.train().to(where.name)
     block_size = min(config.block_size, model.config.block_size)
@@ -139,40 +178,60 @@ def train(config):
     # the data
     splits = {name: dataset.open_split(config.data_dir, name, tokenizer) for name in ("train", "val")}
     drawn = resumed["rows_drawn"] if resumed else 0
-    loader = dataset.Loader(splits["train"], block_size, tokenizer, config.seed, where.rank, where.world_size, drawn)
+    ranks = where.rank, where.world_size
+    loader = dataset.Loader(splits["train"], block_size, tokenizer, config.seed, *ranks, drawn, config.learn)
     if len(splits["val"].starts) < 2:
         say("val is empty: the loss on train stands in for it; prepare with a larger --val_share or more data")
         splits["val"] = splits["train"]
-    val_loader = dataset.Loader(splits["val"], block_size, tokenizer, 0, where.rank, where.world_size)
+    val_loader = dataset.Loader(splits["val"], block_size, tokenizer, 0, *ranks)
 
-    # the optimizer
-    optimizer = model.optimizer(config.weight_decay, config.learning_rate, (config.beta1, config.beta2))
-    scaler = torch.amp.GradScaler(where.type, enabled=where.dtype == "float16")
-    iter_num, elapsed, best_val_loss, tokens_seen = 0, 0.0, math.inf, 0
+    # the optimizer; on a CPU a product in bfloat16 has its gradient in bfloat16, which is kept as it is
+    half = where.type == "cpu" and where.dtype == "bfloat16"
+    alone = config.gradient_accumulation_steps == where.world_size == 1
+    optimizer = Optimizer(
+        model,
+        (config.beta1, config.beta2),
+        config.weight_decay,
+        config.muon,
+        gradients=torch.bfloat16 if half and alone else torch.float32,
+        first_moment=torch.bfloat16 if half else torch.float32,
+    )
+    now = Progress(loss_scale=2.0**16 if where.dtype == "float16" else 1.0)
     if resumed:
         optimizer.load_state_dict(resumed["optimizer"])
-        iter_num, elapsed, tokens_seen = resumed["iter_num"], resumed["elapsed"], resumed["tokens_seen"]
-        best_val_loss = resumed["best_val_loss"]
-        scaler.load_state_dict(resumed["scaler"])
+        now = Progress(**resumed["progress"])
+    batch_size = resumed["batch_size"] if resumed else config.batch_size
+    if batch_size == "auto":
+        batch_size = footprint.largest_batch(model, optimizer, block_size, where)
+        say(f"batch_size is {batch_size}: as many rows as memory holds")
+    needed = footprint.check(model, optimizer, batch_size, block_size, where)
     stepped = where.compiled(model, config.compile, say)
     if where.world_size > 1:
         ids = [torch.device(where.name).index] if where.type == "cuda" else None
         stepped = torch.nn.parallel.DistributedDataParallel(stepped, device_ids=ids)
 
-    tokens_per_iter = config.batch_size * config.gradient_accumulation_steps * block_size * where.world_size
-    n_learned = splits["train"].supervised.sum(dtype=np.int64)
+    tokens_per_iter = batch_size * config.gradient_accumulation_steps * block_size * where.world_size
+    n_tokens, n_learned = (len(splits["train"].ids), int(splits["train"].supervised.sum(dtype=np.int64)))
+    step_seconds = footprint.seconds(model, tokens_per_iter / where.world_size, n_learned / n_tokens, where)
+    left = eta(now.iter_num, now.elapsed, step_seconds, config)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    some = f", {millions(trained)} of them trained" if trained < 0.99 * model.num_params() else ""
     say(
-        f"{millions(model.num_params())} parameters on {where.name} in {where.dtype}, {tokens_per_iter:,} tokens a step"
+        f"{millions(model.num_params())} parameters{some} on {where.name} in {where.dtype}, {tokens_per_iter:,} tokens "
+        f"a step, about {needed / 1e9:.1f} GB, about {left} for {config.max_iters - now.iter_num:,} steps at most"
     )
     say(f"{n_learned:,} supervised tokens in {config.data_dir}")
+    epochs = config.max_iters * tokens_per_iter / n_tokens
+    if epochs > EPOCHS and config.max_minutes is None:
+        say(f"the data are passed {epochs:.0f} times and may be learned by heart: fewer --max_iters, or more data")
     log = metrics.Log(config, resumed, master)
-    begun -= elapsed
+    begun -= now.elapsed
 
     def estimate_loss(n_batches):
         """Mean loss over the supervised tokens of val's first batches: the same ones each time."""
         model.eval()
         total = torch.zeros(2, dtype=torch.float64)
-        for i, batch in enumerate(val_loader.epoch(config.batch_size)):
+        for i, batch in enumerate(val_loader.epoch(batch_size)):
             if i == n_batches:
                 break
             with torch.no_grad(), where.autocast():
@@ -182,32 +241,28 @@ def train(config):
         total = where.summed(total)
         return (total[0] / total[1]).item()
 
-    def require_finite(name, loss):
-        if not math.isfinite(loss):
-            kept = f"the model in {out_dir} is from before" if saved else "nothing was saved yet"
-            raise InputError(f"iter {iter_num}: the {name} is {loss}; {kept}; try a lower --learning_rate")
+    def spoiled(what):
+        kept = f"the model in {out_dir} is from before" if saved else "nothing was saved yet"
+        return InputError(f"iter {now.iter_num}: {what}; {kept}; try a lower --learning_rate")
 
     def save_last():
         state = {
             "model": model.state_dict(),
             "model_args": dataclasses.asdict(model.config),
             "optimizer": optimizer.state_dict(),
-            "scaler": scaler.state_dict(),
             "tokenizer": tokenizer.hash,
             "config": dataclasses.asdict(config),
-            "iter_num": iter_num,
+            "batch_size": batch_size,
             "rows_drawn": loader.rows_drawn,
-            "tokens_seen": tokens_seen,
-            "elapsed": time.time() - begun,
-            "best_val_loss": best_val_loss,
+            "progress": dataclasses.asdict(dataclasses.replace(now, elapsed=time.time() - begun)),
         }
         checkpoint.save_trainer(out_dir, state)
 
     def save_best(val_loss):
         how = {
-            "iter_num": iter_num,
+            "iter_num": now.iter_num,
             "val_loss": val_loss,
-            "tokens_seen": tokens_seen,
+            "tokens_seen": now.tokens_seen,
             "minutes": round((time.time() - begun) / 60, 2),
             "data": meta["sources"],
             "settings": dataclasses.asdict(config),
@@ -215,7 +270,7 @@ def train(config):
         checkpoint.save(out_dir, model, tokenizer, how)
 
     stop = StopSignal()
-    bar = tqdm(total=config.max_iters, initial=iter_num, unit="step", disable=not (master and sys.stderr.isatty()))
+    bar = tqdm(total=config.max_iters, initial=now.iter_num, unit="step", disable=not (master and sys.stderr.isatty()))
     # the seconds that the end of the run will take: at first a guess from one batch, then as measured
     reserve, save_seconds, eval_iters = 0.0, 3e-8 * model.num_params() + 1.0, config.eval_iters
     val_loss, saved, evaluated = None, resumed is not None, -1
@@ -225,39 +280,54 @@ def train(config):
         seconds = time.time() - evaluating
         eval_iters = max(1, min(eval_iters, int(6 * config.max_minutes / seconds)))  # a tenth of the time at most
         reserve = eval_iters * seconds + save_seconds
-    smoothed, since, tokens_then, learned_then = None, time.time(), tokens_seen, [0, 0]
+    since, tokens_then, learned_then, saved_at = time.time(), now.tokens_seen, [0, 0], time.time()
+    why = None
     with stop, bar, log:
         while True:
             over_time = where.agreed(config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes)
-            last = iter_num >= config.max_iters or over_time
+            last = now.iter_num >= config.max_iters or over_time
             # a run on a budget has no time to show where it began
-            due = iter_num % config.eval_interval == 0 and (iter_num > 0 or config.max_minutes is None)
-            if (due or last or config.eval_only) and evaluated != iter_num:
+            due = now.iter_num % config.eval_interval == 0 and (now.iter_num > 0 or config.max_minutes is None)
+            if (due or last or config.eval_only) and evaluated != now.iter_num:
                 evaluating = time.time()
-                val_loss, evaluated = estimate_loss(eval_iters), iter_num
-                require_finite("loss on val", val_loss)
-                say(f"iter {iter_num}: val {val_loss:.4f}")
+                val_loss, evaluated = estimate_loss(eval_iters), now.iter_num
+                if not math.isfinite(val_loss):
+                    raise spoiled(f"the loss on val is {val_loss}")
+                say(f"iter {now.iter_num}: val {val_loss:.4f}")
                 if config.eval_only:
                     break
-                log.write(iter=iter_num, val=val_loss)
-                if master and (iter_num > 0 or last):  # the first evaluation only shows where it began
-                    if val_loss < best_val_loss:
-                        best_val_loss, saved = val_loss, True
-                        save_best(val_loss)
+                log.write(iter=now.iter_num, val=val_loss)
+                if now.iter_num > 0 or last:  # the first evaluation only shows where it began
+                    better = val_loss < now.best_val_loss
+                    now.worse = 0 if better else now.worse + 1
+                    now.best_val_loss = min(now.best_val_loss, val_loss)
+                    if master:
+                        if better:
+                            save_best(val_loss)
+                        save_last()
+                        log.plot(out_dir)
+                    saved, saved_at = True, time.time()
+                    if now.worse == 2 and now.smoothed < 0.8 * val_loss:
+                        say(f"val rises while train falls to {now.smoothed:.2f}: the data are being learned by heart")
+                    if master and not last:
+                        say_replies(model, tokenizer, where, say)
+                reserve = 1.2 * (time.time() - evaluating) + (save_seconds if now.iter_num == 0 else 0)
+                since, tokens_then = time.time(), now.tokens_seen
+                if config.patience and now.worse >= config.patience and not last:
+                    why = f"val has not fallen for {now.worse} evaluations: stopped early, the best model is kept"
+                    break
+            elif saved and where.agreed(time.time() - saved_at > 60 * config.save_minutes):
+                if master:
                     save_last()
-                    log.plot(out_dir)
-                reserve = 1.2 * (time.time() - evaluating) + (save_seconds if iter_num == 0 else 0)
-                since, tokens_then = time.time(), tokens_seen
+                saved_at = time.time()
             stopped = not last and where.agreed(stop.came)
             if last or stopped:
                 break
 
-            # one step: the loss is the mean over the supervised tokens of all micro-batches of all ranks
-            torch.manual_seed(config.seed + iter_num * where.world_size + where.rank)  # dropout's: nothing to resume
-            lr = get_lr(iter_num, time.time() - begun, reserve, config)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            batches = [loader.get_batch(config.batch_size) for _ in range(config.gradient_accumulation_steps)]
+            # one step: the loss is the mean over the learned tokens of all micro-batches of all ranks
+            torch.manual_seed(config.seed + now.iter_num * where.world_size + where.rank)  # dropout
+            lr = get_lr(now.iter_num, time.time() - begun, reserve, config)
+            batches = [loader.get_batch(batch_size) for _ in range(config.gradient_accumulation_steps)]
             n_supervised = sum(batch.n_supervised for batch in batches)
             n_all = where.summed(torch.tensor(n_supervised, dtype=torch.float64)).item()
             step_loss = 0.0
@@ -268,133 +338,97 @@ def train(config):
                     with where.autocast():
                         _, loss = stepped(*where.tensors(*batch.arrays))
                     share = batch.n_supervised / n_all
-                    scaler.scale(loss * share * where.world_size).backward()  # DDP takes the mean over ranks
+                    (loss * (share * where.world_size * now.loss_scale)).backward()  # DDP takes the mean over ranks
                 step_loss += loss.detach() * share
-            if config.grad_clip is not None:
-                scaler.unscale_(optimizer)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            norm = optimizer.grad_norm().item() / now.loss_scale
             step_loss = where.summed(step_loss.double().cpu()).item()
-            require_finite("loss", step_loss)
-            scaler.step(optimizer)
-            scaler.update()
-            optimizer.zero_grad(set_to_none=True)
-            iter_num += 1
-            tokens_seen += int(where.summed(torch.tensor(float(sum(batch.filled for batch in batches)))))
+            wrong = None
+            if not math.isfinite(step_loss):
+                wrong = f"the loss is {step_loss}"
+            elif now.smoothed and now.good > WARM and step_loss > SPIKE * now.smoothed:
+                wrong = f"the loss leaps from {now.smoothed:.2f} to {step_loss:.2f}"
+            elif not math.isfinite(norm) and where.dtype != "float16":
+                wrong = f"the gradient is {norm}"
+            if not wrong and math.isfinite(norm):
+                scale = 1.0 if config.grad_clip is None else min(1.0, config.grad_clip / (norm + 1e-6))
+                muon_lr = config.muon_lr * lr / max(config.learning_rate, 1e-12)
+                optimizer.step(lr, muon_lr, scale / now.loss_scale)
+                now.good, now.skipped = now.good + 1, 0
+                now.smoothed = step_loss if now.smoothed is None else 0.9 * now.smoothed + 0.1 * step_loss
+                if where.dtype == "float16" and now.good % 2000 == 0:
+                    now.loss_scale *= 2
+            elif not wrong:
+                now.loss_scale /= 2  # float16's way to find its scale
+            else:
+                now.skipped += 1
+                if now.skipped == SKIPPED:
+                    raise spoiled(f"{wrong}, the third step in a row that fails")
+                say(f"iter {now.iter_num}: {wrong}; the step is skipped")
+            optimizer.zero_grad()
+            where.give_back()
+            now.iter_num += 1
+            now.tokens_seen += int(where.summed(torch.tensor(float(sum(batch.filled for batch in batches)))))
 
             # what people watch
-            smoothed = step_loss if smoothed is None else 0.9 * smoothed + 0.1 * step_loss
-            learned_then = [learned_then[0] + n_all, learned_then[1] + tokens_per_iter]
+            learned_then = [learned_then[0] + n_all, learned_then[1] + n_tokens_of(batches, where)]
             bar.update()
-            if iter_num % config.log_interval == 0:
+            if now.iter_num % config.log_interval == 0:
                 seconds = max(time.time() - since, 1e-9) / config.log_interval
-                rate = (tokens_seen - tokens_then) / (seconds * config.log_interval)
-                left = eta(iter_num, time.time() - begun, seconds, config)
-                bar.set_postfix_str(f"loss {smoothed:.3f}, {rate:,.0f} tok/s, {left} left")
+                rate = (now.tokens_seen - tokens_then) / (seconds * config.log_interval)
+                left = eta(now.iter_num, time.time() - begun, seconds, config)
+                bar.set_postfix_str(f"loss {now.smoothed or step_loss:.3f}, {rate:,.0f} tok/s, {left} left")
                 val = f", val {val_loss:.4f}" if val_loss is not None else ""
                 share = learned_then[0] / learned_then[1]
                 say(
-                    f"iter {iter_num}: loss {step_loss:.4f}{val}, lr {lr:.1e}, {seconds * 1000:.0f} ms, "
-                    f"{rate:,.0f} tok/s, {share:.0%} of batch supervised, ETA {left}"
+                    f"iter {now.iter_num}: loss {step_loss:.4f}{val}, lr {lr:.1e}, {seconds * 1000:.0f} ms, "
+                    f"{rate:,.0f} tok/s, {share:.0%} of batch supervised, {where.memory_mb():,.0f} MB, ETA {left}"
                 )
                 speed = {"tokens_per_s": rate, "supervised_per_s": learned_then[0] / (seconds * config.log_interval)}
-                log.write(iter=iter_num, loss=step_loss, lr=lr, tokens=tokens_seen, **speed)
-                since, tokens_then, learned_then = time.time(), tokens_seen, [0, 0]
+                log.write(iter=now.iter_num, loss=step_loss, lr=lr, tokens=now.tokens_seen, **speed)
+                since, tokens_then, learned_then = time.time(), now.tokens_seen, [0, 0]
 
+        if why:
+            say(f"iter {now.iter_num}: {why}")
         if master and not config.eval_only and stopped:
             save_last()
-            if not saved:
+            if not math.isfinite(now.best_val_loss):
                 save_best(None)
             log.plot(out_dir)
-            say(f"stopped at iter {iter_num}, saved to {out_dir}; go on: {resume_command(config)}")
+            say(f"stopped at iter {now.iter_num}, saved to {out_dir}; go on: {resume_command()}")
         elif master and not config.eval_only:
-            best = f", val loss {best_val_loss:.4f}" if math.isfinite(best_val_loss) else ""
+            best = f", val loss {now.best_val_loss:.4f}" if math.isfinite(now.best_val_loss) else ""
             params = millions(model.num_params())
             say(f"wrote {out_dir} ({params} parameters{best}); talk to it: python chat.py --out_dir={out_dir}")
     if where.world_size > 1:
         torch.distributed.destroy_process_group()
 
 
-def get_lr(iter_num, elapsed, reserve, config):
-    """Linear warm-up, then cosine decay to min_lr, over the steps or the minutes, whichever will end first."""
-    warmed, progress = (iter_num + 1) / (config.warmup_iters + 1), 0.0
-    if config.max_iters > config.warmup_iters:
-        progress = (iter_num - config.warmup_iters) / (config.max_iters - config.warmup_iters)
-    if config.max_minutes is not None:
-        spent = elapsed / max(60 * config.max_minutes - reserve, 1e-9)
-        warmed = max(warmed, spent / 0.05)  # never more than a twentieth of the time
-        progress = max(progress, spent)
-    min_lr = config.learning_rate / 10 if config.min_lr is None else config.min_lr
-    decayed = min_lr + 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) * (config.learning_rate - min_lr)
-    return min(warmed, 1.0) * decayed
+def n_tokens_of(batches, where):
+    """Tokens of the micro-batches of all ranks."""
+    return where.summed(torch.tensor(float(sum(batch.idx.size for batch in batches)))).item()
 
 
-def eta(iter_num, elapsed, seconds, config):
-    """How long the run will take from here, for people."""
-    left = (config.max_iters - iter_num) * seconds
-    if config.max_minutes is not None:
-        left = min(left, 60 * config.max_minutes - elapsed)
-    return f"{max(left, 0) / 60:.0f} min" if left >= 90 else f"{max(left, 0):.0f} s"
-
-
-def millions(n):
-    return f"{n / 1e6:.1f}M" if n < 1e8 else f"{n / 1e6:.0f}M"
+@torch.no_grad()
+def say_replies(model, tokenizer, where, say, longest=24):
+    """What the model answers to three questions now, greedily."""
+    model.eval()
+    for question in QUESTIONS:
+        ids = conversation.prompt([{"role": "user", "content": question}], tokenizer)[-model.config.block_size :]
+        reply = []
+        while len(reply) < longest and len(ids) + len(reply) < model.config.block_size:
+            with where.autocast():
+                logits, _ = model(torch.tensor([ids + reply], device=where.name), last_only=True)
+            reply.append(int(logits.argmax()))
+            if reply[-1] in (tokenizer.end_of_turn, tokenizer.endoftext):
+                break
+        said = tokenizer.decode([id for id in reply if id != tokenizer.end_of_turn]).replace("\n", " ")
+        say(f"    {question} -> {said.strip()}")
+    model.train()
 
 
 def say_line(line):
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
-
-
-def refuse_other_run(out_dir):
-    """Raise InputError if out_dir holds a model or a run already."""
-    for name in ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin"):
-        if (out_dir / name).exists():
-            raise InputError(
-                f"{out_dir} holds a model already ({name}): --init_from=resume goes on with it, "
-                f"--out_dir=OTHER keeps it, --overwrite=true replaces it"
-            )
-
-
-def resumable(config, tokenizer):
-    """The state to resume from, checked against the settings. Raises InputError that names what differs."""
-    state = checkpoint.load_trainer(config.out_dir)
-    if state["tokenizer"] != tokenizer.hash:
-        raise InputError(
-            f"{config.out_dir} was trained with another tokenizer than {config.data_dir} has; prepare that anew"
-        )
-    now = dataclasses.asdict(config)
-    changed = {name: (state["config"].get(name), now[name]) for name in now if state["config"].get(name) != now[name]}
-    for name, (then, value) in changed.items():
-        if name in FIXED:
-            raise InputError(
-                f"{config.out_dir} was trained with {name}={then}, not {value}: resume needs --{name}={then}"
-            )
-    return state
-
-
-def resume_command(config):
-    """The command that resumes this run: as it was given, but for where it starts."""
-    words = [word for word in sys.argv[1:] if not word.startswith(("--init_from=", "--overwrite"))]
-    return "python train.py " + shlex.join([*words, "--init_from=resume"])
-
-
-class StopSignal:
-    """`came` turns true at Ctrl-C or SIGTERM, so that the step ends and is saved; a second Ctrl-C ends at once."""
-
-    def __init__(self):
-        self.came = False
-
-    def __enter__(self):
-        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(self, number, frame):
-        if self.came:
-            raise KeyboardInterrupt
-        self.came = True
-
-    def __exit__(self, *error):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

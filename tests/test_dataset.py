@@ -3,6 +3,7 @@ What train.py reads is what was said: nothing moves between train and val, nothi
 has something to learn, a run goes on where it stopped, and a folder that is not whole is refused.
 """
 
+import itertools
 import json
 import random
 from types import SimpleNamespace
@@ -73,12 +74,15 @@ def opened(folder):
     return open_split(folder, "train", tokenizer), open_split(folder, "val", tokenizer), tokenizer
 
 
-def documents(batch, tokenizer):
-    """Each document of a Batch as ((inputs), (targets)), by its row and number."""
-    for row in range(len(batch.idx)):
-        for number in range(1, batch.documents[row].max() + 1):
-            here = batch.documents[row] == number
-            yield tuple(batch.idx[row][here].tolist()), tuple(batch.targets[row][here].tolist())
+def documents(batch):
+    """Each conversation of a Batch, without the padding, as ((inputs), (targets), [positions])."""
+    for start, end in itertools.pairwise(batch.starts.tolist()):
+        if start < batch.filled:
+            yield (
+                tuple(batch.idx[0, start:end].tolist()),
+                tuple(batch.targets[0, start:end].tolist()),
+                batch.positions[0, start:end].tolist(),
+            )
 
 
 def test_the_files_hold_what_was_said(folder, opened):
@@ -229,7 +233,7 @@ def test_every_batch_has_something_to_learn(talks, block_size, batch_size):
     loader = Loader(split, block_size, BYTES)
     for _ in range(4):
         batch = loader.get_batch(batch_size)
-        assert all((row >= 0).any() for row in batch.targets)
+        assert all(max(targets) >= 0 for _, targets, _ in documents(batch))
         assert batch.n_supervised > 0
 
 
@@ -238,7 +242,7 @@ def test_an_epoch_is_each_segment_once(opened):
     train, _, tokenizer = opened
     for block_size in (64, 256):
         loader = Loader(train, block_size, tokenizer, seed=3)
-        found = sorted(doc for batch in loader.epoch(8) for doc in documents(batch, tokenizer))
+        found = sorted(tuple(doc[:2]) for batch in loader.epoch(8) for doc in documents(batch))
         expected = []
         for head, body, start, end in segments(train, block_size, tokenizer):
             ids = [*train.ids[head:body].tolist(), *train.ids[start:end].tolist()]
@@ -252,21 +256,27 @@ def test_positions_start_at_0_and_padding_is_not_learned(opened):
     """In each packed document positions count from 0; where there is none, there is nothing to learn."""
     train, _, tokenizer = opened
     for batch in Loader(train, 200, tokenizer).epoch(16):
-        for row in range(len(batch.idx)):
-            for number in range(1, batch.documents[row].max() + 1):
-                positions = batch.positions[row][batch.documents[row] == number]
-                assert positions.tolist() == list(range(len(positions)))
-        assert (batch.targets[batch.documents == 0] == -1).all()
-        assert batch.filled == (batch.documents > 0).sum()
-        assert {a.dtype for a in (batch.idx, batch.targets, batch.positions, batch.documents)} == {np.dtype("int64")}
+        for ids, _, positions in documents(batch):
+            assert positions == list(range(len(ids)))
+        assert (batch.targets[0, batch.filled :] == -1).all()
+        assert batch.starts[0] == 0 and batch.starts[-1] == batch.idx.size and batch.idx.size % 64 == 0
+        assert [array.dtype for array in batch.arrays] == [np.int64, np.int64, np.int64, np.int32]
 
 
-def test_rows_are_full():
-    """At least 97% of the tokens of packed rows are conversations, for conversations as long as people's."""
+def test_nothing_is_padded():
+    """At least 97% of a batch's tokens are conversations, also where a row of short context cannot be filled."""
     split = split_of([record["messages"] for record in made_up(3000)], BYTES)
-    for block_size in (1024, 2048):
-        batches = list(Loader(split, block_size, BYTES).epoch(8))
+    for block_size in (256, 1024):
+        batches = list(Loader(split, block_size, BYTES).epoch(16))
         assert sum(batch.filled for batch in batches) / sum(batch.idx.size for batch in batches) > 0.97
+
+
+def test_everybody_may_be_learned_from(opened):
+    """learn="all" has the same inputs, and every next token as its target."""
+    train, _, tokenizer = opened
+    bot, everybody = (Loader(train, 256, tokenizer, learn=learn).get_batch(4) for learn in ("bot", "all"))
+    assert np.array_equal(bot.idx, everybody.idx) and everybody.n_supervised == everybody.filled
+    assert (everybody.targets[bot.targets >= 0] == bot.targets[bot.targets >= 0]).all()
 
 
 def same(a, b):
@@ -279,8 +289,8 @@ def test_a_loader_is_decided_by_its_seed(opened):
     a, b, c = (Loader(train, 256, tokenizer, seed=seed) for seed in (1, 1, 2))
     assert all(same(a.get_batch(4), b.get_batch(4)) for _ in range(40))  # more than an epoch
     assert not same(Loader(train, 256, tokenizer, seed=1).get_batch(4), c.get_batch(4))
-    first, second = (np.concatenate([d.idx for d in a.epoch(4, epoch)]) for epoch in (0, 1))
-    assert not np.array_equal(first[:8], second[:8])
+    first, second = ([*documents(next(iter(a.epoch(4, epoch))))] for epoch in (0, 1))
+    assert first != second
     assert Loader(train, 256, tokenizer, seed=-1).get_batch(1).n_supervised  # numpy alone would refuse it
 
 
@@ -303,11 +313,11 @@ def test_ranks_share_the_rows(opened):
     alone = Loader(train, 256, tokenizer)
     ranks = [Loader(train, 256, tokenizer, rank=rank, world_size=3) for rank in range(3)]
     for _ in range(5):
-        together = np.concatenate([rank.get_batch(2).idx for rank in ranks])
-        assert np.array_equal(together, alone.get_batch(6).idx)
+        together = [doc for rank in ranks for doc in documents(rank.get_batch(2))]
+        assert together == list(documents(alone.get_batch(6)))
     assert {rank.rows_drawn for rank in ranks} == {alone.rows_drawn}
-    rows = sorted(row.tolist() for rank in ranks for batch in rank.epoch(2) for row in batch.idx)
-    assert rows == sorted(row.tolist() for batch in alone.epoch(2) for row in batch.idx)
+    found = sorted(doc for rank in ranks for batch in rank.epoch(2) for doc in documents(batch))
+    assert found == sorted(doc for batch in alone.epoch(2) for doc in documents(batch))
 
 
 def damaged(folder, tmp_path):

@@ -4,6 +4,7 @@ change no gradient, and whatever goes wrong is one line with the model that was 
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -23,7 +24,9 @@ import checkpoint
 import dataset
 import device
 from configurator import InputError
-from train import TrainConfig, get_lr, train
+from optimizer import Optimizer
+from schedule import get_lr
+from train import TrainConfig, train
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,7 +74,8 @@ def test_a_run_writes_what_it_says(settings, tmp_path, capsys):
     assert [row["iter"] for row in rows(out) if "val" in row] == [0, 3, 6]
     assert [row["iter"] for row in rows(out) if "loss" in row] == [1, 2, 3, 4, 5, 6]
     lines = capsys.readouterr().out.splitlines()
-    step = r"iter \d+: loss \d+\.\d{4}, val \d+\.\d{4}, lr \S+, \d+ ms, [\d,]+ tok/s, \d+% of batch supervised, ETA .+"
+    step = r"iter \d+: loss \d+\.\d{4}, val \d+\.\d{4}, lr \S+, \d+ ms, [\d,]+ tok/s, "
+    step += r"\d+% of batch supervised, [\d,]+ MB, ETA .+"
     assert sum(bool(re.fullmatch(step, line)) for line in lines) == 6
     assert lines[-1].startswith(f"wrote {out} (") and lines[-1].endswith(f"python chat.py --out_dir={out}")
     chat = json.loads((out / "chat.json").read_text())
@@ -91,8 +95,8 @@ def test_resume_is_bit_identical(settings, tmp_path, dropout):
 
     def stop_at_3(folder, content, save=checkpoint.save_trainer):
         save(folder, content)
-        at_3.update(iter_num=content["iter_num"])
-        if content["iter_num"] == 3:
+        at_3.update(iter_num=content["progress"]["iter_num"])
+        if content["progress"]["iter_num"] == 3:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -103,8 +107,9 @@ def test_resume_is_bit_identical(settings, tmp_path, dropout):
     train(dataclasses.replace(half, init_from="resume"))
     resumed = state(tmp_path / "half")
     assert_same_weights(whole, resumed)
-    for a, b in zip(whole["optimizer"]["state"].values(), resumed["optimizer"]["state"].values(), strict=True):
-        assert all(torch.equal(a[name], b[name]) for name in a)
+    for kind in ("m", "v", "moving"):
+        a, b = whole["optimizer"][kind], resumed["optimizer"][kind]
+        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     kept = ("iter", "loss", "val", "lr", "tokens")
     lines = [[{k: row[k] for k in kept if k in row} for row in rows(tmp_path / name)] for name in ("whole", "half")]
     assert lines[0] == lines[1]
@@ -165,12 +170,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(settings, tmp_path):
     last = out.splitlines()[-1]
     stopped = re.fullmatch(r"stopped at iter (\d+), saved to .*; go on: (python train.py .*--init_from=resume)", last)
     assert stopped, last
-    assert state(tmp_path / "a run")["iter_num"] == int(stopped[1])
+    assert state(tmp_path / "a run")["progress"]["iter_num"] == int(stopped[1])
     checkpoint.load(tmp_path / "a run")  # somebody can talk to it already
     command = f"{stopped[2]} --max_iters={int(stopped[1]) + 3}".replace("python", sys.executable, 1)
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert state(tmp_path / "a run")["iter_num"] == int(stopped[1]) + 3
+    assert state(tmp_path / "a run")["progress"]["iter_num"] == int(stopped[1]) + 3
 
 
 def test_a_time_budget_is_kept(settings, tmp_path):
@@ -207,7 +212,7 @@ def test_another_run_is_not_overwritten(settings, tmp_path):
         train(settings(max_iters=1))
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     train(settings(max_iters=2, overwrite=True))
-    assert state(tmp_path / "out")["iter_num"] == 2
+    assert state(tmp_path / "out")["progress"]["iter_num"] == 2
 
 
 def test_resume_with_other_settings_is_refused(settings, tmp_path):
@@ -235,36 +240,56 @@ def test_eval_only_writes_nothing(settings, tmp_path, capsys):
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_a_loss_that_is_no_number_stops_with_the_old_model_kept(settings, tmp_path, monkeypatch):
-    """NaN at step 4 is one line; the model of step 3 is there, loads, and holds no NaN."""
-    adamw, steps = torch.optim.AdamW.step, iter(range(100))
+def spoil(monkeypatch, when, how):
+    """Have `how(optimizer)` happen behind the steps whose numbers are in `when`."""
+    step, steps = Optimizer.step, itertools.count(1)
 
     def spoiled(self, *args):
-        adamw(self, *args)
-        if next(steps) == 3:
-            for group in self.param_groups:
-                group["params"][0].data.fill_(float("nan"))
+        step(self, *args)
+        if next(steps) in when:
+            how(self)
 
-    monkeypatch.setattr(torch.optim.AdamW, "step", spoiled)
-    with pytest.raises(InputError, match="iter 4: the loss is nan; the model in .* is from before; try a lower"):
-        train(settings())
-    model, _, chat = checkpoint.load(tmp_path / "out")
-    assert chat["iter_num"] == 3 and not any(p.isnan().any() for p in model.parameters())
+    monkeypatch.setattr(Optimizer, "step", spoiled)
+
+
+def to_nan(optimizer):
+    optimizer.parameters[0].data.fill_(float("nan"))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_old_model_kept(settings, tmp_path, monkeypatch, capsys):
+    """Weights that turn NaN at step 5: two steps are skipped, the third is one line; the model of step 4 is there."""
+    spoil(monkeypatch, {5}, to_nan)
+    with pytest.raises(InputError, match="iter 7: the loss is nan, the third .*the model in .* is from before; try a"):
+        train(settings(max_iters=20, eval_interval=4))
+    assert checkpoint.load(tmp_path / "out")[2]["iter_num"] == 4
+    assert capsys.readouterr().out.count("the loss is nan; the step is skipped") == 2
 
 
 def test_a_spoiled_model_is_not_saved(settings, tmp_path, monkeypatch):
     """When the weights turn NaN in the very step before an evaluation, the run stops before it saves them."""
-    adamw, steps = torch.optim.AdamW.step, iter(range(100))
-
-    def spoiled(self, *args):
-        adamw(self, *args)
-        if next(steps) == 5:
-            self.param_groups[0]["params"][0].data.fill_(float("nan"))
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", spoiled)
+    spoil(monkeypatch, {6}, to_nan)
     with pytest.raises(InputError, match="iter 6: the loss on val is nan; the model in .* is from before"):
         train(settings())
-    assert state(tmp_path / "out")["iter_num"] == 3 and checkpoint.load(tmp_path / "out")[2]["iter_num"] == 3
+    assert state(tmp_path / "out")["progress"]["iter_num"] == 3
+    assert checkpoint.load(tmp_path / "out")[2]["iter_num"] == 3
+
+
+def test_a_spike_is_skipped(settings, tmp_path, capsys):
+    """A batch whose loss leaps takes no step: the weights are those from before, and the run goes on."""
+    get_batch = dataset.Loader.get_batch
+
+    def odd(self, batch_size):
+        batch = get_batch(self, batch_size)
+        if self.rows_drawn == 2 * 61:
+            batch.targets[batch.targets >= 0] = 7  # a token that never comes
+        return batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset.Loader, "get_batch", odd)
+        train(settings(max_iters=64, eval_interval=64, log_interval=1))
+    out = capsys.readouterr().out
+    assert re.search(r"iter 60: the loss leaps from \d\.\d\d to \d+\.\d\d; the step is skipped", out)
+    assert state(tmp_path / "out")["progress"]["good"] == 63
 
 
 @pytest.fixture
@@ -287,6 +312,20 @@ def test_fine_tuning_keeps_the_longer_context(settings, gpt2, tmp_path):
     """Rows of 16 tokens leave the model its 32 positions; gradient checkpointing and bfloat16 go with it."""
     train(settings(init_from=str(gpt2), block_size=16, gradient_checkpointing=True, dtype="bfloat16"))
     assert checkpoint.load(tmp_path / "out")[0].config.block_size == 32
+
+
+def test_lora_is_merged_and_resumed(settings, gpt2, tmp_path):
+    """--lora_rank writes a plain GPT-2 that is no longer the one it started from, and goes on from where it stopped."""
+    before = GPT2LMHeadModel.from_pretrained(gpt2).state_dict()
+    how = settings(init_from=str(gpt2), block_size=16, lora_rank=2, max_iters=3, batch_size=1)
+    train(how)
+    after = GPT2LMHeadModel.from_pretrained(tmp_path / "out").state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.endswith("weight") and ".h.0." in name for name in changed)
+    train(dataclasses.replace(how, init_from="resume", max_iters=5))
+    assert state(tmp_path / "out")["progress"]["iter_num"] == 5
+    with pytest.raises(InputError, match="resume needs --lora_rank=2"):
+        train(dataclasses.replace(how, init_from="resume", lora_rank=3))
 
 
 def test_a_tokenizer_that_does_not_match_is_one_line(settings, gpt2, tmp_path):
