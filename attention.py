@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional as F
 
 ROWS = 128  # queries at a time: their scores stay in the processor's cache
+STEP = 32  # queries that a piece's number is a multiple of
 
 
 def packed(qkv, n_head, starts):
@@ -63,11 +64,12 @@ class PackedOnCPU(torch.autograd.Function):
         q, k, v = heads(qkv, n_head, 3)
         out, sums = torch.empty(N, C, dtype=qkv.dtype), torch.empty(n_head, N, 1)
         (y,) = heads(out, n_head, 1)
-        for start, a, b in pieces(starts):
-            s = scores(q, k, start, a, b)
-            s[..., a - start :].masked_fill_(later(b - a), -math.inf)
-            sums[:, a:b] = s.logsumexp(-1, keepdim=True)
-            y[:, a:b] = s.sub_(sums[:, a:b]).exp_().to(v.dtype) @ v[:, start:b]
+        for start, a, b, c in pieces(starts):
+            s = scores(q, k, start, a, c)
+            s[..., a - start :].masked_fill_(later(c - a), -math.inf)
+            found = s.logsumexp(-1, keepdim=True)
+            y[:, a:b] = (s.sub_(found).exp_().to(v.dtype) @ v[:, start:c])[:, : b - a]
+            sums[:, a:b] = found[:, : b - a]
         ctx.save_for_backward(qkv, out, sums)
         ctx.n_head, ctx.starts = n_head, starts
         return out
@@ -79,15 +81,17 @@ class PackedOnCPU(torch.autograd.Function):
         (q, k, v), (dq, dk, dv) = (heads(x, ctx.n_head, 3) for x in (qkv, dqkv))
         (y,), (dy,) = (heads(x, ctx.n_head, 1) for x in (out, dout))
         correction = (dy * y).sum(-1, keepdim=True, dtype=torch.float32)
-        for start, a, b in reversed(pieces(ctx.starts)):
-            p = scores(q, k, start, a, b).sub_(sums[:, a:b]).exp_()
-            p[..., a - start :].masked_fill_(later(b - a), 0.0)
-            ds = (dy[:, a:b] @ v[:, start:b].transpose(1, 2)).float().sub_(correction[:, a:b])
+        for start, a, b, c in reversed(pieces(ctx.starts)):
+            p = scores(q, k, start, a, c)
+            p[:, : b - a].sub_(sums[:, a:b]).exp_()
+            p[..., a - start :].masked_fill_(later(c - a), 0.0)
+            p[:, b - a :] = 0.0
+            ds = (dy[:, a:c] @ v[:, start:c].transpose(1, 2)).float().sub_(correction[:, a:c])
             ds = ds.mul_(p).mul_(q.size(2) ** -0.5).to(q.dtype)
-            dq[:, a:b] = ds @ k[:, start:b]
-            for to, found in ((dk, ds.transpose(1, 2) @ q[:, a:b]), (dv, p.to(v.dtype).transpose(1, 2) @ dy[:, a:b])):
+            dq[:, a:b] = (ds @ k[:, start:c])[:, : b - a]
+            for to, found in ((dk, ds.transpose(1, 2) @ q[:, a:c]), (dv, p.to(v.dtype).transpose(1, 2) @ dy[:, a:c])):
                 if b in ctx.starts:  # the conversation's last queries see all of its keys
-                    to[:, start:b] = found
+                    to[:, start:b] = found[:, : b - start]
                 else:
                     to[:, start:b] += found
         return dqkv, None, None
@@ -99,15 +103,23 @@ def heads(x, n_head, n):
 
 
 def pieces(starts):
-    """(where its conversation starts, first query, behind the last one) of each piece of ROWS queries."""
-    return [
-        (start, a, min(a + ROWS, end)) for start, end in itertools.pairwise(starts) for a in range(start, end, ROWS)
-    ]
+    """
+    (where its conversation starts, first query, behind the last one, behind the last one that goes along) of each piece
+    of ROWS queries. Queries of the next conversation go along up to a multiple of STEP: oneDNN compiles a product for
+    each new shape and keeps it, which took 9 MB more at each step.
+    """
+    found = []
+    for start, end in itertools.pairwise(starts):
+        for a in range(start, end, ROWS):
+            b = min(a + ROWS, end)
+            c = a - (a - b) // STEP * STEP
+            found.append((start, a, b, c if c <= starts[-1] else b))
+    return found
 
 
-def scores(q, k, start, a, b):
-    """Scores (n_head, b - a, b - start) of queries a to b, float32."""
-    return (q[:, a:b] @ k[:, start:b].transpose(1, 2)).float().mul_(q.size(2) ** -0.5)
+def scores(q, k, start, a, c):
+    """Scores (n_head, c - a, c - start) of queries a to c, float32."""
+    return (q[:, a:c] @ k[:, start:c].transpose(1, 2)).float().mul_(q.size(2) ** -0.5)
 
 
 def later(n):

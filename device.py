@@ -4,12 +4,10 @@ overridden: --device=cpu, --dtype=float32.
 """
 
 import contextlib
-import ctypes
 import importlib.util
 import os
 import random
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 
@@ -47,12 +45,6 @@ class Device:
         if self.type == "mps":
             return torch.mps.driver_allocated_memory() / 1e6
         return psutil.Process().memory_info().rss / 1e6
-
-    def give_back(self):
-        """Return freed memory to the system: glibc keeps hundreds of MB of a step's in pieces."""
-        if self.type == "cpu" and sys.platform == "linux":
-            with contextlib.suppress(AttributeError, OSError):  # another C library
-                ctypes.CDLL(None).malloc_trim(0)
 
     def tensors(self, *arrays):
         """numpy arrays as tensors where the model is."""

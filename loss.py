@@ -9,54 +9,68 @@ import math
 
 import torch
 
-CHUNK = 2**23  # logits at a time at most: 32 MB in float32
+CHUNK = 2**22  # logits at a time at most: 16 MB in float32
 LEAST = 64  # tokens
 
 
-def cross_entropy(states, weight, targets, n_vocab):
+def cross_entropy(states, weight, targets, n_vocab, scratch=None):
     """
     The mean of -log p(target) over the tokens, float32. states: (n, n_embd), before the head; weight: (rows, n_embd),
     of which the first n_vocab are tokens; targets: (n,) ids. Products run in autocast's dtype, the softmax in float32.
     """
     type = states.device.type
     dtype = torch.get_autocast_dtype(type) if torch.is_autocast_enabled(type) else states.dtype
-    return ChunkedCrossEntropy.apply(states, weight, targets, n_vocab, dtype, torch.is_grad_enabled())
+    return ChunkedCrossEntropy.apply(states, weight, targets, n_vocab, dtype, torch.is_grad_enabled(), scratch)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
     """As Liger kernel's fused linear cross-entropy (Hsu et al. 2024): backward only scales what forward found."""
 
     @staticmethod
-    def forward(ctx, states, weight, targets, n_vocab, dtype, with_gradients):
-        n, chunk = len(targets), max(LEAST, CHUNK // len(weight))
-        x, w = states.to(dtype), weight.to(dtype)
+    def forward(ctx, states, weight, targets, n_vocab, dtype, with_gradients, scratch):
+        n, rows = len(targets), min(max(LEAST, CHUNK // len(weight)), -(-len(targets) // LEAST) * LEAST)
+        w = weight.to(dtype) if scratch is None else scratch.copy_(weight)
         to_x, to_w = (with_gradients and needed for needed in ctx.needs_input_grad[:2])
-        dx = torch.empty_like(x) if to_x else None
-        dw = None
-        total = torch.zeros((), device=x.device)
-        for at in range(0, n, chunk):
-            part, wanted = x[at : at + chunk], targets[at : at + chunk, None]
-            logits = (part @ w.t()).float()
+        dx = torch.empty(n, states.size(1), dtype=dtype, device=states.device) if to_x else None
+        dw, share = None, 1.0
+        ctx.added = to_w and weight.grad is not None and weight.grad.dtype == dtype != torch.float32
+        if ctx.added:
+            dw, share = weight.grad, 1 / n
+        total = torch.zeros((), device=states.device)
+        # all chunks in the same memory, since new pages take longer than the sums, and of one shape, since oneDNN
+        # compiles a product for each
+        x, products = states.new_zeros(rows, states.size(1), dtype=dtype), states.new_empty(rows, len(w), dtype=dtype)
+        logits = states.new_empty(rows, len(w), dtype=torch.float32)
+        for at in range(0, n, rows):
+            wanted = targets[at : at + rows, None]
+            k = len(wanted)
+            x[:k] = states[at : at + k]
+            logits.copy_(torch.mm(x, w.t(), out=products))
             logits[:, n_vocab:] = -math.inf
-            sums = logits.logsumexp(1, keepdim=True)
-            total += (sums - logits.gather(1, wanted)).sum()
+            largest = logits.amax(1, keepdim=True)
+            total -= (logits[:k].gather(1, wanted) - largest[:k]).sum()
+            d = logits.sub_(largest).exp_()
+            sums = d.sum(1, keepdim=True)
+            total += sums[:k].log().sum()
             if to_x or to_w:
-                d = logits.sub_(sums).exp_()
-                d.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=d.dtype))
-                d = d.to(dtype)
+                d.div_(sums)[:k].scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=d.dtype))
+                d[k:] = 0.0
+                d = products.copy_(d)
                 if to_x:
-                    torch.mm(d, w, out=dx[at : at + chunk])
+                    dx[at : at + k] = (d @ w)[:k]
                 if to_w:
-                    dw = d.t() @ part if dw is None else dw.addmm_(d.t(), part)
+                    dw = d.t() @ x if dw is None else dw.addmm_(d.t(), x, alpha=share)
         ctx.dtypes = states.dtype, weight.dtype
-        ctx.save_for_backward(dx, dw)
+        ctx.save_for_backward(dx, None if ctx.added else dw)
         ctx.n = n
         return total / n
 
     @staticmethod
     def backward(ctx, g):
         dx, dw = ctx.saved_tensors
+        if ctx.added and g != 1:
+            raise ValueError(f"the gradient of the head was added for a loss that is not scaled, here by {g.item()}")
         scale = g / ctx.n  # late, with the loss's own scale: float16 cannot hold 1 / n of a small probability
         dx = dx.to(ctx.dtypes[0]).mul_(scale) if dx is not None else None
         dw = dw.mul_(scale) if dw is not None else None
-        return dx, dw, None, None, None, None
+        return dx, dw, None, None, None, None, None

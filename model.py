@@ -126,12 +126,22 @@ class Linear(nn.Linear):
 
 
 class Embedding(nn.Embedding):
+    half = None
+
     def reset_parameters(self):
         pass
 
     def forward(self, idx):
         # a sparse gradient is added to the head's, where a dense one would be a second matrix of that size
         return F.embedding(idx, self.weight, sparse=self.sparse and idx.device.type == "cpu")
+
+    def scratch(self, device):
+        """Memory for the head in fewer bits, kept from step to step on a CPU, where new pages take longer to get."""
+        if device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return None
+        if self.half is None or self.half.shape != self.weight.shape:
+            self.half = torch.empty_like(self.weight, dtype=torch.get_autocast_dtype("cpu"), requires_grad=False)
+        return self.half
 
     def head(self, x):
         """The embedding as the output head: logits (..., rows) of final states (..., n_embd)."""
@@ -234,7 +244,8 @@ class GPT(nn.Module):
         if targets is not None:
             learned = targets >= 0
             states = self.transformer.ln_f(x[learned])
-            return None, cross_entropy(states, self.transformer.wte.weight, targets[learned], self.config.vocab_size)
+            weight, scratch = self.transformer.wte.weight, self.transformer.wte.scratch(states.device)
+            return None, cross_entropy(states, weight, targets[learned], self.config.vocab_size, scratch)
         return self.head(x[:, -1:] if last_only else x), None
 
     def states(self, idx, positions=None, starts=None, cache=None):

@@ -63,7 +63,8 @@ class Optimizer:
 
     def grad_norm(self):
         """The norm of all gradients, a float32 tensor."""
-        norms = [torch.linalg.vector_norm(p.grad, dtype=torch.float32) for p in self.parameters]
+        pieces = [piece for p in self.parameters for piece in p.grad.view(-1).split(PIECE)]
+        norms = [torch.linalg.vector_norm(piece, dtype=torch.float32) for piece in pieces]
         return torch.linalg.vector_norm(torch.stack(norms))
 
     @torch.no_grad()

@@ -365,8 +365,6 @@ def train(config):
                     raise spoiled(f"{wrong}, the third step in a row that fails")
                 say(f"iter {now.iter_num}: {wrong}; the step is skipped")
             optimizer.zero_grad()
-            if optimizer.bytes > 2**29:  # a small model has more speed than memory to gain
-                where.give_back()
             now.iter_num += 1
             now.tokens_seen += int(where.summed(torch.tensor(float(sum(batch.filled for batch in batches)))))
 

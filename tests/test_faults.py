@@ -1,6 +1,6 @@
 """
-Nothing that happens to a run loses what it had saved: killed at any instant, told to stop, or out of disk, it goes on to
-the bit where it was. Real processes, real signals, a real full disk.
+Nothing that happens to a run loses what it had saved: killed at any instant, told to stop, or out of disk, it goes on
+to the bit where it was. Real processes, real signals, a real full disk.
 """
 
 import os
