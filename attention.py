@@ -8,6 +8,7 @@ CUDA in 16 bits: torch's variable-length flash attention. A CPU in bfloat16: Pac
 torch's own flash kernel there. All else: scaled_dot_product_attention for each conversation.
 """
 
+import functools
 import itertools
 import math
 
@@ -62,14 +63,18 @@ class PackedOnCPU(torch.autograd.Function):
     def forward(ctx, qkv, n_head, starts):
         N, C = qkv.size(0), qkv.size(1) // 3
         q, k, v = heads(qkv, n_head, 3)
+        q = q * q.size(2) ** -0.5
         out, sums = torch.empty(N, C, dtype=qkv.dtype), torch.empty(n_head, N, 1)
         (y,) = heads(out, n_head, 1)
         for start, a, b, c in pieces(starts):
-            s = scores(q, k, start, a, c)
+            s = torch.bmm(q[:, a:c], k[:, start:c].transpose(1, 2)).float()
             s[..., a - start :].masked_fill_(later(c - a), -math.inf)
-            found = s.logsumexp(-1, keepdim=True)
-            y[:, a:b] = (s.sub_(found).exp_().to(v.dtype) @ v[:, start:c])[:, : b - a]
-            sums[:, a:b] = found[:, : b - a]
+            largest = s.amax(-1, keepdim=True)
+            p = s.sub_(largest).exp_()
+            total = p.sum(-1, keepdim=True)
+            found = torch.bmm(p.to(v.dtype), v[:, start:c])
+            y[:, a:b] = found[:, : b - a] / total[:, : b - a]
+            sums[:, a:b] = largest[:, : b - a] + total[:, : b - a].log()
         ctx.save_for_backward(qkv, out, sums)
         ctx.n_head, ctx.starts = n_head, starts
         return out
@@ -80,20 +85,25 @@ class PackedOnCPU(torch.autograd.Function):
         dqkv = torch.empty_like(qkv)
         (q, k, v), (dq, dk, dv) = (heads(x, ctx.n_head, 3) for x in (qkv, dqkv))
         (y,), (dy,) = (heads(x, ctx.n_head, 1) for x in (out, dout))
+        scale = q.size(2) ** -0.5
+        q = q * scale
         correction = (dy * y).sum(-1, keepdim=True, dtype=torch.float32)
         for start, a, b, c in reversed(pieces(ctx.starts)):
-            p = scores(q, k, start, a, c)
+            p = torch.bmm(q[:, a:c], k[:, start:c].transpose(1, 2)).float()
             p[:, : b - a].sub_(sums[:, a:b]).exp_()
             p[..., a - start :].masked_fill_(later(c - a), 0.0)
             p[:, b - a :] = 0.0
-            ds = (dy[:, a:c] @ v[:, start:c].transpose(1, 2)).float().sub_(correction[:, a:c])
-            ds = ds.mul_(p).mul_(q.size(2) ** -0.5).to(q.dtype)
-            dq[:, a:b] = (ds @ k[:, start:c])[:, : b - a]
-            for to, found in ((dk, ds.transpose(1, 2) @ q[:, a:c]), (dv, p.to(v.dtype).transpose(1, 2) @ dy[:, a:c])):
+            ds = torch.bmm(dy[:, a:c], v[:, start:c].transpose(1, 2)).float()
+            ds = ds.sub_(correction[:, a:c]).mul_(p).to(q.dtype)
+            p = p.to(q.dtype)
+            dq[:, a:b] = torch.bmm(ds, k[:, start:c])[:, : b - a]
+            for to, left, right in ((dk, ds, q), (dv, p, dy)):
+                found = torch.bmm(left.transpose(1, 2), right[:, a:c])[:, : b - start]
                 if b in ctx.starts:  # the conversation's last queries see all of its keys
-                    to[:, start:b] = found[:, : b - start]
+                    to[:, start:b] = found
                 else:
                     to[:, start:b] += found
+        dq *= scale
         return dqkv, None, None
 
 
@@ -117,11 +127,7 @@ def pieces(starts):
     return found
 
 
-def scores(q, k, start, a, c):
-    """Scores (n_head, c - a, c - start) of queries a to c, float32."""
-    return (q[:, a:c] @ k[:, start:c].transpose(1, 2)).float().mul_(q.size(2) ** -0.5)
-
-
+@functools.lru_cache
 def later(n):
     """(n, n): the keys that come after a query."""
     return torch.ones(n, n, dtype=torch.bool).triu_(1)
