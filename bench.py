@@ -5,10 +5,11 @@ Measure speed on this machine.
     $ python bench.py --what=decode --init_from=out-chat --batch=8 --peers=hf,ctranslate2,llamacpp,uncached
     $ python bench.py --what=turns --plot=turns.png           # the first token, as a conversation grows
     $ python bench.py --what=train --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
+    $ python bench.py --what=quality --minutes=4              # what train.py has learned by then, from scratch
     $ python bench.py --what=prepare --json=prepare.json      # a made-up WhatsApp export, parsed, masked, tokenised
 
-train stands beside nanoGPT's own loop (reference.py). The peers are other programs (requirements-bench.txt) on the same
-weights, run in turn with ours.
+train and quality stand beside nanoGPT's own loop (reference.py). The peers are other programs (requirements-bench.txt)
+on the same weights, run in turn with ours.
 """
 
 import contextlib
@@ -43,7 +44,6 @@ from readers import layouts, private
 from sampling import Sampling
 
 WORDS = "i you we they the a to of in it is was that for on are with as at be this have from or had by not but what all"
-WARM = 2  # steps of training that are not counted
 HISTORIES = (50, 100, 200, 400, 600, 900)  # tokens of a conversation before its next question
 
 
@@ -51,7 +51,7 @@ HISTORIES = (50, 100, 200, 400, 600, 900)  # tokens of a conversation before its
 class BenchConfig:
     """Measure speed on this machine."""
 
-    what: Literal["decode", "turns", "train", "prepare"] = "decode"  # what to measure
+    what: Literal["decode", "turns", "train", "quality", "prepare"] = "decode"  # what to measure
     init_from: str = "random"  # a GPT-2 folder; random: a GPT-2 124M that was never trained
     weights: Literal["full", "bfloat16", "int8", "int4"] = "int8"  # how they are kept
     prompt_tokens: int = 64
@@ -66,6 +66,8 @@ class BenchConfig:
     block_size: int = 256
     batch_size: int = 16
     steps: int = 12  # with train: of each run, of which the first two warm up
+    minutes: float = 4.0  # with quality: of config/train_chitchat.py, all in all
+    reference_steps: int = 420  # with quality: of nanoGPT's loop, each of batch_size x block_size tokens
     messages: int = 500_000  # with prepare: in the export that is made up
     runs: int = 5  # how often; the median counts
     json: str | None = None  # a file to write the figures to
@@ -73,13 +75,13 @@ class BenchConfig:
 
     def __post_init__(self):
         shape = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")
-        for name in ("prompt_tokens", "new_tokens", "batch", "messages", "runs", *shape):
+        for name in ("prompt_tokens", "new_tokens", "batch", "messages", "runs", "reference_steps", *shape):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
         if self.new_tokens < 2:
             raise ValueError(f"new_tokens ({self.new_tokens}) must be at least 2: the first one is prefill")
-        if self.steps <= WARM:
-            raise ValueError(f"steps ({self.steps}) must be above {WARM}: the first {WARM} warm up")
+        if self.steps <= reference.WARM:
+            raise ValueError(f"steps ({self.steps}) must be above {reference.WARM}, the first of which warm up")
         for name in self.others:
             if name not in peers.ENGINES or name == "ours":
                 raise ValueError(f"peers ({self.peers}): {name} is none of hf, ctranslate2, llamacpp, uncached")
@@ -92,7 +94,8 @@ class BenchConfig:
 
 
 def bench(config):
-    measures = {"decode": decode_figures, "turns": turns_figures, "train": train_figures, "prepare": prepare_figures}
+    measures = {"decode": decode_figures, "turns": turns_figures, "train": reference.speed}
+    measures |= {"quality": reference.quality, "prepare": prepare_figures}
     threads = config.threads or torch.get_num_threads()
     machine = f"{processor()}, {threads} threads, {platform.system()}, Python {platform.python_version()}"
     print(f"{machine}, torch {torch.__version__}")
@@ -257,33 +260,6 @@ def turns_figures(config):
     growth = medians[histories[-1]] / medians[histories[0]]
     print(f"from {histories[0]} to {histories[-1]} tokens it grows {growth:.2f} x")
     return {"history_tokens": list(medians), "ttft_ms": list(medians.values()), "ttft_growth": growth}
-
-
-def train_figures(config):
-    """Tokens a second and memory of train.py and of nanoGPT's loop, run in turn."""
-    names = [field.name for field in dataclasses.fields(reference.Settings)]
-    runs = {"ours": [], "reference": []}
-    for run in range(config.runs):
-        settings = reference.Settings(**{name: run if name == "seed" else getattr(config, name) for name in names})
-        for loop in runs:
-            runs[loop].append(reference.timed(loop, settings))
-    figures = {}
-    for loop, found in runs.items():
-        seconds, tokens, supervised = ([sum(step[i] for step in steps[WARM:]) for steps, _ in found] for i in range(3))
-        figures[loop] = {
-            "train_tokens_per_s": statistics.median(n / s for n, s in zip(tokens, seconds, strict=True)),
-            "supervised_tokens_per_s": statistics.median(n / s for n, s in zip(supervised, seconds, strict=True)),
-            "peak_rss_mb": max(peak for _, peak in found),
-        }
-    ours, theirs = figures["ours"], figures["reference"]
-    rows = config.batch_size * config.block_size
-    print(f"{config.n_layer} layers x {config.n_embd}, {rows:,} tokens a step, median of {config.runs} runs in turn")
-    ratios = {}
-    for name, label in (("train_tokens_per_s", "tokens/s"), ("supervised_tokens_per_s", "supervised tokens/s"),
-                        ("peak_rss_mb", "MB at the peak")):  # fmt: skip
-        ratios[f"ratio_{name}"] = ours[name] / theirs[name]
-        print(f"{label:20} {ours[name]:9,.0f}, nanoGPT's loop {theirs[name]:9,.0f}: {ours[name] / theirs[name]:.2f} x")
-    return {**ours, **ratios, "reference": theirs}
 
 
 def prepare_figures(config):

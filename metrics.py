@@ -5,6 +5,7 @@ What a run writes of itself: metrics.jsonl (a JSON object a line), loss.png, and
 import dataclasses
 import importlib.util
 import json
+import time
 from pathlib import Path
 
 import atomic
@@ -78,3 +79,37 @@ class Log:
         with atomic.file(Path(out_dir) / "loss.png") as new:
             figure.savefig(new, format="png", dpi=120)
         pyplot.close(figure)
+
+
+class Live:
+    """What the steps since the last line found, for the next one."""
+
+    def __init__(self):
+        self.begun, self.steps = time.time(), []
+
+    def add(self, found):
+        self.steps.append(found)
+
+    def pause(self, seconds):
+        """Seconds that were not spent on steps."""
+        self.begun += seconds
+
+    def row(self):
+        """The last loss, seconds a step, tokens and supervised tokens a second, and the share that is supervised."""
+        seconds, steps = max(time.time() - self.begun, 1e-9), self.steps
+        filled, learned, tokens = (
+            sum(getattr(s, name) for s in steps) for name in ("n_filled", "n_learned", "n_tokens")
+        )
+        self.__init__()
+        speed = {"tokens_per_s": filled / seconds, "supervised_per_s": learned / seconds}
+        return {"loss": steps[-1].loss, "seconds": seconds / len(steps), **speed, "supervised": learned / tokens}
+
+
+def line(iter_num, val_loss, lr, row, memory_mb, left):
+    """What people watch: a row of Live, and the rest."""
+    val = f", val {val_loss:.4f}" if val_loss is not None else ""
+    return (
+        f"iter {iter_num}: loss {row['loss']:.4f}{val}, lr {lr:.1e}, {row['seconds'] * 1000:.0f} ms, "
+        f"{row['tokens_per_s']:,.0f} tok/s, {row['supervised']:.0%} of batch supervised, {memory_mb:,.0f} MB, "
+        f"ETA {left}"
+    )

@@ -9,7 +9,6 @@ Train or fine-tune a GPT-2 on conversations.
 The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to resume from, metrics.jsonl and loss.png.
 """
 
-import contextlib
 import dataclasses
 import math
 import sys
@@ -24,17 +23,19 @@ from tqdm import tqdm
 
 import checkpoint
 import configurator
-import conversation
 import dataset
 import device
 import footprint
 import lora
 import metrics
+import step
+import validation
 from configurator import InputError
 from model import GPT, GPTConfig
 from optimizer import Optimizer
 from resume import StopSignal, refuse_other_run, resumable, resume_command
 from schedule import eta, get_lr, millions
+from step import Progress
 
 
 @dataclass(frozen=True)
@@ -117,24 +118,7 @@ class TrainConfig:
 
 
 SKIPPED = 3  # steps in a row that may go wrong before the run ends
-SPIKE, WARM = 2.0, 50  # a loss of so many times the smoothed one, after so many steps, is a step to skip
 EPOCHS = 10  # passes over the data that are warned of
-QUESTIONS = ("hi, how are you?", "what do you like to do?", "what were we just talking about?")
-
-
-@dataclass
-class Progress:
-    """Where a run is."""
-
-    iter_num: int = 0
-    tokens_seen: int = 0
-    elapsed: float = 0.0  # seconds, up to the last save
-    best_val_loss: float = math.inf
-    worse: int = 0  # evaluations since the best one
-    smoothed: float | None = None  # loss
-    good: int = 0  # steps taken
-    skipped: int = 0  # steps skipped in a row
-    loss_scale: float = 1.0
 
 
 def train(config):
@@ -228,18 +212,7 @@ def train(config):
     begun -= now.elapsed
 
     def estimate_loss(n_batches):
-        """Mean loss over the supervised tokens of val's first batches: the same ones each time."""
-        model.eval()
-        total = torch.zeros(2, dtype=torch.float64)
-        for i, batch in enumerate(val_loader.epoch(batch_size)):
-            if i == n_batches:
-                break
-            with torch.no_grad(), where.autocast():
-                _, loss = model(*where.tensors(*batch.arrays))
-            total += torch.tensor([loss.item() * batch.n_supervised, batch.n_supervised], dtype=torch.float64)
-        model.train()
-        total = where.summed(total)
-        return (total[0] / total[1]).item()
+        return validation.mean_loss(model, val_loader.epoch(batch_size), n_batches, where)
 
     def spoiled(what):
         kept = f"the model in {out_dir} is from before" if saved else "nothing was saved yet"
@@ -280,8 +253,7 @@ def train(config):
         seconds = time.time() - evaluating
         eval_iters = max(1, min(eval_iters, int(6 * config.max_minutes / seconds)))  # a tenth of the time at most
         reserve = eval_iters * seconds + save_seconds
-    since, tokens_then, learned_then, saved_at = time.time(), now.tokens_seen, [0, 0], time.time()
-    why = None
+    live, saved_at, why = metrics.Live(), time.time(), None
     with stop, bar, log:
         while True:
             over_time = where.agreed(config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes)
@@ -310,9 +282,10 @@ def train(config):
                     if now.worse == 2 and now.smoothed < 0.8 * val_loss:
                         say(f"val rises while train falls to {now.smoothed:.2f}: the data are being learned by heart")
                     if master and not last:
-                        say_replies(model, tokenizer, where, say)
+                        for question, answer in validation.answers(model, tokenizer, where):
+                            say(f"    {question} -> {answer}")
                 reserve = 1.2 * (time.time() - evaluating) + (save_seconds if now.iter_num == 0 else 0)
-                since, tokens_then = time.time(), now.tokens_seen
+                live.pause(time.time() - evaluating)
                 if config.patience and now.worse >= config.patience and not last:
                     why = f"val has not fallen for {now.worse} evaluations: stopped early, the best model is kept"
                     break
@@ -328,33 +301,13 @@ def train(config):
             torch.manual_seed(config.seed + now.iter_num * where.world_size + where.rank)  # dropout
             lr = get_lr(now.iter_num, time.time() - begun, reserve, config)
             batches = [loader.get_batch(batch_size) for _ in range(config.gradient_accumulation_steps)]
-            n_supervised = sum(batch.n_supervised for batch in batches)
-            n_all = where.summed(torch.tensor(n_supervised, dtype=torch.float64)).item()
-            step_loss = 0.0
-            for i, batch in enumerate(batches):
-                final = i == len(batches) - 1
-                no_sync = stepped.no_sync() if where.world_size > 1 and not final else contextlib.nullcontext()
-                with no_sync:
-                    with where.autocast():
-                        _, loss = stepped(*where.tensors(*batch.arrays))
-                    share = batch.n_supervised / n_all
-                    (loss * (share * where.world_size * now.loss_scale)).backward()  # DDP takes the mean over ranks
-                step_loss += loss.detach() * share
+            found = step.gradients(stepped, batches, where, now.loss_scale)
             norm = optimizer.grad_norm().item() / now.loss_scale
-            step_loss = where.summed(step_loss.double().cpu()).item()
-            wrong = None
-            if not math.isfinite(step_loss):
-                wrong = f"the loss is {step_loss}"
-            elif now.smoothed and now.good > WARM and step_loss > SPIKE * now.smoothed:
-                wrong = f"the loss leaps from {now.smoothed:.2f} to {step_loss:.2f}"
-            elif not math.isfinite(norm) and where.dtype != "float16":
-                wrong = f"the gradient is {norm}"
+            wrong = step.fault(found, norm, now, where)
             if not wrong and math.isfinite(norm):
-                scale = 1.0 if config.grad_clip is None else min(1.0, config.grad_clip / (norm + 1e-6))
-                muon_lr = config.muon_lr * lr / max(config.learning_rate, 1e-12)
-                optimizer.step(lr, muon_lr, scale / now.loss_scale)
+                step.update(optimizer, norm, lr, config, now.loss_scale)
                 now.good, now.skipped = now.good + 1, 0
-                now.smoothed = step_loss if now.smoothed is None else 0.9 * now.smoothed + 0.1 * step_loss
+                now.smoothed = found.loss if now.smoothed is None else 0.9 * now.smoothed + 0.1 * found.loss
                 if where.dtype == "float16" and now.good % 2000 == 0:
                     now.loss_scale *= 2
             elif not wrong:
@@ -366,25 +319,17 @@ def train(config):
                 say(f"iter {now.iter_num}: {wrong}; the step is skipped")
             optimizer.zero_grad()
             now.iter_num += 1
-            now.tokens_seen += int(where.summed(torch.tensor(float(sum(batch.filled for batch in batches)))))
-
-            # what people watch
-            learned_then = [learned_then[0] + n_all, learned_then[1] + n_tokens_of(batches, where)]
+            now.tokens_seen += found.n_filled
             bar.update()
+            live.add(found)
             if now.iter_num % config.log_interval == 0:
-                seconds = max(time.time() - since, 1e-9) / config.log_interval
-                rate = (now.tokens_seen - tokens_then) / (seconds * config.log_interval)
-                left = eta(now.iter_num, time.time() - begun, seconds, config)
-                bar.set_postfix_str(f"loss {now.smoothed or step_loss:.3f}, {rate:,.0f} tok/s, {left} left")
-                val = f", val {val_loss:.4f}" if val_loss is not None else ""
-                share = learned_then[0] / learned_then[1]
-                say(
-                    f"iter {now.iter_num}: loss {step_loss:.4f}{val}, lr {lr:.1e}, {seconds * 1000:.0f} ms, "
-                    f"{rate:,.0f} tok/s, {share:.0%} of batch supervised, {where.memory_mb():,.0f} MB, ETA {left}"
+                row = live.row()
+                left = eta(now.iter_num, time.time() - begun, row["seconds"], config)
+                bar.set_postfix_str(
+                    f"loss {now.smoothed or found.loss:.3f}, {row['tokens_per_s']:,.0f} tok/s, {left} left"
                 )
-                speed = {"tokens_per_s": rate, "supervised_per_s": learned_then[0] / (seconds * config.log_interval)}
-                log.write(iter=now.iter_num, loss=step_loss, lr=lr, tokens=now.tokens_seen, **speed)
-                since, tokens_then, learned_then = time.time(), now.tokens_seen, [0, 0]
+                say(metrics.line(now.iter_num, val_loss, lr, row, where.memory_mb(), left))
+                log.write(iter=now.iter_num, lr=lr, tokens=now.tokens_seen, **row)
 
         if why:
             say(f"iter {now.iter_num}: {why}")
@@ -400,29 +345,6 @@ def train(config):
             say(f"wrote {out_dir} ({params} parameters{best}); talk to it: python chat.py --out_dir={out_dir}")
     if where.world_size > 1:
         torch.distributed.destroy_process_group()
-
-
-def n_tokens_of(batches, where):
-    """Tokens of the micro-batches of all ranks."""
-    return where.summed(torch.tensor(float(sum(batch.idx.size for batch in batches)))).item()
-
-
-@torch.no_grad()
-def say_replies(model, tokenizer, where, say, longest=24):
-    """What the model answers to three questions now, greedily."""
-    model.eval()
-    for question in QUESTIONS:
-        ids = conversation.prompt([{"role": "user", "content": question}], tokenizer)[-model.config.block_size :]
-        reply = []
-        while len(reply) < longest and len(ids) + len(reply) < model.config.block_size:
-            with where.autocast():
-                logits, _ = model(torch.tensor([ids + reply], device=where.name), last_only=True)
-            reply.append(int(logits.argmax()))
-            if reply[-1] in (tokenizer.end_of_turn, tokenizer.endoftext):
-                break
-        said = tokenizer.decode([id for id in reply if id != tokenizer.end_of_turn]).replace("\n", " ")
-        say(f"    {question} -> {said.strip()}")
-    model.train()
 
 
 def say_line(line):

@@ -1,0 +1,76 @@
+"""
+One step of training: gradients over all micro-batches of all ranks, whether they can be trusted, and the update.
+
+    found = step.gradients(model, batches, where, loss_scale)
+    if not step.fault(found, progress, where):
+        step.update(optimizer, found, lr, config, loss_scale)
+"""
+
+import contextlib
+import math
+from dataclasses import dataclass
+
+import torch
+
+SPIKE, WARM = 2.0, 50  # a loss of so many times the smoothed one, after so many good steps, is a step to skip
+
+
+@dataclass
+class Progress:
+    """Where a run is."""
+
+    iter_num: int = 0
+    tokens_seen: int = 0
+    elapsed: float = 0.0  # seconds, up to the last save
+    best_val_loss: float = math.inf
+    worse: int = 0  # evaluations since the best one
+    smoothed: float | None = None  # loss
+    good: int = 0  # steps taken
+    skipped: int = 0  # steps skipped in a row
+    loss_scale: float = 1.0
+
+
+@dataclass
+class Found:
+    """Of a step, over all ranks: mean loss of the learned tokens, and how many tokens there were."""
+
+    loss: float
+    n_learned: int
+    n_filled: int  # without padding
+    n_tokens: int
+
+
+def gradients(model, batches, where, loss_scale=1.0):
+    """Found of these micro-batches, whose gradients are added to the parameters'; model: DDP's, or the plain one."""
+    n_here = [sum(batch.n_supervised for batch in batches), sum(batch.filled for batch in batches)]
+    n_here.append(sum(batch.idx.size for batch in batches))
+    n_learned, n_filled, n_tokens = (int(n) for n in where.summed(torch.tensor(n_here, dtype=torch.float64)))
+    total = 0.0
+    for i, batch in enumerate(batches):
+        final = i == len(batches) - 1
+        no_sync = model.no_sync() if where.world_size > 1 and not final else contextlib.nullcontext()
+        with no_sync:
+            with where.autocast():
+                _, loss = model(*where.tensors(*batch.arrays))
+            share = batch.n_supervised / n_learned
+            (loss * (share * where.world_size * loss_scale)).backward()  # DDP takes the mean over ranks
+        total += loss.detach() * share
+    return Found(where.summed(total.double().cpu()).item(), n_learned, n_filled, n_tokens)
+
+
+def fault(found, norm, now, where):
+    """What is wrong with a step, in words; None if nothing is. norm: of its gradients."""
+    if not math.isfinite(found.loss):
+        return f"the loss is {found.loss}"
+    if now.smoothed and now.good > WARM and found.loss > SPIKE * now.smoothed:
+        return f"the loss leaps from {now.smoothed:.2f} to {found.loss:.2f}"
+    if not math.isfinite(norm) and where.dtype != "float16":  # there the scale of the loss was too high, that is all
+        return f"the gradient is {norm}"
+    return None
+
+
+def update(optimizer, norm, lr, config, loss_scale=1.0):
+    """Clip the gradients, whose norm is given without the loss's scale, and take the step."""
+    scale = 1.0 if config.grad_clip is None else min(1.0, config.grad_clip / (norm + 1e-6))
+    muon_lr = config.muon_lr * lr / max(config.learning_rate, 1e-12)
+    optimizer.step(lr, muon_lr, scale / loss_scale)
