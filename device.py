@@ -65,6 +65,11 @@ class Device:
         """Whether the condition holds on any rank: all of them stop at the same step."""
         return self.summed(torch.tensor(float(bool(condition)))).item() > 0
 
+    def leave(self):
+        """Leave the group of processes, if this is one of many."""
+        if self.world_size > 1:
+            torch.distributed.destroy_process_group()
+
     def compiled(self, model, wanted, say):
         """The model, through torch.compile where that is wanted (None: on a GPU) and can work; if not, `say` tells."""
         if not (self.type == "cuda" if wanted is None else wanted):

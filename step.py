@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-SPIKE, WARM = 2.0, 50  # a loss of so many times the smoothed one, after so many good steps, is a step to skip
+# a loss of so many times the smoothed one, and so many nats above it, after so many good steps, is a step to skip
+SPIKE, ABOVE, WARM = 2.0, 1.0, 50
 
 
 @dataclass
@@ -62,7 +63,7 @@ def fault(found, norm, now, where):
     """What is wrong with a step, in words; None if nothing is. norm: of its gradients."""
     if not math.isfinite(found.loss):
         return f"the loss is {found.loss}"
-    if now.smoothed and now.good > WARM and found.loss > SPIKE * now.smoothed:
+    if now.smoothed and now.good > WARM and found.loss > max(SPIKE * now.smoothed, now.smoothed + ABOVE):
         return f"the loss leaps from {now.smoothed:.2f} to {found.loss:.2f}"
     if not math.isfinite(norm) and where.dtype != "float16":  # there the scale of the loss was too high, that is all
         return f"the gradient is {norm}"

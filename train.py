@@ -28,6 +28,7 @@ import device
 import footprint
 import lora
 import metrics
+import range_test
 import step
 import validation
 from configurator import InputError
@@ -84,6 +85,7 @@ class TrainConfig:
     eval_interval: int = 250  # steps between evaluations on val, each followed by a save
     eval_iters: int = 40  # batches an evaluation at most
     eval_only: bool = False  # evaluate and end
+    find_lr: bool = False  # try rates from 1e-6 to 1, draw the loss against them in find_lr.png, and end
     patience: int = 5  # evaluations in a row without a better one that end the run; 0: never
     save_minutes: float = 15.0  # the longest that a crash can cost
     log_interval: int = 10  # steps between lines
@@ -135,6 +137,7 @@ def train(config):
         master
         and not config.overwrite
         and not config.eval_only
+        and not config.find_lr
         and out_dir.resolve() != Path(config.init_from).resolve()
     ):
         refuse_other_run(out_dir)
@@ -205,6 +208,11 @@ def train(config):
         f"a step, about {needed / 1e9:.1f} GB, about {left} for {config.max_iters - now.iter_num:,} steps at most"
     )
     say(f"{n_learned:,} supervised tokens in {config.data_dir}")
+    if config.find_lr:
+        tried = range_test.losses(stepped, optimizer, loader, batch_size, where, config, say)
+        if master:
+            range_test.tell(out_dir, *tried, say)
+        return where.leave()
     epochs = config.max_iters * tokens_per_iter / n_tokens
     if epochs > EPOCHS and config.max_minutes is None:
         say(f"the data are passed {epochs:.0f} times and may be learned by heart: fewer --max_iters, or more data")
@@ -343,8 +351,7 @@ def train(config):
             best = f", val loss {now.best_val_loss:.4f}" if math.isfinite(now.best_val_loss) else ""
             params = millions(model.num_params())
             say(f"wrote {out_dir} ({params} parameters{best}); talk to it: python chat.py --out_dir={out_dir}")
-    if where.world_size > 1:
-        torch.distributed.destroy_process_group()
+    where.leave()
 
 
 def say_line(line):

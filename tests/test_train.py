@@ -163,7 +163,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(settings, tmp_path):
     )
     seen = ""
     while "iter 5:" not in seen:
-        seen += process.stdout.readline()
+        line = process.stdout.readline()
+        assert line, process.stderr.read()
+        seen += line
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
