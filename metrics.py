@@ -1,5 +1,6 @@
 """
-What a run writes of itself: metrics.jsonl (a JSON object a line), loss.png, and Weights & Biases if asked for.
+What a run writes of itself: metrics.jsonl (a JSON object a line), loss.png, and, if asked for, Weights & Biases and
+TensorBoard.
 """
 
 import dataclasses
@@ -13,12 +14,12 @@ from configurator import InputError
 
 
 class Log:
-    """metrics.jsonl, loss.png and, if asked for, Weights & Biases; silent on all ranks but the first."""
+    """metrics.jsonl, loss.png, Weights & Biases, TensorBoard; silent on all ranks but the first."""
 
     def __init__(self, config, resumed, master):
         self.on = master and not config.eval_only
         self.path = Path(config.out_dir) / "metrics.jsonl"
-        self.rows, self.file, self.wandb = [], None, None
+        self.rows, self.file, self.wandb, self.tensorboard = [], None, None, None
         if not self.on:
             return
         if resumed and self.path.exists():
@@ -28,9 +29,14 @@ class Log:
                 "iter_num"
             ]  # what came after the checkpoint will come again, and so will its evaluation
             self.rows = [row for row in rows if row["iter"] < n or row["iter"] == n and "loss" in row]
+        for package in ("wandb", "tensorboard"):
+            if getattr(config, f"{package}_log") and not importlib.util.find_spec(package):
+                raise InputError(f"--{package}_log=true needs the package: pip install {package}")
+        if config.tensorboard_log:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.tensorboard = SummaryWriter(config.out_dir, purge_step=resumed and resumed["progress"]["iter_num"])
         if config.wandb_log:
-            if not importlib.util.find_spec("wandb"):
-                raise InputError("--wandb_log=true needs the package: pip install wandb")
             import wandb
 
             self.wandb = wandb
@@ -45,6 +51,8 @@ class Log:
     def __exit__(self, *error):
         if self.file:
             self.file.close()
+        if self.tensorboard:
+            self.tensorboard.close()
         if self.wandb:
             self.wandb.finish()
 
@@ -53,6 +61,9 @@ class Log:
             self.rows.append(row)
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
+            if self.tensorboard:
+                for name in row.keys() - {"iter"}:
+                    self.tensorboard.add_scalar(name, row[name], row["iter"])
             if self.wandb:
                 self.wandb.log(row, step=row["iter"])
 

@@ -91,6 +91,7 @@ class TrainConfig:
     log_interval: int = 10  # steps between lines
     wandb_log: bool = False  # also to Weights & Biases (pip install wandb)
     wandb_project: str = "nanochatgpt"
+    tensorboard_log: bool = False  # also to TensorBoard (pip install tensorboard), in the folder's events files
 
     # the machine
     device: str = "auto"  # cpu, cuda, cuda:1, mps

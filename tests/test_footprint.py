@@ -122,5 +122,5 @@ def test_the_time_that_is_told(tiny):
 def test_max_minutes_is_kept(settings):
     """Training, evaluation and save end within 5% of the minutes, as train.py counts them from its start."""
     begun = time.time()
-    train(settings(max_minutes=1.0, max_iters=10**6, eval_interval=10**6, log_interval=500))
+    train(settings(learning_rate=1e-4, max_minutes=1.0, max_iters=10**6, eval_interval=10**6, log_interval=500))
     assert 0.95 < (time.time() - begun) / 60 < 1.05

@@ -4,6 +4,7 @@ change no gradient, and whatever goes wrong is one line with the model that was 
 """
 
 import dataclasses
+import importlib.util
 import itertools
 import json
 import math
@@ -346,13 +347,24 @@ def test_missing_data_is_one_line(settings, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_wandb_missing_is_one_line(settings, tmp_path, monkeypatch):
-    """--wandb_log without the package says what to install, before a step is taken."""
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install wandb"):
-        train(settings(wandb_log=True))
+@pytest.mark.parametrize("package", ["wandb", "tensorboard"])
+def test_a_missing_package_is_one_line(settings, tmp_path, monkeypatch, package):
+    """--wandb_log and --tensorboard_log without the package say what to install, before a step is taken."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else found(name))
+    with pytest.raises(InputError, match=f"pip install {package}"):
+        train(settings(**{f"{package}_log": True}))
     assert not (tmp_path / "out").exists()
+
+
+def test_tensorboard_has_every_row(settings, tmp_path):
+    """What metrics.jsonl has, TensorBoard's own reader finds."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(settings(tensorboard_log=True))
+    events = accumulator.EventAccumulator(str(tmp_path / "out")).Reload()
+    for name in ("loss", "val", "lr"):
+        wanted = [(row["iter"], pytest.approx(row[name])) for row in rows(tmp_path / "out") if name in row]
+        assert [(event.step, event.value) for event in events.Scalars(name)] == wanted
 
 
 @pytest.mark.parametrize(
