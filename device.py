@@ -65,6 +65,14 @@ class Device:
         """Whether the condition holds on any rank: all of them stop at the same step."""
         return self.summed(torch.tensor(float(bool(condition)))).item() > 0
 
+    def parallel(self, model, stepped):
+        """What to step: `stepped`, the model or a compiled form of it, with its gradients averaged over all ranks."""
+        if self.world_size == 1:
+            return stepped
+        model.transformer.wte.sparse = False  # the head's gradient, which is added to it, is dense
+        ids = [torch.device(self.name).index] if self.type == "cuda" else None
+        return torch.nn.parallel.DistributedDataParallel(stepped, device_ids=ids)
+
     def leave(self):
         """Leave the group of processes, if this is one of many."""
         if self.world_size > 1:

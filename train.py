@@ -194,9 +194,7 @@ def train(config):
         say(f"batch_size is {batch_size}: as many rows as memory holds")
     needed = footprint.check(model, optimizer, batch_size, block_size, where)
     stepped = where.compiled(model, config.compile, say)
-    if where.world_size > 1:
-        ids = [torch.device(where.name).index] if where.type == "cuda" else None
-        stepped = torch.nn.parallel.DistributedDataParallel(stepped, device_ids=ids)
+    stepped = where.parallel(model, stepped)
 
     tokens_per_iter = batch_size * config.gradient_accumulation_steps * block_size * where.world_size
     n_tokens, n_learned = (len(splits["train"].ids), int(splits["train"].supervised.sum(dtype=np.int64)))

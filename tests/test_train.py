@@ -131,8 +131,12 @@ def test_accumulation_equals_a_big_batch(settings, tmp_path):
             settings(out_dir=str(tmp_path / name), batch_size=rows_, gradient_accumulation_steps=steps, block_size=40)
         )
     a, b = state(tmp_path / "big"), state(tmp_path / "small")
-    for name in a["model"]:
-        torch.testing.assert_close(a["model"][name], b["model"][name], atol=1e-4, rtol=1e-3, msg=name)
+    for name, one in a["model"].items():
+        other = b["model"][name]
+        if name.endswith("c_attn.bias"):  # that of the keys changes no output: its gradient is rounding alone
+            (q, _, v), (other_q, _, other_v) = one.chunk(3), other.chunk(3)
+            one, other = torch.cat([q, v]), torch.cat([other_q, other_v])
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5, msg=name)
     assert [r["loss"] for r in rows(tmp_path / "big") if "loss" in r] == pytest.approx(
         [r["loss"] for r in rows(tmp_path / "small") if "loss" in r], abs=1e-4
     )
@@ -149,10 +153,14 @@ def test_two_processes_equal_one(settings, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
     a, b = state(tmp_path / "one"), state(tmp_path / "two")
-    for name in a["model"]:
-        torch.testing.assert_close(a["model"][name], b["model"][name], atol=1e-4, rtol=1e-3, msg=name)
+    for name, one in a["model"].items():
+        other = b["model"][name]
+        if name.endswith("c_attn.bias"):  # that of the keys changes no output: its gradient is rounding alone
+            (q, _, v), (other_q, _, other_v) = one.chunk(3), other.chunk(3)
+            one, other = torch.cat([q, v]), torch.cat([other_q, other_v])
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5, msg=name)
     vals = [[row["val"] for row in rows(tmp_path / name) if "val" in row] for name in ("one", "two")]
-    assert vals[0] == pytest.approx(vals[1], abs=1e-4)
+    assert vals[0] == pytest.approx(vals[1], abs=1e-5)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
