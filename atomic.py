@@ -31,12 +31,12 @@ def folder(path):
         for name in new.iterdir():
             flush(name)
         os.replace(new, path / COMMITTED)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(new, ignore_errors=True)
         if is_new:
             with contextlib.suppress(OSError):  # somebody else may have put a file there
                 path.rmdir()
-        raise
+        raise named(error, path) from error
     finish(path)
 
 
@@ -62,9 +62,16 @@ def file(path):
         yield new
         flush(new)
         os.replace(new, path)
-    except BaseException:
+    except BaseException as error:
         new.unlink(missing_ok=True)
-        raise
+        raise named(error, path) from error
+
+
+def named(error, path):
+    """The error; one of writing that names no file, as a full disk's, with the path that was to be written."""
+    if isinstance(error, OSError) and error.errno and not error.filename:
+        return OSError(error.errno, error.strerror, str(path))
+    return error
 
 
 def flush(path):

@@ -10,9 +10,12 @@ A crash at any instant leaves a folder that loads (atomic.py). No pickle is ever
 weights_only=True.
 """
 
+import errno
 import functools
 import json
+import os
 import pickle
+import shutil
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -115,13 +118,13 @@ def save_weights(path, model):
 def save_trainer(folder, state):
     """Replace trainer.pt whole: state is a dict of tensors and plain values."""
     path = Path(folder) / "trainer.pt"
-    try:
-        with atomic.file(path) as new:
+    with atomic.file(path) as new:
+        try:
             torch.save(state, new)
-    except RuntimeError as error:  # torch's archive writer: a full disk
-        raise OSError(
-            None, f"the run's state could not be written ({error}); the older one is kept", str(path)
-        ) from error
+        except RuntimeError as error:  # torch's archive writer, which does not say that the disk is full
+            full = shutil.disk_usage(path.parent).free < 2**20
+            why = os.strerror(errno.ENOSPC) if full else error
+            raise OSError(None, f"the run's state could not be written ({why}); the older one is kept", path) from error
 
 
 def load_trainer(folder):

@@ -195,8 +195,10 @@ class Loader:
         return self.batch(rows[self.rank * batch_size : (self.rank + 1) * batch_size])
 
     def epoch(self, batch_size, epoch=0):
-        """Batches of one epoch, once through; the last may be smaller. Ranks take turns."""
-        rows = list(self.epoch_rows(epoch))[self.rank :: self.world_size]
+        """Batches of one epoch, once through; the last may be smaller. Ranks take turns; all have all of a few rows."""
+        rows = list(self.epoch_rows(epoch))
+        if len(rows) >= self.world_size:
+            rows = rows[self.rank :: self.world_size]
         return (self.batch(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
 
     def batch(self, rows):

@@ -16,6 +16,7 @@ import psutil
 import torch
 
 import attention
+import sharding
 from configurator import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -61,21 +62,34 @@ class Device:
         torch.distributed.all_reduce(value)
         return value.cpu()
 
+    def largest(self, n):
+        """The largest of a number over all ranks."""
+        value = torch.tensor(float(n), device=self.name)
+        if self.world_size > 1:
+            torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
+        return value.item()
+
     def agreed(self, condition):
         """Whether the condition holds on any rank: all of them stop at the same step."""
         return self.summed(torch.tensor(float(bool(condition)))).item() > 0
 
-    def parallel(self, model, stepped):
-        """What to step: `stepped`, the model or a compiled form of it, with its gradients averaged over all ranks."""
+    def parallel(self, model, stepped, shard=False):
+        """What to step: `stepped`, the model or a compiled form of it, by DDP, sharded, or alone. Raises InputError."""
         if self.world_size == 1:
+            if shard:
+                raise InputError("--shard=true spreads a model over the processes of torchrun, and this is one alone")
             return stepped
         model.transformer.wte.sparse = False  # the head's gradient, which is added to it, is dense
+        if shard:
+            sharding.shard(model, self.type)
+            return stepped
         ids = [torch.device(self.name).index] if self.type == "cuda" else None
         return torch.nn.parallel.DistributedDataParallel(stepped, device_ids=ids)
 
     def leave(self):
         """Leave the group of processes, if this is one of many."""
         if self.world_size > 1:
+            torch.distributed.barrier()  # gloo hangs when the others have gone
             torch.distributed.destroy_process_group()
 
     def compiled(self, model, wanted, say):

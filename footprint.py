@@ -12,6 +12,7 @@ import torch
 
 from configurator import InputError
 from loss import CHUNK
+from sharding import local
 
 PROCESS = 320e6  # bytes of Python with torch imported
 ROOM = 0.9  # of the memory that is free may be asked for
@@ -21,7 +22,7 @@ UTILISATION = 0.55  # of the speed of a lone product, a whole step reaches about
 def memory(model, optimizer, tokens, where):
     """Bytes at the peak of a step on `tokens` at once: the process, weights, gradients, moments, and the rest."""
     config, half = model.config, where.dtype != "float32"
-    weights = sum(p.nbytes for p in model.parameters())
+    weights = sum(local(p).nbytes for p in model.parameters())
     if half and where.type != "cpu":
         weights *= 1.5  # autocast's copies
     # bytes a token of each layer, a number of n_embd: two norms' inputs and outputs, qkv, attention, the MLP's two

@@ -25,10 +25,8 @@ class Log:
         if resumed and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines if line.endswith("}")]  # a crash may have cut the last one
-            n = resumed["progress"][
-                "iter_num"
-            ]  # what came after the checkpoint will come again, and so will its evaluation
-            self.rows = [row for row in rows if row["iter"] < n or row["iter"] == n and "loss" in row]
+            n = resumed["progress"]["iter_num"]  # what came after the checkpoint will come again
+            self.rows = [row for row in rows if row["iter"] <= n]
         for package in ("wandb", "tensorboard"):
             if getattr(config, f"{package}_log") and not importlib.util.find_spec(package):
                 raise InputError(f"--{package}_log=true needs the package: pip install {package}")
@@ -59,8 +57,11 @@ class Log:
     def write(self, **row):
         if self.on:
             self.rows.append(row)
-            self.file.write(json.dumps(row) + "\n")
-            self.file.flush()
+            try:
+                self.file.write(json.dumps(row) + "\n")
+                self.file.flush()
+            except OSError as error:
+                raise atomic.named(error, self.path) from error
             if self.tensorboard:
                 for name in row.keys() - {"iter"}:
                     self.tensorboard.add_scalar(name, row[name], row["iter"])

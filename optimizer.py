@@ -14,6 +14,8 @@ float32 weights, hold their state under the parameters' names, and do not import
 
 import torch
 
+from sharding import gathered, local, part
+
 PIECE = 2**20  # numbers that are converted at a time
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients: five rounds bring singular values near 1
 QKV = "attn.c_attn.weight"  # three matrices in one
@@ -47,6 +49,7 @@ class Optimizer:
             if gradients != torch.float32:
                 p.grad_dtype = gradients
             p.grad = torch.zeros_like(p, dtype=gradients)
+        self.shared = any(local(p) is not p for p in named.values())  # among ranks
 
     @property
     def bytes(self):
@@ -59,13 +62,18 @@ class Optimizer:
         return [*self.matrices.values(), *self.others.values()]
 
     def zero_grad(self):
-        torch._foreach_zero_([p.grad for p in self.parameters])
+        torch._foreach_zero_([local(p.grad) for p in self.parameters])
 
     def grad_norm(self):
         """The norm of all gradients, a float32 tensor."""
-        pieces = [piece for p in self.parameters for piece in p.grad.view(-1).split(PIECE)]
+        pieces = [piece for p in self.parameters for piece in local(p.grad).view(-1).split(PIECE)]
         norms = [torch.linalg.vector_norm(piece, dtype=torch.float32) for piece in pieces]
-        return torch.linalg.vector_norm(torch.stack(norms))
+        norm = torch.linalg.vector_norm(torch.stack(norms))
+        if self.shared:
+            squares = norm.square()
+            torch.distributed.all_reduce(squares)
+            norm = squares.sqrt()
+        return norm
 
     @torch.no_grad()
     def step(self, lr, muon_lr=0.0, scale=1.0):
@@ -104,8 +112,8 @@ class Optimizer:
             moving = self.moving[name]
             moving.lerp_(p.grad.float().mul_(scale), 1 - self.momentum)
             update = (p.grad.float() * scale).lerp_(moving, self.momentum)  # Nesterov's
-            for part, weight in zip(split(name, update), split(name, p), strict=True):
-                groups.setdefault(part.shape, []).append((part, weight))
+            for each, weight in zip(split(name, update), split(name, p), strict=True):
+                groups.setdefault(each.shape, []).append((each, weight))
         for shape, pairs in groups.items():
             updates = orthogonal(torch.stack([update for update, _ in pairs]))
             rate = lr * max(1, shape[0] / shape[1]) ** 0.5
@@ -113,21 +121,19 @@ class Optimizer:
                 weight.mul_(1 - lr * self.weight_decay).add_(update, alpha=-rate)
 
     def state_dict(self):
-        return {"steps": self.steps, "m": self.m, "v": self.v, "moving": self.moving}
+        """Whole tensors; where they are shared among ranks, all ranks call this, and rank 0 gets them."""
+        m, v = (gathered(self.others, moments) for moments in (self.m, self.v))
+        return {"steps": self.steps, "m": m, "v": v, "moving": self.moving}
 
     def load_state_dict(self, state):
         """Raises KeyError, or ValueError, for the state of other parameters."""
+        named = {**self.others, **self.matrices}
         for kind, mine in (("m", self.m), ("v", self.v), ("moving", self.moving)):
             if mine.keys() != state[kind].keys():
                 raise ValueError(f"{kind} is of other parameters")
             for name, tensor in mine.items():
-                tensor.copy_(state[kind][name])
+                tensor.copy_(part(state[kind][name], like=named[name]))
         self.steps = state["steps"]
-
-
-def local(p):
-    """This process's part of a sharded parameter; any other as it is."""
-    return p.to_local() if hasattr(p, "to_local") else p
 
 
 def split(name, matrix):

@@ -49,7 +49,8 @@ def gradients(model, batches, where, loss_scale=1.0):
     total = 0.0
     for i, batch in enumerate(batches):
         final = i == len(batches) - 1
-        no_sync = model.no_sync() if where.world_size > 1 and not final else contextlib.nullcontext()
+        # DDP averages once, behind the last; a sharded model has no room for gradients that are whole
+        no_sync = model.no_sync() if hasattr(model, "no_sync") and not final else contextlib.nullcontext()
         with no_sync:
             with where.autocast():
                 _, loss = model(*where.tensors(*batch.arrays))

@@ -29,6 +29,7 @@ import footprint
 import lora
 import metrics
 import range_test
+import sharding
 import step
 import validation
 from configurator import InputError
@@ -94,6 +95,7 @@ class TrainConfig:
     tensorboard_log: bool = False  # also to TensorBoard (pip install tensorboard), in the folder's events files
 
     # the machine
+    shard: bool = False  # under torchrun: each process keeps a part of the model, its gradient and moments (FSDP2)
     device: str = "auto"  # cpu, cuda, cuda:1, mps
     dtype: str = "auto"  # float32, bfloat16, float16: of the matrix products; auto takes bfloat16 where it is faster
     threads: int | None = None  # CPU threads; default: one a core
@@ -116,6 +118,8 @@ class TrainConfig:
         for name in ("max_minutes", "grad_clip", "save_minutes", "lora_rank"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be above 0, or none")
+        if self.shard and self.muon:
+            raise ValueError("shard goes with AdamW: Muon needs whole matrices (muon = False)")
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
 
@@ -173,6 +177,8 @@ def train(config):
         splits["val"] = splits["train"]
     val_loader = dataset.Loader(splits["val"], block_size, tokenizer, 0, *ranks)
 
+    stepped = where.parallel(model, where.compiled(model, config.compile, say), config.shard)
+
     # the optimizer; on a CPU a product in bfloat16 has its gradient in bfloat16, which is kept as it is
     half = where.type == "cpu" and where.dtype == "bfloat16"
     alone = config.gradient_accumulation_steps == where.world_size == 1
@@ -193,8 +199,6 @@ def train(config):
         batch_size = footprint.largest_batch(model, optimizer, block_size, where)
         say(f"batch_size is {batch_size}: as many rows as memory holds")
     needed = footprint.check(model, optimizer, batch_size, block_size, where)
-    stepped = where.compiled(model, config.compile, say)
-    stepped = where.parallel(model, stepped)
 
     tokens_per_iter = batch_size * config.gradient_accumulation_steps * block_size * where.world_size
     n_tokens, n_learned = (len(splits["train"].ids), int(splits["train"].supervised.sum(dtype=np.int64)))
@@ -227,7 +231,7 @@ def train(config):
 
     def save_last():
         state = {
-            "model": model.state_dict(),
+            "model": sharding.plain(model).state_dict(),
             "model_args": dataclasses.asdict(model.config),
             "optimizer": optimizer.state_dict(),
             "tokenizer": tokenizer.hash,
@@ -236,7 +240,8 @@ def train(config):
             "rows_drawn": loader.rows_drawn,
             "progress": dataclasses.asdict(dataclasses.replace(now, elapsed=time.time() - begun)),
         }
-        checkpoint.save_trainer(out_dir, state)
+        if master:
+            checkpoint.save_trainer(out_dir, state)
 
     def save_best(val_loss):
         how = {
@@ -247,13 +252,16 @@ def train(config):
             "data": meta["sources"],
             "settings": dataclasses.asdict(config),
         }
-        checkpoint.save(out_dir, model, tokenizer, how)
+        whole = sharding.plain(model)
+        if master:
+            checkpoint.save(out_dir, whole, tokenizer, how)
 
     stop = StopSignal()
     bar = tqdm(total=config.max_iters, initial=now.iter_num, unit="step", disable=not (master and sys.stderr.isatty()))
     # the seconds that the end of the run will take: at first a guess from one batch, then as measured
     reserve, save_seconds, eval_iters = 0.0, 3e-8 * model.num_params() + 1.0, config.eval_iters
-    val_loss, saved, evaluated = None, resumed is not None, -1
+    val_loss, saved = None, resumed is not None
+    evaluated = now.iter_num if resumed and not config.eval_only else -1  # a state is saved behind its evaluation
     if config.max_minutes is not None and not config.eval_only:
         evaluating = time.time()
         estimate_loss(1)
@@ -280,15 +288,14 @@ def train(config):
                     better = val_loss < now.best_val_loss
                     now.worse = 0 if better else now.worse + 1
                     now.best_val_loss = min(now.best_val_loss, val_loss)
-                    if master:
-                        if better:
-                            save_best(val_loss)
-                        save_last()
-                        log.plot(out_dir)
+                    if better:
+                        save_best(val_loss)
+                    save_last()
+                    log.plot(out_dir)
                     saved, saved_at = True, time.time()
                     if now.worse == 2 and now.smoothed < 0.8 * val_loss:
                         say(f"val rises while train falls to {now.smoothed:.2f}: the data are being learned by heart")
-                    if master and not last:
+                    if not last:
                         for question, answer in validation.answers(model, tokenizer, where):
                             say(f"    {question} -> {answer}")
                 reserve = 1.2 * (time.time() - evaluating) + (save_seconds if now.iter_num == 0 else 0)
@@ -297,8 +304,7 @@ def train(config):
                     why = f"val has not fallen for {now.worse} evaluations: stopped early, the best model is kept"
                     break
             elif saved and where.agreed(time.time() - saved_at > 60 * config.save_minutes):
-                if master:
-                    save_last()
+                save_last()
                 saved_at = time.time()
             stopped = not last and where.agreed(stop.came)
             if last or stopped:
@@ -340,13 +346,13 @@ def train(config):
 
         if why:
             say(f"iter {now.iter_num}: {why}")
-        if master and not config.eval_only and stopped:
+        if not config.eval_only and stopped:
             save_last()
             if not math.isfinite(now.best_val_loss):
                 save_best(None)
             log.plot(out_dir)
             say(f"stopped at iter {now.iter_num}, saved to {out_dir}; go on: {resume_command()}")
-        elif master and not config.eval_only:
+        elif not config.eval_only:
             best = f", val loss {now.best_val_loss:.4f}" if math.isfinite(now.best_val_loss) else ""
             params = millions(model.num_params())
             say(f"wrote {out_dir} ({params} parameters{best}); talk to it: python chat.py --out_dir={out_dir}")

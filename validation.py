@@ -2,6 +2,8 @@
 How a model does while it is trained: its loss on val, and what it answers.
 """
 
+import itertools
+
 import torch
 
 import conversation
@@ -14,7 +16,9 @@ def mean_loss(model, batches, n, where):
     """The mean over the supervised tokens of the first n batches, on all ranks: the same ones each time."""
     model.eval()
     total = torch.zeros(2, dtype=torch.float64)
-    for _, batch in zip(range(n), batches, strict=False):
+    batches = list(itertools.islice(batches, n))
+    least = -int(where.largest(-len(batches)))  # ranks compute together where a model is sharded: none has a batch more
+    for batch in batches[:least]:
         with where.autocast():
             _, loss = model(*where.tensors(*batch.arrays))
         total += torch.tensor([loss.item() * batch.n_supervised, batch.n_supervised], dtype=torch.float64)

@@ -10,11 +10,15 @@ n_head = 6
 n_embd = 384
 block_size = 256  # half of all conversations whole, and about 10 turns of the long ones
 
-# Few tokens pass within minutes, so many small steps at a high rate beat few large ones (NOTES.md has the numbers).
+# Few tokens pass within minutes: many small steps, Muon for the matrices, everybody's words and not the bot's alone, a
+# rate that stays high and then falls to zero. bench.py --what=quality has what that gains.
 batch_size = 8
-learning_rate = 2e-3
+muon = True
+learn = "all"
+schedule = "linear"
+min_lr = 0.0
+learning_rate = 4e-3
 warmup_iters = 20
-max_iters = 6000  # two epochs; --max_minutes=10 ends sooner, and the schedule adapts
-weight_decay = 0.1
+max_iters = 6000  # two epochs; --max_minutes=4 ends sooner, and the schedule adapts
 eval_interval = 250
 eval_iters = 20  # 41k tokens of val

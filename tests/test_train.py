@@ -142,25 +142,62 @@ def test_accumulation_equals_a_big_batch(settings, tmp_path):
     )
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="gloo under torchrun")
-def test_two_processes_equal_one(settings, tmp_path):
-    """torchrun with 2 gloo processes, with accumulation, takes the steps of one process with the same global batch."""
-    train(settings(out_dir=str(tmp_path / "one"), batch_size=4, block_size=40))
-    two = settings(out_dir=str(tmp_path / "two"), batch_size=1, gradient_accumulation_steps=2, block_size=40, threads=1)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *flags(two)]
+def assert_close(one, two):
+    """Two folders hold the same run but for the order of sums: states and losses to 1e-5."""
+    a, b = state(one), state(two)
+    for name, mine in a["model"].items():
+        other = b["model"][name]
+        if name.endswith("c_attn.bias"):  # that of the keys changes no output: its gradient is rounding alone
+            (q, _, v), (other_q, _, other_v) = mine.chunk(3), other.chunk(3)
+            mine, other = torch.cat([q, v]), torch.cat([other_q, other_v])
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5, msg=name)
+    losses = [[row.get("val", row.get("loss")) for row in rows(folder)] for folder in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    (model, _, _), (other, _, _) = checkpoint.load(one), checkpoint.load(two)
+    idx = torch.arange(20)[None]
+    torch.testing.assert_close(model(idx)[0], other(idx)[0], atol=1e-4, rtol=1e-4)
+
+
+def torchrun(config):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *flags(config)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("wrote ") == 1
-    a, b = state(tmp_path / "one"), state(tmp_path / "two")
-    for name, one in a["model"].items():
-        other = b["model"][name]
-        if name.endswith("c_attn.bias"):  # that of the keys changes no output: its gradient is rounding alone
-            (q, _, v), (other_q, _, other_v) = one.chunk(3), other.chunk(3)
-            one, other = torch.cat([q, v]), torch.cat([other_q, other_v])
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5, msg=name)
-    vals = [[row["val"] for row in rows(tmp_path / name) if "val" in row] for name in ("one", "two")]
-    assert vals[0] == pytest.approx(vals[1], abs=1e-5)
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo under torchrun")
+@pytest.mark.parametrize("how", [{}, {"muon": True}, {"shard": True}, {"shard": True, "lora_rank": 4}], ids=str)
+def test_two_processes_equal_one(settings, tmp_path, how):
+    """2 gloo processes with accumulation, by DDP or sharded, take one process's steps with the same global batch."""
+    one = settings(out_dir=str(tmp_path / "one"), batch_size=4, block_size=40, **{**how, "shard": False})
+    train(one)
+    two = dict(out_dir=str(tmp_path / "two"), batch_size=1, gradient_accumulation_steps=2, block_size=40, threads=1)
+    torchrun(settings(**two, **how))
+    assert_close(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo under torchrun")
+def test_a_sharded_run_goes_on_in_one_piece_and_back(settings, tmp_path):
+    """trainer.pt and the model folder are the same files: 2 sharded processes, 2 by DDP, 2 sharded equal one run."""
+    alike = dict(batch_size=4, block_size=40)
+    two = dict(out_dir=str(tmp_path / "two"), batch_size=2, block_size=40, threads=1)
+    for n, shard in ((3, True), (6, False), (9, True)):
+        how = dict(init_from="resume") if n > 3 else {}
+        # the rate falls over the whole run, whichever part of it is taken
+        torchrun(settings(max_iters=n, warmup_iters=100, shard=shard, **two, **how))
+    train(settings(out_dir=str(tmp_path / "one"), max_iters=9, warmup_iters=100, overwrite=True, **alike))
+    assert_close(tmp_path / "one", tmp_path / "two")
+
+
+def test_shard_is_for_torchrun(settings):
+    """--shard in one process, or with Muon, is refused in one line."""
+    with pytest.raises(InputError, match="--shard=true .* processes of torchrun"):
+        train(settings(shard=True))
+    with pytest.raises(ValueError, match="shard goes with AdamW"):
+        settings(shard=True, muon=True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
