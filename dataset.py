@@ -23,6 +23,7 @@ from conversation import parsed
 
 FORMAT = 1
 SPLITS = ("train", "val")
+NGRAM = 4  # tokens of the bot in a row that are a repetition
 
 
 def open_meta(folder):
@@ -139,10 +140,12 @@ class Batch:
     positions: np.ndarray
     starts: np.ndarray
     filled: int  # tokens that are no padding
+    unlikely: np.ndarray | None = None  # int64 (2, m): learned tokens, by their number, and ids that they should not be
 
     @property
     def arrays(self):
-        return self.idx, self.targets, self.positions, self.starts
+        known = (self.idx, self.targets, self.positions, self.starts)
+        return known if self.unlikely is None else (*known, self.unlikely)
 
     @property
     def n_supervised(self):
@@ -153,12 +156,15 @@ class Loader:
     """
     Endless packed rows of `block_size` tokens, each epoch in a new order that (seed, epoch) decides.
     `rows_drawn` is its whole state: a Loader that starts there goes on with the same rows. Of each draw, rank r of
-    world_size takes the r-th batch. learn: "bot", the supervised tokens; "all", everybody's.
+    world_size takes the r-th batch. learn: "bot", the supervised tokens; "all", everybody's. unlikely: Batches have it.
     """
 
     WINDOW = 4096  # segments packed together
 
-    def __init__(self, split, block_size, tokenizer, seed=1337, rank=0, world_size=1, rows_drawn=0, learn="bot"):
+    def __init__(
+        self, split, block_size, tokenizer, seed=1337, rank=0, world_size=1, rows_drawn=0, learn="bot", unlikely=False
+    ):
+        self.unlikely = unlikely
         self.split, self.block_size, self.tokenizer = split, block_size, tokenizer
         self.seed, self.rank, self.world_size, self.learn = seed, rank, world_size, learn
         self.segments = segments(split, block_size, tokenizer)
@@ -219,7 +225,37 @@ class Loader:
         wanted = np.concatenate([each[1:] for each in learned]) if self.learn == "bot" else True
         targets[0, :filled] = np.where(wanted, after, -1)
         positions[0, :filled] = np.concatenate([np.arange(n) for n in lengths])
-        return Batch(idx, targets, positions, starts, filled)
+        batch = Batch(idx, targets, positions, starts, filled)
+        if self.unlikely:
+            spoken = [each[1:] for each in learned]
+            found = [unlikely(each, said, self.tokenizer) for each, said in zip(ids, spoken, strict=True)]
+            places = np.concatenate([at + start for (at, _), start in zip(found, starts, strict=False)])
+            numbers = np.cumsum(targets[0] >= 0) - 1
+            batch.unlikely = np.stack([numbers[places], np.concatenate([tokens for _, tokens in found])])
+        return batch
+
+
+def unlikely(ids, spoken, tokenizer):
+    """
+    What the bot should not say, (places, ids) as int64: at each of its tokens in a conversation (spoken[i]: ids[i + 1]
+    is the bot's) the tags of the others, and what would complete a run of NGRAM tokens that it has said already.
+    """
+    places, tokens = [], []
+    after, said = {}, []  # what followed NGRAM - 1 tokens of the bot; its tokens in this turn
+    ids = ids.tolist()
+    for i in np.flatnonzero(spoken).tolist():
+        if not (i and spoken[i - 1]):
+            said = []
+        wanted, before = ids[i + 1], tuple(said[1 - NGRAM :])
+        wrong = {tokenizer.human, tokenizer.system}
+        if len(before) == NGRAM - 1:
+            wrong |= after.get(before, set())
+            after.setdefault(before, set()).add(wanted)
+        wrong.discard(wanted)
+        places += [i] * len(wrong)
+        tokens += sorted(wrong)
+        said.append(wanted)
+    return np.array(places, dtype=np.int64), np.array(tokens, dtype=np.int64)
 
 
 def best_fit(pieces, lengths, capacity):

@@ -31,6 +31,8 @@ from quantize import Decoder, Packed, cache_dtype, compile_kernels, quantize
 from rendering import Tags, rendering_of
 from sampling import HeldText, Sampling, logprobs_of, sample
 
+PREFILL = 256  # tokens of prompts a step at most, so that those who are talking go on
+
 
 @dataclass(frozen=True)
 class EngineConfig(Sampling):
@@ -64,7 +66,8 @@ class Full(RuntimeError):
 class Sequence:
     """What one generation has said so far, and how it goes on. Made by Engine.join."""
 
-    def __init__(self, ids, sampling, banned, ends, recent):
+    def __init__(self, ids, sampling, banned, ends, recent, turn=0):
+        self.turn = turn  # who joined before whom
         self.ids = list(ids)
         self.sampling = sampling
         self.banned = list(banned)
@@ -109,6 +112,8 @@ class Engine:
         self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())  # a token
         self.cached = [[] for _ in range(slots)]  # for each slot, the ids whose keys and values the cache holds
         self.running = [None] * slots  # for each slot, the Sequence that it serves
+        self.turns = itertools.count()
+        self.computed = 0  # tokens, ever
 
     def join(self, ids, sampling, banned=(), ends=(), recent=()):
         """
@@ -122,7 +127,7 @@ class Engine:
             raise Full(f"all {len(self.running)} slots are taken")
         slot = max(free, key=lambda slot: shared(self.cached[slot], ids))
         del self.cached[slot][min(shared(self.cached[slot], ids), len(ids) - 1) :]
-        self.running[slot] = Sequence(ids, sampling, banned, ends, recent)
+        self.running[slot] = Sequence(ids, sampling, banned, ends, recent, next(self.turns))
         return self.running[slot]
 
     def leave(self, sequence):
@@ -133,11 +138,18 @@ class Engine:
     def step(self):
         """[(Sequence, Token)]: one more token for each sequence that runs; those that end leave their slots."""
         logits, decoding = {}, []
-        for slot, sequence in enumerate(self.running):
-            if sequence and len(sequence.ids) - len(self.cached[slot]) > 1:
-                self.share(slot, sequence.ids)
-                logits[slot] = self.logits([slot])[0]
-            elif sequence:
+        slots = sorted((slot for slot, one in enumerate(self.running) if one), key=lambda slot: self.running[slot].turn)
+        room = PREFILL if len(slots) > 1 else self.block_size
+        for slot in slots:
+            ids = self.running[slot].ids
+            if len(ids) - len(self.cached[slot]) > 1 and room > 0:
+                self.share(slot, ids)
+                n = min(len(ids) - len(self.cached[slot]), room)
+                room -= n
+                last = self.logits([slot], n)[0]
+                if len(self.cached[slot]) == len(ids):
+                    logits[slot] = last
+            elif len(ids) - len(self.cached[slot]) == 1:
                 decoding.append(slot)
         if decoding:
             logits.update(zip(decoding, self.logits(decoding), strict=True))
@@ -160,12 +172,13 @@ class Engine:
                 held[:, slot, :, :n] = held[:, source, :, :n]
             self.cached[slot] = list(ids[:n])
 
-    def logits(self, slots):
+    def logits(self, slots, n=1):
         """
-        Logits (len(slots), n_vocab) after the ids of the sequences in these slots: all that their caches lack is
-        computed, many ids of one sequence or one of each.
+        Logits (len(slots), n_vocab) after the next n ids that the caches of these slots lack: many of one sequence or
+        one of each.
         """
-        new = [self.running[slot].ids[len(self.cached[slot]) :] for slot in slots]
+        new = [self.running[slot].ids[len(self.cached[slot]) :][:n] for slot in slots]
+        self.computed += n * len(slots)
         logits = (self.decoded if self.decoder and len(new[0]) <= Decoder.MOST else self.forward)(slots, new)
         for slot, ids in zip(slots, new, strict=True):
             self.cached[slot] += ids

@@ -13,21 +13,24 @@ CHUNK = 2**22  # logits at a time at most: 16 MB in float32
 LEAST = 64  # tokens
 
 
-def cross_entropy(states, weight, targets, n_vocab, scratch=None):
+def cross_entropy(states, weight, targets, n_vocab, scratch=None, unlikely=None, strength=0.0):
     """
     The mean of -log p(target) over the tokens, float32. states: (n, n_embd), before the head; weight: (rows, n_embd),
     of which the first n_vocab are tokens; targets: (n,) ids. Products run in autocast's dtype, the softmax in float32.
+    scratch: memory for the weight in that dtype. unlikely: (2, m), tokens by number, in order, and ids that they should
+    not be: `strength` times -log(1 - p(id)) is added (unlikelihood, Welleck et al. 2019).
     """
     type = states.device.type
     dtype = torch.get_autocast_dtype(type) if torch.is_autocast_enabled(type) else states.dtype
-    return ChunkedCrossEntropy.apply(states, weight, targets, n_vocab, dtype, torch.is_grad_enabled(), scratch)
+    how = dtype, torch.is_grad_enabled(), scratch, unlikely, strength
+    return ChunkedCrossEntropy.apply(states, weight, targets, n_vocab, *how)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
     """As Liger kernel's fused linear cross-entropy (Hsu et al. 2024): backward only scales what forward found."""
 
     @staticmethod
-    def forward(ctx, states, weight, targets, n_vocab, dtype, with_gradients, scratch):
+    def forward(ctx, states, weight, targets, n_vocab, dtype, with_gradients, scratch, unlikely, strength):
         n, rows = len(targets), min(max(LEAST, CHUNK // len(weight)), -(-len(targets) // LEAST) * LEAST)
         w = weight.to(dtype) if scratch is None else scratch.copy_(weight)
         to_x, to_w = (with_gradients and needed for needed in ctx.needs_input_grad[:2])
@@ -41,7 +44,9 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         # compiles a product for each
         x, products = states.new_zeros(rows, states.size(1), dtype=dtype), states.new_empty(rows, len(w), dtype=dtype)
         logits = states.new_empty(rows, len(w), dtype=torch.float32)
-        for at in range(0, n, rows):
+        if unlikely is not None:
+            bounds = torch.searchsorted(unlikely[0], torch.arange(0, n + rows, rows, device=states.device)).tolist()
+        for i, at in enumerate(range(0, n, rows)):
             wanted = targets[at : at + rows, None]
             k = len(wanted)
             x[:k] = states[at : at + k]
@@ -52,8 +57,18 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             d = logits.sub_(largest).exp_()
             sums = d.sum(1, keepdim=True)
             total += sums[:k].log().sum()
+            d.div_(sums)
+            if unlikely is not None:
+                numbers, ids = unlikely[:, bounds[i] : bounds[i + 1]]
+                p = d[numbers - at, ids]
+                left = (1 - p).clamp(min=1e-5)
+                total -= strength * left.log().sum()
+                # of -log(1 - p) by the logits: p / (1 - p) at the token itself, less that times everybody's p
+                odds = strength * p / left
+                d.mul_(1 - torch.zeros(rows, 1, device=d.device).index_add_(0, numbers - at, odds[:, None]))
+                d.index_put_((numbers - at, ids), odds, accumulate=True)
             if to_x or to_w:
-                d.div_(sums)[:k].scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=d.dtype))
+                d[:k].scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=d.dtype))
                 d[k:] = 0.0
                 d = products.copy_(d)
                 if to_x:
@@ -73,4 +88,4 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         scale = g / ctx.n  # late, with the loss's own scale: float16 cannot hold 1 / n of a small probability
         dx = dx.to(ctx.dtypes[0]).mul_(scale) if dx is not None else None
         dw = dw.mul_(scale) if dw is not None else None
-        return dx, dw, None, None, None, None, None
+        return dx, dw, *[None] * 7

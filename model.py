@@ -198,6 +198,7 @@ class GPT(nn.Module):
         self.config = config
         # recompute each block in backward: slower, far less memory
         self.gradient_checkpointing = gradient_checkpointing
+        self.unlikelihood = 0.0
         self.transformer = nn.ModuleDict(
             dict(
                 wte=Embedding(config.n_rows, config.n_embd, sparse=True),
@@ -223,21 +224,22 @@ class GPT(nn.Module):
             nn.init.zeros_(module.bias)
 
     def num_params(self):
-        """Parameters, each once (the head is the embedding), without the rows that stand for no token."""
-        padding = (self.config.n_rows - self.config.vocab_size) * self.config.n_embd
-        return sum(p.numel() for p in self.parameters()) - padding
+        """Parameters of this shape, each once (the head is the embedding), however they are kept."""
+        c, n = self.config, self.config.n_embd
+        return (c.vocab_size + c.block_size) * n + c.n_layer * (12 * n * n + 13 * n) + 2 * n
 
     def head(self, x):
         """Logits (..., vocab_size) of what the blocks made, (..., n_embd)."""
         return self.transformer.wte.head(self.transformer.ln_f(x))[..., : self.config.vocab_size]
 
-    def forward(self, idx, targets=None, positions=None, starts=None, cache=None, last_only=False):
+    def forward(self, idx, targets=None, positions=None, starts=None, unlikely=None, cache=None, last_only=False):
         """
         idx: (B, T) ids. Returns (logits, loss): (B, T, vocab_size) and None, or with targets None and their mean loss.
         targets: (B, T), the next id where it is to be learned and -1 elsewhere; the loss is the mean over those.
         positions: (B, T), each token's place in its own conversation; default: from the cache's length on.
         starts: (conversations + 1,) int32, where each conversation of a packed row begins, and T; then B is 1, and no
             token sees another conversation's.
+        unlikely: (2, m), numbers of learned tokens and ids that they should not be, weighed by self.unlikelihood.
         cache: a KVCache, whose rows grow by T each. last_only: logits of the last position alone, (B, 1, vocab_size).
         """
         x = self.states(idx, positions, starts, cache)
@@ -245,7 +247,8 @@ class GPT(nn.Module):
             learned = targets >= 0
             states = self.transformer.ln_f(x[learned])
             weight, scratch = self.transformer.wte.weight, self.transformer.wte.scratch(states.device)
-            return None, cross_entropy(states, weight, targets[learned], self.config.vocab_size, scratch)
+            how = self.config.vocab_size, scratch, unlikely, self.unlikelihood
+            return None, cross_entropy(states, weight, targets[learned], *how)
         return self.head(x[:, -1:] if last_only else x), None
 
     def states(self, idx, positions=None, starts=None, cache=None):

@@ -64,6 +64,7 @@ class TrainConfig:
 
     # what is trained, and on what
     learn: Literal["bot", "all"] = "bot"  # the bot's words, or everybody's: from scratch there is more to learn from
+    unlikelihood: float = 0.0  # weight of what the bot should not say: its own runs of four tokens again, others' tags
     lora_rank: int | None = None  # train matrices of this rank beside the model's own, merged when it is saved
     freeze_layers: int = 0  # the embeddings and this many of the lowest blocks stay as they are
 
@@ -107,7 +108,7 @@ class TrainConfig:
             ("learning_rate", "warmup_iters", "max_iters", "weight_decay", "beta1", "beta2", "seed"), 0
         )
         least |= dict.fromkeys(("batch_size", "gradient_accumulation_steps", "n_layer", "n_head", "n_embd"), 1)
-        least |= dict.fromkeys(("muon_lr", "freeze_layers", "patience", "decay_from"), 0)
+        least |= dict.fromkeys(("muon_lr", "freeze_layers", "patience", "decay_from", "unlikelihood"), 0)
         least |= {"block_size": 8, "dropout": 0, "eval_interval": 1, "eval_iters": 1, "log_interval": 1}
         for name, value in least.items():
             if getattr(self, name) != "auto" and getattr(self, name) < value:
@@ -161,7 +162,7 @@ def train(config):
         lora.freeze(model, config.freeze_layers)
     if resumed:
         model.load_state_dict(resumed["model"])
-    model.gradient_checkpointing = config.gradient_checkpointing
+    model.gradient_checkpointing, model.unlikelihood = config.gradient_checkpointing, config.unlikelihood
     model.train().to(where.name)
     block_size = min(config.block_size, model.config.block_size)
     if block_size < config.block_size:
@@ -171,7 +172,8 @@ def train(config):
     splits = {name: dataset.open_split(config.data_dir, name, tokenizer) for name in ("train", "val")}
     drawn = resumed["rows_drawn"] if resumed else 0
     ranks = where.rank, where.world_size
-    loader = dataset.Loader(splits["train"], block_size, tokenizer, config.seed, *ranks, drawn, config.learn)
+    how = *ranks, drawn, config.learn, config.unlikelihood > 0
+    loader = dataset.Loader(splits["train"], block_size, tokenizer, config.seed, *how)
     if len(splits["val"].starts) < 2:
         say("val is empty: the loss on train stands in for it; prepare with a larger --val_share or more data")
         splits["val"] = splits["train"]

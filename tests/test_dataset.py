@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import conversation
 import dataset
 import preparation
 import tokenizer as tokenizers
@@ -412,3 +413,32 @@ def test_a_model_folders_tokenizer_is_taken(tmp_path, folder):
     assert tokenizer.n_vocab == 300 and meta["tokenizer"]["name"] == "bpe-300"
     again, _ = open_meta(prepared(tmp_path / "again", made_up(10), tokenizer=str(tmp_path / "own")))
     assert again["tokenizer"] == meta["tokenizer"]
+
+
+def test_unlikely_tokens(tokens):
+    """A fourth token that followed the same three of the bot's before, and others' tags; never the token itself."""
+    messages = [
+        {"role": "user", "content": "say it"},
+        {"role": "assistant", "content": "a b c d e"},
+        {"role": "user", "content": "a b c d e"},  # what the human says is no repetition of the bot's
+        {"role": "assistant", "content": "a b c x a b c d"},
+    ]
+    ids, supervised = conversation.render(messages, tokens)
+    ids, supervised = np.array(ids), np.array(supervised)
+    places, wrong = dataset.unlikely(ids, supervised[1:], tokens)
+    (x,) = np.flatnonzero(ids == tokens.encode(" x")[-1])
+    assert (x - 1, tokens.encode(" d")[-1]) in set(zip(places.tolist(), wrong.tolist(), strict=True))
+    assert not (ids[places + 1] == wrong).any()
+    assert set(places) == set(np.flatnonzero(supervised[1:]))
+    tags = {tokens.human, tokens.system}
+    assert all(tags <= set(wrong[places == place]) for place in set(places))
+    assert tokens.encode(" e")[-1] not in set(wrong[places < x - 1])
+
+
+def test_unlikely_tokens_of_a_batch(tokens, data_dir):
+    """They are numbered among the learned tokens of the batch, in order."""
+    split = dataset.open_split(data_dir, "train", dataset.open_meta(data_dir)[1])
+    batch = dataset.Loader(split, 64, dataset.open_meta(data_dir)[1], unlikely=True).get_batch(2)
+    numbers, ids = batch.unlikely
+    assert (np.diff(numbers) >= 0).all() and set(numbers) == set(range(batch.n_supervised))
+    assert not (batch.targets[batch.targets >= 0][numbers] == ids).any()

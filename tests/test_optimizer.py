@@ -78,6 +78,24 @@ def test_the_loss_in_pieces_is_cross_entropy(monkeypatch):
         torch.testing.assert_close(cross_entropy(x, w, targets, 60), wanted.detach())
 
 
+def test_unlikelihood(monkeypatch):
+    """-log(1 - p) of every unlikely id is added, with its gradient, as autograd finds it from whole logits."""
+    monkeypatch.setattr("loss.CHUNK", 1)
+    torch.manual_seed(0)
+    x, w = torch.randn(200, 16, requires_grad=True), torch.randn(64, 16, requires_grad=True)
+    targets = torch.randint(60, (200,))
+    numbers = torch.cat([torch.randint(200, (300,)), torch.tensor([199, 199])]).sort().values
+    unlikely = torch.stack([numbers, torch.randint(60, (302,))])
+    logs = (x @ w.t())[:, :60].log_softmax(1)
+    added = -(1 - logs.exp()[unlikely[0], unlikely[1]]).clamp(min=1e-5).log().sum() / 200
+    wanted = F.nll_loss(logs, targets) + 0.7 * added
+    found = cross_entropy(x, w, targets, 60, unlikely=unlikely, strength=0.7)
+    torch.testing.assert_close(found, wanted)
+    both = zip(torch.autograd.grad(found, (x, w)), torch.autograd.grad(wanted, (x, w)), strict=True)
+    for a, b in both:
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+
+
 def test_attention_in_pieces(monkeypatch):
     """The CPU's bfloat16 attention and its gradient are those of each conversation alone, to bfloat16's rounding."""
     starts, qkv = [0, 5, 300, 333], torch.randn(333, 3 * 32)

@@ -192,6 +192,15 @@ def test_a_sharded_run_goes_on_in_one_piece_and_back(settings, tmp_path):
     assert_close(tmp_path / "one", tmp_path / "two")
 
 
+def test_unlikelihood_trains(settings, tmp_path):
+    """The term changes what is learned, and the loss that is told has it."""
+    for weight in (0.0, 1.0):
+        train(settings(unlikelihood=weight, out_dir=str(tmp_path / f"{weight}")))
+    without, having = (rows(tmp_path / f"{weight}") for weight in (0.0, 1.0))
+    assert without[0]["val"] == having[0]["val"] and without[-1]["val"] != having[-1]["val"]
+    assert having[1]["loss"] > without[1]["loss"]
+
+
 def test_shard_is_for_torchrun(settings):
     """--shard in one process, or with Muon, is refused in one line."""
     with pytest.raises(InputError, match="--shard=true .* processes of torchrun"):

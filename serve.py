@@ -1,0 +1,404 @@
+"""
+Serve a model to programs and people: OpenAI's protocol under /v1, a page to chat on at /.
+
+    $ python serve.py --out_dir=out-chat --port=8000
+    $ curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+        -d '{"messages": [{"role": "user", "content": "hi"}]}'
+
+Many are served at once (--slots), more wait in a queue that is fair between clients. protocol.py has what a request may
+hold, service.py the queue and the thread that generates, guard.py who may ask.
+"""
+
+import asyncio
+import functools
+import json
+import mimetypes
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+import configurator
+import engine
+from answers import Shape, event, exposition, used
+from configurator import InputError
+from conversation import unicode
+from guard import Guard, Limits
+from memory import in_view
+from protocol import ChatRequest, CompletionRequest, Feedback, Refused, TokenizeRequest, validation_error
+from schedule import millions
+from service import Busy, Generation, Service
+
+FEEDBACK = 2**20  # bytes of feedback.jsonl's line at most
+
+
+@dataclass(frozen=True)
+class ServeConfig(engine.EngineConfig):
+    """Serve a model over HTTP: OpenAI's protocol, and a page to chat on."""
+
+    host: str = "127.0.0.1"  # 0.0.0.0 is reachable from other machines, and needs an api_key
+    port: int = 8000
+    slots: int = 8  # replies at once; more wait
+    queue: int = 64  # requests that may wait; further ones get 429
+    api_key: str | None = None  # what clients must send; the variable NANOCHATGPT_API_KEY keeps it out of `ps`
+    max_rps: float | None = None  # requests a second for each key or address
+    max_seconds: float = 300.0  # for a reply, its wait included
+    max_body: int = 2**20  # bytes of a request
+    grace: float = 30.0  # seconds that replies have to end after SIGTERM or Ctrl-C
+    cors: tuple[str, ...] = ()  # origins of other pages that may ask; once for each: --cors=https://example.org
+    feedback: str | None = None  # where the page's good and bad go; default: feedback.jsonl in your data folder
+    log_text: bool = False  # show what is said, not only how long it was
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 <= self.port < 2**16:
+            raise ValueError(f"port ({self.port}) must be from 0 to 65535")
+        for name in ("slots", "max_seconds", "max_body"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be above 0")
+        for name in ("queue", "grace"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 0")
+        if self.max_rps is not None and self.max_rps <= 0:
+            raise ValueError(f"max_rps ({self.max_rps}) must be above 0, or none")
+
+
+def serve(config):
+    key = config.api_key or os.environ.get("NANOCHATGPT_API_KEY") or None
+    loopback = config.host in ("127.0.0.1", "::1", "localhost")
+    if not loopback and not key:
+        raise InputError(f"--host={config.host} is reachable by others: give an --api_key, or stay on 127.0.0.1")
+    listening = opened_socket(config.host, config.port)
+    port = listening.getsockname()[1]
+    speaker, _ = engine.opened(config, config.slots)
+    name = Path(config.init_from or config.out_dir).name
+    service = Service(speaker, config.queue)
+    app = application(config, service, name, Limits(key, config.max_rps, config.max_body, loopback, config.cors))
+    how = dict(log_level="warning", access_log=False, timeout_graceful_shutdown=max(1, round(config.grace)))
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_keep_alive=30, **how))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # uvicorn raises it again when all is done: that is a good end
+    at = f"[{config.host}]" if ":" in config.host else config.host
+    print(
+        f"serving {name} ({millions(speaker.model.num_params())} parameters) on http://{at}:{port}; stop: Ctrl-C",
+        flush=True,
+    )
+    server.run(sockets=[listening])
+    service.stop()
+    service.thread.join(timeout=5)
+    print("stopped", flush=True)
+
+
+def opened_socket(host, port):
+    """A socket that listens there. Raises InputError."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family)
+        if sys.platform != "win32":  # there it would let a second server in
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError as error:
+        if isinstance(error, socket.gaierror):
+            raise InputError(f"--host={host} is no address of this machine ({error.strerror})") from None
+        raise InputError(f"port {port} on {host}: {error.strerror}; another one: --port={port + 1}") from None
+    return listening
+
+
+def application(config, service, name, limits):
+    """The ASGI app."""
+    speaker = service.engine
+    tokenizer, rendering, block_size = speaker.tokenizer, speaker.rendering, speaker.block_size
+    app = FastAPI(title="nanoChatGPT", version="1", description=__doc__.split("\n\n")[0], redoc_url=None)
+    started, counts, files = int(time.time()), {}, page()
+    feedback_path = Path(config.feedback or Path(platformdirs.user_data_dir("nanochatgpt"), "feedback.jsonl"))
+    feedback_lock = threading.Lock()
+
+    @app.exception_handler(Refused)
+    async def refused(request, error):
+        return JSONResponse(error.body, error.status, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request, error):
+        return await refused(request, validation_error(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request, error):
+        return await refused(request, Refused(error.status_code, str(error.detail), headers=error.headers))
+
+    def check_model(asked):
+        if asked is not None and asked != name:
+            raise Refused(404, f"the model {asked[:100]!r} is not served here; {name!r} is", "model", "model_not_found")
+
+    def room(n, wanted, what, param):
+        """The tokens of a reply behind n of a prompt. Raises Refused when they do not fit."""
+        if n >= block_size or wanted and n + wanted > block_size:
+            raise Refused(
+                400,
+                f"this model's context is {block_size} tokens, and {n} of the {what} with {wanted or 1} of the reply "
+                f"are {n + (wanted or 1)}; shorten either" + (", or truncation: auto" if what == "messages" else ""),
+                param,
+                "context_length_exceeded",
+            )
+        return wanted or min(config.max_new_tokens, block_size - n)
+
+    def chat_prompt(body):
+        """(ids, tokens that the reply may have, ids the bot has said, whether its last message goes on)."""
+        messages = [message.plain() for message in body.messages]
+        for i, message in enumerate(messages):
+            if not message["content"].strip():
+                raise Refused(400, "content must be text, and not empty", f"messages.{i}.content", "invalid_value")
+            if message["role"] == "system" and i:
+                raise Refused(400, "the system message must come first", f"messages.{i}.role", "invalid_value")
+            message["content"] = unicode(message["content"])
+        last = messages[-1]
+        continued = last["role"] == "assistant"
+        begun = [id for id in rendering.reply(last["content"]) if id not in rendering.ends] if continued else []
+
+        def prompt(view):
+            if continued and view and view[-1] is last:
+                return rendering.prompt(view[:-1]) + begun
+            return rendering.prompt(view)
+
+        wanted = body.max_completion_tokens or body.max_tokens
+        if body.truncation == "auto":
+            wanted = min(wanted or config.max_new_tokens, max(1, block_size - 2))
+            most = block_size - min(wanted, block_size // 4)
+            try:
+                ids = prompt(in_view(messages, prompt, most))
+            except InputError as error:
+                raise Refused(400, str(error), "messages", "context_length_exceeded") from None
+            wanted = min(wanted, block_size - len(ids))
+        else:
+            ids = prompt(messages)
+            wanted = room(len(ids), wanted, "messages", "messages")
+        spoken = [id for m in messages if m["role"] == "assistant" for id in tokenizer.encode(" " + m["content"])]
+        return ids, wanted, spoken, continued
+
+    def sampling_of(body, wanted, index):
+        try:
+            return body.sampling(config, tokenizer.n_vocab, wanted, index)
+        except ValueError as error:  # Sampling says what is out of its range
+            raise Refused(400, str(error), str(error).partition(" ")[0], "invalid_value") from None
+
+    def submitted(generations):
+        try:
+            service.submit(generations)
+        except Busy as error:
+            status = 503 if service.stopping or service.failure else 429
+            about = dict(type="rate_limit_error", code="busy", headers={"Retry-After": "1"})
+            raise Refused(status, f"busy: {error}", **about) from None
+        return generations
+
+    def client_of(request, body):
+        return request.scope["client_key"], body.user
+
+    @app.post("/v1/chat/completions", tags=["OpenAI"])
+    async def chat(body: ChatRequest, request: Request):
+        check_model(body.model)
+        ids, wanted, spoken, continued = chat_prompt(body)
+        generations = []
+        for i in range(body.n or 1):
+            sampling = sampling_of(body, wanted, i)
+            recent = spoken[-sampling.penalty_window :] if sampling.penalty_window else []
+            how = dict(banned=rendering.banned, ends=rendering.ends, recent=recent, continued=continued)
+            client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
+            generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
+        log_text(body.messages[-1].plain()["content"])
+        return await answer(request, body, submitted(generations), "chat")
+
+    @app.post("/v1/completions", tags=["OpenAI"])
+    async def complete(body: CompletionRequest, request: Request):
+        check_model(body.model)
+        generations = []
+        for prompt in body.prompts:
+            if isinstance(prompt, str):
+                ids = [tokenizer.endoftext, *tokenizer.encode(unicode(prompt))]
+            else:
+                ids = list(prompt)
+                if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):
+                    raise Refused(400, f"prompt: ids go from 0 to {tokenizer.n_vocab - 1}", "prompt", "invalid_value")
+            wanted = room(len(ids), body.max_tokens, "prompt", "prompt")
+            for _ in range(body.n or 1):
+                sampling = sampling_of(body, wanted, len(generations))
+                how = dict(ends=(tokenizer.endoftext,), recent=ids, strip=False)
+                client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
+                generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
+        if not 1 <= len(generations) <= 128:
+            raise Refused(400, f"prompt: from 1 to 128 choices, not {len(generations)}", "prompt", "invalid_value")
+        return await answer(request, body, submitted(generations), "text")
+
+    async def answer(request, body, generations, kind):
+        shape = Shape(kind, name, tokenizer)
+        usage = functools.partial(used, generations, int(body.n or 1))
+        if body.stream:
+            with_usage = bool(body.stream_options and body.stream_options.include_usage)
+            events = streamed(request, generations, shape, usage, with_usage)
+            return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        if body.stream_options:
+            cancel(generations)
+            raise Refused(400, "stream_options needs stream: true", "stream_options", "invalid_value")
+        texts, reasons, logs = (["" for _ in generations], [None] * len(generations), [[] for _ in generations])
+        gone = asyncio.create_task(left(request))
+        try:
+            async for i, said in merged(generations, gone):
+                texts[i] += said.text
+                logs[i] += said.tokens
+                reasons[i] = said.reason or reasons[i]
+        finally:
+            gone.cancel()
+            cancel(generations)
+        if "error" in reasons:
+            raise Refused(500, "the engine failed; its log has why", type="server_error")
+        count(request, generations, texts)
+        choices = [shape.choice(i, texts[i], reasons[i], logs[i] or None, generations[i]) for i in range(len(texts))]
+        return JSONResponse({**shape.head(False), "choices": choices, "usage": usage()})
+
+    async def streamed(request, generations, shape, usage, with_usage):
+        """Server-sent events."""
+        nothing = {"usage": None} if with_usage else {}
+        texts = ["" for _ in generations]
+        try:
+            for first in shape.first(len(generations)):
+                yield event({**shape.head(True), "choices": [first], **nothing})
+            async for i, said in merged(generations):
+                if said.reason == "error":
+                    yield event(Refused(500, "the engine failed; its log has why", type="server_error").body)
+                    return
+                texts[i] += said.text
+                for delta in shape.deltas(i, said, generations[i]):
+                    yield event({**shape.head(True), "choices": [delta], **nothing})
+            if with_usage:
+                yield event({**shape.head(True), "choices": [], "usage": usage()})
+            yield "data: [DONE]\n\n"
+        finally:
+            cancel(generations)
+            count(request, generations, texts)
+
+    def cancel(generations):
+        for generation in generations:
+            service.cancel(generation)
+
+    def count(request, generations, texts):
+        request.scope["told"] = f"{used(generations, 1)['prompt_tokens']}+{sum(g.n_tokens for g in generations)} tokens"
+        for text in texts:
+            log_text(text)
+
+    def log_text(text):
+        if config.log_text:
+            print("  " + text.replace("\n", "\n  "), flush=True)
+
+    @app.get("/v1/models", tags=["OpenAI"])
+    async def models():
+        return {"object": "list", "data": [about()]}
+
+    @app.get("/v1/models/{model}", tags=["OpenAI"])
+    async def model(model: str):
+        check_model(model)
+        return about()
+
+    def about():
+        return {
+            "id": name,
+            "object": "model",
+            "created": started,
+            "owned_by": "nanochatgpt",
+            "max_model_len": block_size,
+        }
+
+    @app.post("/tokenize", tags=["more"])
+    async def tokenize(body: TokenizeRequest):
+        """The ids of a text, or of the prompt that messages become."""
+        check_model(body.model)
+        if (body.prompt is None) == (body.messages is None):
+            raise Refused(400, "either prompt or messages", "prompt", "invalid_value")
+        if body.prompt is not None:
+            ids = tokenizer.encode(unicode(body.prompt))
+        else:
+            ids = rendering.prompt([{**m.plain(), "content": unicode(m.plain()["content"])} for m in body.messages])
+        return {"tokens": ids, "count": len(ids), "max_model_len": block_size}
+
+    @app.get("/health", tags=["more"])
+    async def health():
+        if service.failure or not service.thread.is_alive():
+            raise Refused(500, "the engine has stopped; its log has why", type="server_error")
+        return {"status": "ok"}
+
+    @app.get("/metrics", tags=["more"])
+    async def metrics():
+        """Prometheus' text format."""
+        return Response(exposition(service, counts), media_type="text/plain; version=0.0.4")
+
+    @app.post("/feedback", tags=["more"], status_code=204)
+    def feedback(body: Feedback):
+        """Keep what somebody thinks of a reply, a JSON line in feedback.jsonl."""
+        row = {"time": int(time.time()), "model": name, **body.model_dump()}
+        line = json.dumps(row, ensure_ascii=True) + "\n"
+        if len(line) > FEEDBACK:
+            raise Refused(413, f"feedback of {len(line)} bytes; {FEEDBACK} are kept", "conversation")
+        with feedback_lock:
+            feedback_path.parent.mkdir(parents=True, exist_ok=True)
+            with open(feedback_path, "a", encoding="utf-8") as file:
+                file.write(line)
+
+    for path, (content, kind) in files.items():
+        served = functools.partial(Response, content, media_type=kind)
+        app.add_api_route(path, served_file(served), methods=["GET"], include_in_schema=False)
+    if "/" not in files:
+        app.add_api_route("/", lambda: {"message": f"{name} is served under /v1"}, include_in_schema=False)
+    return Guard(app, limits, counts)
+
+
+def served_file(served):
+    async def file():
+        return served()
+
+    return file
+
+
+def page():
+    """{path: (content, media type)} of the files in web/: no request reads a file."""
+    web, files = Path(__file__).with_name("web"), {}
+    for path in sorted(web.iterdir()) if web.is_dir() else ():
+        kind = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0]
+        files["/" if path.name == "index.html" else f"/{path.name}"] = (path.read_bytes(), kind)
+    return files
+
+
+async def left(request):
+    """Ends when the client has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def merged(generations, gone=None):
+    """Yield (i, Said) of several generations as they come. gone: a task that ends when nobody listens any more."""
+    said = {asyncio.create_task(each.said.get()): i for i, each in enumerate(generations)}
+    try:
+        while said:
+            done, _ = await asyncio.wait({*said, *([gone] if gone else [])}, return_when=asyncio.FIRST_COMPLETED)
+            if gone in done:
+                raise Refused(499, "the client has left")
+            for task in sorted(done, key=said.get):
+                i = said.pop(task)
+                if not task.result().reason:
+                    said[asyncio.create_task(generations[i].said.get())] = i
+                yield i, task.result()
+    finally:
+        for task in said:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    configurator.main(serve, ServeConfig)
