@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,8 @@ sys.path.insert(0, str(ROOT))
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from scripted import Scripted  # noqa: E402
+from tab import Tab  # noqa: E402
 
 import preparation  # noqa: E402
 import tokenizer as tokenizers  # noqa: E402
@@ -112,3 +115,48 @@ def talk_dir(tmp_path_factory):
     about = {"name": "talk", "licence": "CC0", "url": "none"}
     preparation.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
     return folder
+
+
+# the page, in a real browser: what is marked `browser`
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's Chromium, or whichever is installed; the tests are skipped where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-browser.txt")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("there is no chromium: apt-get install chromium")
+    still = ["quic", "gpu", "background-networking", "component-update", "sync"]  # nothing but the page is loaded
+    flags = ["--no-sandbox", "--no-first-run", *(f"--disable-{each}" for each in still)]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def scripted():
+    """A server that says what the test wants said."""
+    server = Scripted()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def tabs(chromium, scripted):
+    """Makes tabs; in the end none has seen a violation of the policy or an error that it did not expect."""
+    made = []
+
+    def opened(server, **options):
+        made.append(Tab(chromium, server.url, **options))
+        return made[-1]
+
+    yield opened
+    for tab in made:
+        tab.close()
+
+
+@pytest.fixture
+def tab(tabs, scripted):
+    return tabs(scripted)

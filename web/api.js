@@ -1,0 +1,74 @@
+// The server: OpenAI's protocol, as serve.py speaks it.
+
+let sessionKey; // where sessionStorage is closed to us
+
+/** The key of the server; with a value, it is set. */
+export function key(value) {
+  try {
+    if (value) sessionStorage.setItem("nanochatgpt.key", value);
+    return sessionStorage.getItem("nanochatgpt.key");
+  } catch {
+    return (sessionKey = value ?? sessionKey);
+  }
+}
+
+/** An Error that tells why. gone: nobody is there; busy: the seconds to wait before the next try. */
+const failure = (message, why) => Object.assign(new Error(message), why);
+
+/** The Response of the path; `body` makes it a POST. */
+async function request(path, { body, signal } = {}) {
+  const headers = { "Content-Type": "application/json" };
+  if (key()) headers.Authorization = `Bearer ${key()}`;
+  const method = body ? "POST" : "GET";
+  const response = await fetch(path, { method, headers, body: body && JSON.stringify(body), signal }).catch(() => {
+    throw failure("The server does not answer.", { gone: true });
+  });
+  const { ok, status } = response;
+  if (ok) return response;
+  const told = await response.json().catch(() => null);
+  const wait = response.headers.get("Retry-After");
+  const isBusy = status === 429 || (status === 503 && wait);
+  throw failure(told?.error?.message ?? `The server answers ${status}.`, {
+    status,
+    gone: !isBusy && status > 501 && status < 505, // a proxy before it
+    busy: isBusy && Math.min(Math.max(Number(wait) || 2, 1), 60),
+  });
+}
+
+/** Whether the server is there. */
+export function health() {
+  return request("health", { signal: AbortSignal.timeout(5000) }).then(
+    () => true,
+    (error) => !error.gone && !error.busy,
+  );
+}
+
+/** The model's name and context, where the server tells it. */
+export async function model() {
+  const [first] = (await (await request("v1/models")).json()).data;
+  return { name: first.id, context: first.context ?? first.max_model_len };
+}
+
+export const feedback = (conversation, message, verdict) =>
+  request("feedback", { body: { conversation, message, verdict } });
+
+/** The chunks of a streamed reply, as OpenAI has them. */
+export async function* chunks(body, signal) {
+  const asked = { ...body, stream: true, stream_options: { include_usage: true } };
+  const response = await request("v1/chat/completions", { body: asked, signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ; ) {
+    const { value } = await reader.read().catch(() => ({}));
+    if (value === undefined) throw failure("The server is gone.", { gone: true }); // without its [DONE]
+    const lines = (rest + value).split(/\r?\n/);
+    rest = lines.pop();
+    for (const line of lines) {
+      const data = line.startsWith("data:") && line.slice(5).trim();
+      if (data === "[DONE]") return;
+      if (!data) continue;
+      const chunk = JSON.parse(data);
+      if (chunk.error) throw failure(chunk.error.message ?? "The server failed.");
+      yield chunk;
+    }
+  }
+}

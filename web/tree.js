@@ -1,0 +1,52 @@
+// A conversation is a tree: another reply, or an edited message, is one more child of its parent.
+//
+//   {id, title, updated, settings: {system, temperature, ...}, messages: [{id, parent, role, content, ...}],
+//    chosen: {a parent's id: the id of the child that is shown}}
+
+/** 16 hexadecimal digits; crypto.randomUUID is not everywhere. */
+const newId = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+
+export const newConversation = (settings) =>
+  ({ id: newId(), title: "", updated: Date.now(), settings: { ...settings }, messages: [], chosen: {} });
+
+/** The messages that are shown, from the first to the last. */
+export function path({ messages, chosen }) {
+  const children = Map.groupBy(messages, (message) => message.parent);
+  const shown = [];
+  for (let parent = null; children.has(parent); parent = shown.at(-1).id) {
+    const all = children.get(parent);
+    shown.push(all.find(({ id }) => id === chosen[parent]) ?? all.at(-1));
+  }
+  return shown;
+}
+
+export const versions = (conversation, { parent }) =>
+  conversation.messages.filter((other) => other.parent === parent);
+
+/** A new message after `parent` (a message, or nothing), which is shown from now on. */
+export function add(conversation, parent, role, content, id = newId()) {
+  const message = { id, parent: parent?.id ?? null, role, content };
+  conversation.messages.push(message);
+  choose(conversation, message);
+  return message;
+}
+
+export function choose(conversation, { id, parent }) {
+  conversation.chosen[parent] = id;
+  conversation.updated = Date.now();
+}
+
+/** What the API is sent: the persona, and the messages that are shown, up to and with `last`. */
+export function sent(conversation, last) {
+  const shown = path(conversation);
+  const system = { role: "system", content: conversation.settings.system ?? "" };
+  return [system, ...(last ? shown.slice(0, shown.indexOf(last) + 1) : shown)]
+    .filter(({ content }) => content.trim())
+    .map(({ role, content }) => ({ role, content }));
+}
+
+export function titleOf({ title, messages }) {
+  const line = messages[0]?.content.trim().split("\n", 1)[0] ?? "";
+  return title || (line.length > 60 ? `${line.slice(0, 59)}…` : line) || "New chat";
+}
