@@ -160,8 +160,11 @@ class Feedback(Strict):
 def validation_error(errors):
     """Refused for the errors that pydantic found in a body."""
     first = max(errors, key=lambda error: error["type"] == "extra_forbidden")
-    place = [part for part in first["loc"] if part != "body"]
-    param = ".".join(str(part) for part in place if not (isinstance(part, str) and part[:1].isupper()))[:200] or None
+    *place, last = [part for part in first["loc"] if part != "body"] or [""]
+    names = {name for model in Strict.__subclasses__() + Common.__subclasses__() for name in model.model_fields}
+    place = [part for part in place if isinstance(part, int) or part in names]  # pydantic names a union's members too
+    place += [last] if isinstance(last, int) or last in names or first["type"] == "extra_forbidden" else []
+    param = ".".join(map(str, place))[:200] or None
     if first["type"] == "extra_forbidden":
         return Refused(400, f"{param} is not supported", param, "unknown_parameter")
     if first["type"] == "json_invalid":
