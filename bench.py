@@ -6,6 +6,7 @@ Measure speed on this machine.
     $ python bench.py --what=turns --plot=turns.png           # the first token, as a conversation grows
     $ python bench.py --what=train --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
     $ python bench.py --what=quality --minutes=4              # what train.py has learned by then, from scratch
+    $ python bench.py --what=serve --clients=32 --slots=32 --bad=10000 --soak_minutes=60 --peers=llamacpp
     $ python bench.py --what=prepare --json=prepare.json      # a made-up WhatsApp export, parsed, masked, tokenised
 
 train and quality stand beside nanoGPT's own loop (reference.py). The peers are other programs (requirements-bench.txt)
@@ -33,6 +34,7 @@ import atomic
 import checkpoint
 import configurator
 import engine
+import load
 import peers
 import preparation
 import readers
@@ -51,7 +53,7 @@ HISTORIES = (50, 100, 200, 400, 600, 900)  # tokens of a conversation before its
 class BenchConfig:
     """Measure speed on this machine."""
 
-    what: Literal["decode", "turns", "train", "quality", "prepare"] = "decode"  # what to measure
+    what: Literal["decode", "turns", "train", "quality", "serve", "prepare"] = "decode"  # what to measure
     init_from: str = "random"  # a GPT-2 folder; random: a GPT-2 124M that was never trained
     weights: Literal["full", "bfloat16", "int8", "int4"] = "int8"  # how they are kept
     prompt_tokens: int = 64
@@ -68,6 +70,10 @@ class BenchConfig:
     steps: int = 12  # with train: of each run, of which the first two warm up
     minutes: float = 4.0  # with quality: of config/train_chitchat.py, all in all
     reference_steps: int = 420  # with quality: of nanoGPT's loop, each of batch_size x block_size tokens
+    clients: int = 32  # with serve: who ask at one moment
+    slots: int = 32  # with serve: of the server
+    bad: int = 0  # with serve: bad requests beside a good chat
+    soak_minutes: float = 0.0  # with serve: of mixed load, with clients that leave
     messages: int = 500_000  # with prepare: in the export that is made up
     runs: int = 5  # how often; the median counts
     json: str | None = None  # a file to write the figures to
@@ -75,7 +81,17 @@ class BenchConfig:
 
     def __post_init__(self):
         shape = ("n_layer", "n_head", "n_embd", "block_size", "batch_size")
-        for name in ("prompt_tokens", "new_tokens", "batch", "messages", "runs", "reference_steps", *shape):
+        for name in (
+            "prompt_tokens",
+            "new_tokens",
+            "batch",
+            "messages",
+            "runs",
+            "reference_steps",
+            "clients",
+            "slots",
+            *shape,
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
         if self.new_tokens < 2:
@@ -95,7 +111,7 @@ class BenchConfig:
 
 def bench(config):
     measures = {"decode": decode_figures, "turns": turns_figures, "train": reference.speed}
-    measures |= {"quality": reference.quality, "prepare": prepare_figures}
+    measures |= {"quality": reference.quality, "serve": serve_figures, "prepare": prepare_figures}
     threads = config.threads or torch.get_num_threads()
     machine = f"{processor()}, {threads} threads, {platform.system()}, Python {platform.python_version()}"
     print(f"{machine}, torch {torch.__version__}")
@@ -260,6 +276,31 @@ def turns_figures(config):
     growth = medians[histories[-1]] / medians[histories[0]]
     print(f"from {histories[0]} to {histories[-1]} tokens it grows {growth:.2f} x")
     return {"history_tokens": list(medians), "ttft_ms": list(medians.values()), "ttft_growth": growth}
+
+
+def serve_figures(config):
+    """serve.py under load, and llama.cpp with as many sequences in one batch, without a server's work before it."""
+    with model_folder(config) as (folder, work):
+        figures = load.figures(config, folder, print)
+        if "llamacpp" in config.others:
+            rng = random.Random(0)
+            settings = dict(
+                folder=folder, weights=config.weights, threads=config.threads, batch=config.slots, work=work
+            )
+            settings |= dict(prompt_tokens=config.prompt_tokens, new_tokens=config.new_tokens)
+            rates = []
+            with peers.Contender("llamacpp", **settings) as one:
+                for run in range(config.runs + 1):
+                    prompts = [
+                        [rng.randrange(50_000) for _ in range(config.prompt_tokens)] for _ in range(config.slots)
+                    ]
+                    rates += [config.slots * config.new_tokens / one.run(prompts).whole] if run else []
+            figures["llamacpp_tokens_per_s"] = statistics.median(rates)
+            ratio = figures["many_tokens_per_s"] / figures["llamacpp_tokens_per_s"]
+            print(
+                f"{one.label}, {config.slots} sequences: {figures['llamacpp_tokens_per_s']:,.1f} tok/s; we {ratio:.2f} x"
+            )
+    return figures
 
 
 def prepare_figures(config):

@@ -51,9 +51,9 @@ class Ours:
     def run(self, prompts, new_tokens):
         greedy = Sampling(temperature=0, repetition_penalty=1.0, max_new_tokens=new_tokens)
         begun = time.perf_counter()
-        for ids in prompts:
-            self.engine.join(ids, greedy)
-        self.engine.step()
+        sequences = [self.engine.join(ids, greedy) for ids in prompts]
+        while not all(sequence.n_new for sequence in sequences):
+            self.engine.step()
         first = time.perf_counter() - begun
         while any(self.engine.running):
             self.engine.step()

@@ -5,8 +5,10 @@ There is no hub here: a random GPT-2 in a folder called gpt2 stands for the hub'
 flags behind each command make it short.
 """
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +22,7 @@ from chat import ChatConfig
 from evaluate import EvaluateConfig
 from preparation import PrepareConfig
 from sample import SampleConfig
+from serve import ServeConfig
 from train import TrainConfig
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +31,7 @@ SETTINGS = {
     "train.py": TrainConfig,
     "chat.py": ChatConfig,
     "sample.py": SampleConfig,
+    "serve.py": ServeConfig,
     "evaluate.py": EvaluateConfig,
     "bench.py": BenchConfig,
 }
@@ -76,6 +80,9 @@ def short(command):
         return f"{command} --source=dialogues.txt"
     if "prepare.py" in command:
         return command
+    if "serve.py" in command:
+        ready = "until curl -sf http://127.0.0.1:8000/health; do sleep 0.2; kill -0 $(cat serve.pid) || exit 1; done"
+        return f"{SMALL} && {{ {command} > serve.log 2>&1 & echo $! > serve.pid; }} && {ready}"
     if "printf" in command or "--prompt" in command or "sample.py" in command:
         return f"{command} --max_new_tokens=5"
     return f"{command} --max_new_tokens=5 < questions.txt"
@@ -95,7 +102,9 @@ def clone(tmp_path_factory):
     GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=32, n_positions=128)).save_pretrained(folder / "gpt2")
     (folder / "dialogues.txt").write_text(DIALOGUES * 3, encoding="utf-8")
     (folder / "questions.txt").write_text("hi\nwhat are your dogs called?\n", encoding="utf-8")
-    return folder
+    yield folder
+    if (folder / "serve.pid").exists():
+        os.kill(int((folder / "serve.pid").read_text(encoding="utf-8")), signal.SIGTERM)
 
 
 @pytest.mark.skipif(not (Path(sys.prefix) / "bin" / "activate").exists(), reason="the tests do not run in a venv")

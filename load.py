@@ -1,0 +1,248 @@
+"""
+serve.py under load, through HTTP, as clients meet it: many streams at once, an hour of mixed requests and clients that
+leave, and thousands of bad requests beside a good chat.
+
+    with Server(folder, slots=32) as server:
+        rushed(server, clients=32, new_tokens=64, prompt_tokens=64)      # [Stream]
+"""
+
+import asyncio
+import json
+import random
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+import psutil
+
+import tokenizer
+from configurator import InputError
+
+WORDS = (
+    "rain dogs cheetahs outside today really maybe well then what how you like about seattle music work home".split()
+)
+
+
+class Stream(NamedTuple):
+    first: float  # seconds to the first token
+    whole: float  # seconds to the last one
+    tokens: int
+    text: str
+
+
+class Server:
+    """serve.py in a process of its own, on a free port."""
+
+    def __init__(self, folder, slots, weights="int8", threads=None, queue=64):
+        script = Path(__file__).with_name("serve.py")
+        command = [
+            sys.executable,
+            script,
+            f"--out_dir={folder}",
+            "--port=0",
+            f"--slots={slots}",
+            f"--weights={weights}",
+        ]
+        command += [f"--queue={queue}", *([f"--threads={threads}"] if threads else [])]
+        both = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
+        self.process = subprocess.Popen(command, **both)
+        line = self.process.stdout.readline()
+        found = re.search(r"on (http://\S+);", line)
+        if not found:
+            raise InputError(f"serve.py: {line.strip().removeprefix('error: ')}")
+        self.url = found[1]
+        self.never = {str(id): -100 for id in ends(folder)}
+        threading.Thread(target=self.process.stdout.read, daemon=True).start()  # else a full pipe would stop it
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.terminate()
+        self.process.wait()
+
+    @property
+    def mb(self):
+        return psutil.Process(self.process.pid).memory_info().rss / 1e6
+
+
+def ends(folder):
+    """The ids that end a reply: a bias against them makes every reply as long as it may be."""
+    words = tokenizer.load(str(folder))
+    return words.end_of_turn, words.endoftext
+
+
+def question(rng, tokens):
+    return " ".join(rng.choice(WORDS) for _ in range(max(1, tokens - 4)))  # about a token a word, and the tags
+
+
+async def streamed(client, server, content, new_tokens, leave_after=None):
+    """One Stream; leave_after: tokens after which the client hangs up."""
+    body = {"messages": [{"role": "user", "content": content}], "max_tokens": new_tokens, "stream": True}
+    body |= {"stream_options": {"include_usage": True}, "logit_bias": server.never}
+    begun, first, tokens, text, pieces = time.perf_counter(), None, 0, "", 0
+    async with client.stream("POST", f"{server.url}/v1/chat/completions", json=body) as response:
+        if response.status_code != 200:
+            await response.aread()
+            raise InputError(f"serve.py answered {response.status_code}: {response.text[:200]}")
+        async for line in response.aiter_lines():
+            if not line.startswith("data: {"):
+                continue
+            chunk = json.loads(line[6:])
+            if chunk.get("usage"):
+                tokens = chunk["usage"]["completion_tokens"]
+            elif chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
+                first = first or time.perf_counter() - begun
+                text += chunk["choices"][0]["delta"]["content"]
+                pieces += 1
+                if leave_after and pieces >= leave_after:
+                    return None
+    whole = time.perf_counter() - begun
+    return Stream(first or whole, whole, tokens, text)
+
+
+def rushed(server, clients, new_tokens, prompt_tokens, seed=0):
+    """([Stream] of so many clients that ask at one moment, seconds until the last one has all)."""
+
+    async def all_of_them():
+        rng = random.Random(seed)
+        questions = [question(rng, prompt_tokens) for _ in range(clients)]
+        async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+            begun = time.perf_counter()
+            found = await asyncio.gather(*(streamed(client, server, each, new_tokens) for each in questions))
+            return found, time.perf_counter() - begun
+
+    return asyncio.run(all_of_them())
+
+
+def soaked(server, minutes, say, seed=0):
+    """
+    {"requests", "left", "mb": memory at the ends of ten parts} of mixed load: short and long questions, streams and
+    whole replies, and a third of the clients hang up in between.
+    """
+    rng, counts = random.Random(seed), {"requests": 0, "left": 0}
+    until, marks = time.time() + 60 * minutes, []
+
+    async def one(client):
+        while time.time() < until:
+            leave = rng.randint(1, 20) if rng.random() < 1 / 3 else None
+            try:
+                found = await streamed(client, server, question(rng, rng.choice((8, 30, 120, 400))), 40, leave)
+            except InputError:
+                await asyncio.sleep(0.2)  # busy: that is an answer
+                continue
+            counts["requests"] += 1
+            counts["left"] += found is None
+
+    async def watch():
+        while time.time() < until:
+            await asyncio.sleep(6 * minutes)
+            marks.append(server.mb)
+            say(f"{counts['requests']} requests, {counts['left']} left early, {marks[-1]:,.0f} MB")
+
+    async def all_of_them():
+        async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+            await asyncio.gather(watch(), *(one(client) for _ in range(12)))
+            await asyncio.sleep(1)
+            text = (await client.get(f"{server.url}/metrics")).text
+            return int(re.search(r"slots_in_use (\d+)", text)[1])
+
+    leaked = asyncio.run(all_of_them())
+    return {**counts, "mb": marks, "slots_leaked": leaked}
+
+
+def broken(rng):
+    """A body that is no request, as bytes."""
+    value = rng.choice([None, -1, 1e308, "x", [], {}, "\ud800", 2**70, [[[]]], True])
+    field = rng.choice(["temperature", "max_tokens", "messages", "top_p", "n", "stop", "logit_bias", "seed", "tools"])
+    good = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+    kind = rng.randrange(6)
+    if kind == 0:
+        return rng.randbytes(rng.randint(0, 200))
+    if kind == 1:
+        return b"[" * rng.randint(1, 50_000)
+    if kind == 2:
+        return json.dumps(good).encode()[: -rng.randint(1, 20)]
+    if kind == 3:
+        return json.dumps({**good, f"no_such_{rng.randrange(99)}": value}).encode("utf-8", "surrogatepass")
+    if kind == 4:
+        messages = [{"role": rng.choice(["wizard", 7, None]), "content": value}]
+        return json.dumps({**good, "messages": messages}).encode("utf-8", "surrogatepass")
+    return json.dumps({**good, field: {"wrong": value}}).encode("utf-8", "surrogatepass")
+
+
+def abused(server, n, seed=0):
+    """({status: how many} of n bad requests, the Stream of a chat beside them, the Stream of the same chat alone)."""
+
+    async def all_of_them():
+        rng, statuses, left = random.Random(seed), {}, iter(range(n))
+        headers = {"Content-Type": "application/json"}
+        async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+            alone = await streamed(client, server, "how are you today", 64)
+
+            async def bad():
+                for _ in left:
+                    url = f"{server.url}/v1/chat/completions"
+                    status = (await client.post(url, content=broken(rng), headers=headers)).status_code
+                    statuses[status] = statuses.get(status, 0) + 1
+
+            beside, *_ = await asyncio.gather(
+                streamed(client, server, "how are you today", 64), *(bad() for _ in range(8))
+            )
+            return statuses, beside, alone
+
+    return asyncio.run(all_of_them())
+
+
+def figures(config, folder, say):
+    """
+    One client and many, each streaming new_tokens; the soak and the bad requests where flags ask for them. Every reply
+    is as long as it may be.
+    """
+    with Server(folder, config.slots, config.weights, config.threads, queue=config.clients) as server:
+        one, many, firsts = [], [], []
+        for run in range(config.runs + 1):
+            found, seconds = rushed(server, 1, config.new_tokens, config.prompt_tokens, seed=2 * run)
+            crowd, crowd_seconds = rushed(server, config.clients, config.new_tokens, config.prompt_tokens, 2 * run + 1)
+            if run:  # the first warms up
+                one.append(found[0].tokens / seconds)
+                many.append(sum(each.tokens for each in crowd) / crowd_seconds)
+                firsts += [sorted(each.first for each in crowd)]
+        found = {
+            "one_tokens_per_s": statistics.median(one),
+            "many_tokens_per_s": statistics.median(many),
+            "ttft_median_ms": 1000 * statistics.median(each for run in firsts for each in run),
+            "ttft_p95_ms": 1000 * statistics.median(run[int(0.95 * (len(run) - 1))] for run in firsts),
+            "rss_mb": server.mb,
+        }
+        found["ratio_many"] = found["many_tokens_per_s"] / found["one_tokens_per_s"]
+        found["ratio_p95"] = found["ttft_p95_ms"] / found["ttft_median_ms"]
+        say(f"one client: {found['one_tokens_per_s']:,.1f} tok/s")
+        say(
+            f"{config.clients} clients at once on {config.slots} slots, {config.new_tokens} tokens each: "
+            f"{found['many_tokens_per_s']:,.1f} tok/s, {found['ratio_many']:.2f} x one; none failed"
+        )
+        say(
+            f"first token: median {found['ttft_median_ms']:,.0f} ms, p95 {found['ttft_p95_ms']:,.0f} ms, "
+            f"{found['ratio_p95']:.2f} x the median; {found['rss_mb']:,.0f} MB"
+        )
+        if config.bad:
+            statuses, beside, alone = abused(server, config.bad)
+            found["bad"] = {"statuses": statuses, "beside_s": beside.whole, "alone_s": alone.whole}
+            worst = "none a 5xx" if max(statuses) < 500 else "SOME A 5xx"
+            say(f"{config.bad:,} bad requests: {statuses}, {worst}; a chat beside them took {beside.whole:.2f} s, "
+                f"alone {alone.whole:.2f} s, {beside.tokens} tokens")  # fmt: skip
+        if config.soak_minutes:
+            found["soak"] = soaked(server, config.soak_minutes, say)
+            mb = found["soak"]["mb"]
+            found["soak"]["growth"] = mb[-1] / mb[1] - 1 if len(mb) > 1 else 0.0
+            say(f"{config.soak_minutes:g} minutes: {found['soak']['requests']} requests, {found['soak']['left']} left "
+                f"early, memory {found['soak']['growth']:+.1%} since the second of ten marks, "
+                f"{found['soak']['slots_leaked']} slots leaked")  # fmt: skip
+    return found
