@@ -142,16 +142,19 @@ class Engine:
         room = PREFILL if len(slots) > 1 else self.block_size
         for slot in slots:
             ids = self.running[slot].ids
-            if len(ids) - len(self.cached[slot]) > 1 and room > 0:
+            behind = len(ids) - len(self.cached[slot])
+            if behind == 1:
+                decoding.append(slot)
+            elif room > 0:
                 self.share(slot, ids)
-                n = min(len(ids) - len(self.cached[slot]), room)
+                behind = len(ids) - len(self.cached[slot])
+                n = min(behind, room)
                 room -= n
                 last = self.logits([slot], n)[0]
-                if len(self.cached[slot]) == len(ids):
+                if n == behind:
                     logits[slot] = last
-            elif len(ids) - len(self.cached[slot]) == 1:
-                decoding.append(slot)
         if decoding:
+            decoding.sort()
             logits.update(zip(decoding, self.logits(decoding), strict=True))
         tokens = []
         for slot in sorted(logits):

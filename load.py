@@ -24,9 +24,7 @@ import psutil
 import tokenizer
 from configurator import InputError
 
-WORDS = (
-    "rain dogs cheetahs outside today really maybe well then what how you like about seattle music work home".split()
-)
+WORDS = "rain dogs cheetahs outside today really maybe well then what how you like about seattle music work".split()
 
 
 class Stream(NamedTuple):

@@ -35,6 +35,7 @@ from model import GPT, GPTConfig
 from rendering import Tags
 
 WARM = 2  # steps that are not counted
+RECIPE = "train_chitchat.py"  # in config/
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def quality(config):
         begun = time.perf_counter()
         flags = {**how, "max_minutes": config.minutes, "out_dir": folders["ours"], "device": "cpu"}
         del flags["batch_size"]  # the recipe's own
-        train(Path(__file__).with_name("config") / "train_chitchat.py", **flags)
+        train(Path(__file__).with_name("config") / RECIPE, **flags)
         found["ours"] = {"minutes": (time.perf_counter() - begun) / 60}
         chat = json.loads((folders["ours"] / "chat.json").read_text(encoding="utf-8"))
         found["ours"]["tokens"] = chat["tokens_seen"]

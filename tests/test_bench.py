@@ -15,6 +15,7 @@ import peers
 import reference
 from bench import BenchConfig
 from configurator import InputError
+from model import GPT, GPTConfig
 from peers import Timing
 
 
@@ -156,3 +157,32 @@ def test_the_installed_peers_run(weights):
         BenchConfig(weights=weights, peers="ctranslate2,llamacpp", runs=1, new_tokens=8, batch=2, threads=2)
     )
     assert set(found["peers"]) == {name for name in ("ctranslate2", "llamacpp") if not peers.missing(name)}
+
+
+@pytest.mark.slow
+def test_serve(tokens, tmp_path, capsys):
+    """One client and many, bad requests and a soak, through serve.py: every figure is there, and nothing failed."""
+    shape = GPTConfig(block_size=1024, vocab_size=tokens.n_vocab, n_layer=1, n_head=2, n_embd=32)
+    checkpoint.save(tmp_path / "model", GPT(shape), tokens, {})
+    settings = dict(clients=3, slots=2, new_tokens=4, prompt_tokens=6, runs=1, bad=60, soak_minutes=0.05)
+    wanted = tmp_path / "serve.json"
+    bench.bench(BenchConfig(what="serve", init_from=str(tmp_path / "model"), json=str(wanted), **settings))
+    found = json.loads(wanted.read_text(encoding="utf-8"))
+    assert found["ratio_many"] == pytest.approx(found["many_tokens_per_s"] / found["one_tokens_per_s"])
+    assert found["ratio_p95"] >= 1 and found["soak"]["requests"] > found["soak"]["left"] > 0
+    assert found["soak"]["slots_leaked"] == 0 and sum(found["bad"]["statuses"].values()) == 60
+    assert {int(status) // 100 for status in found["bad"]["statuses"]} == {4}
+    assert "3 clients at once on 2 slots" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_quality(talk_dir, tmp_path, monkeypatch):
+    """train.py's recipe and nanoGPT's loop on the same words, in bits per byte."""
+    monkeypatch.setattr(reference, "RECIPE", "train_tiny.py")
+    shape = dict(n_layer=1, n_head=2, n_embd=32, block_size=64, batch_size=2, reference_steps=3, minutes=0.2)
+    wanted = tmp_path / "quality.json"
+    bench.bench(BenchConfig(what="quality", data_dir=str(talk_dir), json=str(wanted), threads=1, **shape))
+    found = json.loads(wanted.read_text(encoding="utf-8"))
+    assert found["tokens"] > 0 and found["reference"]["tokens"] == 3 * 2 * 64
+    for each in (found, found["reference"]):
+        assert 0 < each["bits_per_byte"] < 10 and each["val_loss"] > 0

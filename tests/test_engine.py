@@ -52,7 +52,7 @@ class Scripted:
         engine = Engine(tiny, tokens)
         script = iter([*ids, *[tokens.end_of_turn] * 1000])
 
-        def logits(slots):
+        def logits(slots, n=1):
             row = torch.full((tokens.n_vocab,), -50.0)
             row[next(script)] = 50.0
             for id in wishes:

@@ -20,21 +20,9 @@ import validation
 from configurator import InputError
 from model import GPT, GPTConfig
 from optimizer import Optimizer
-from train import TrainConfig, train
+from train import train
 
 CPU = device.Device("cpu", "cpu", "float32")
-
-
-@pytest.fixture
-def settings(data_dir, tmp_path):
-    """TrainConfig of a run of less than a second."""
-
-    def made(**changes):
-        shape = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, batch_size=2, learning_rate=1e-2, warmup_iters=2)
-        often = dict(max_iters=6, eval_interval=3, eval_iters=1, log_interval=1, device="cpu", dtype="float32")
-        return TrainConfig(**{"data_dir": str(data_dir), "out_dir": str(tmp_path / "out"), **shape, **often, **changes})
-
-    return made
 
 
 def test_the_memory_that_is_told_is_the_memory_that_is_taken():

@@ -32,18 +32,6 @@ from train import TrainConfig, train
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def settings(data_dir, tmp_path):
-    """TrainConfig of a run of less than a second."""
-
-    def made(**changes):
-        shape = dict(n_layer=1, n_head=2, n_embd=16, block_size=64, batch_size=2, learning_rate=1e-2, warmup_iters=2)
-        often = dict(max_iters=6, eval_interval=3, eval_iters=1, log_interval=1, device="cpu", dtype="float32")
-        return TrainConfig(**{"data_dir": str(data_dir), "out_dir": str(tmp_path / "out"), **shape, **often, **changes})
-
-    return made
-
-
 def flags(config):
     """The command line of a TrainConfig."""
     default = dataclasses.asdict(TrainConfig())
