@@ -31,6 +31,7 @@ from quantize import Decoder, Packed, cache_dtype, compile_kernels, quantize
 from rendering import Tags, rendering_of
 from sampling import HeldText, Sampling, logprobs_of, sample
 
+ALIKE = 8  # tokens that two prompts have in common are worth a step's wait
 PREFILL = 256  # tokens of prompts a step at most, so that those who are talking go on
 
 
@@ -112,6 +113,7 @@ class Engine:
         self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())  # a token
         self.cached = [[] for _ in range(slots)]  # for each slot, the ids whose keys and values the cache holds
         self.running = [None] * slots  # for each slot, the Sequence that it serves
+        self.wide = False  # the decoder takes any number of tokens at once
         self.turns = itertools.count()
         self.computed = 0  # tokens, ever
 
@@ -137,25 +139,29 @@ class Engine:
     @torch.inference_mode()
     def step(self):
         """[(Sequence, Token)]: one more token for each sequence that runs; those that end leave their slots."""
-        logits, decoding = {}, []
         slots = sorted((slot for slot, one in enumerate(self.running) if one), key=lambda slot: self.running[slot].turn)
         room = PREFILL if len(slots) > 1 else self.block_size
+        work, begun = {}, []  # slot: how many of its ids are computed now; the prompts among them
         for slot in slots:
             ids = self.running[slot].ids
-            behind = len(ids) - len(self.cached[slot])
-            if behind == 1:
-                decoding.append(slot)
-            elif room > 0:
+            if len(ids) - len(self.cached[slot]) > 1 and room > 0:
                 self.share(slot, ids)
-                behind = len(ids) - len(self.cached[slot])
-                n = min(behind, room)
-                room -= n
-                last = self.logits([slot], n)[0]
-                if n == behind:
-                    logits[slot] = last
-        if decoding:
-            decoding.sort()
-            logits.update(zip(decoding, self.logits(decoding), strict=True))
+            behind, least = len(ids) - len(self.cached[slot]), len(self.cached[slot]) + ALIKE
+            if behind == 1:
+                work[slot] = 1
+            elif room > 0 and not any(
+                shared(ids, other) > least for other in begun
+            ):  # else its beginning is there next
+                work[slot] = min(behind, room)
+                room -= work[slot]
+                begun.append(ids)
+        ends = {slot for slot, n in work.items() if len(self.cached[slot]) + n == len(self.running[slot].ids)}
+        together = sorted(slot for slot, n in work.items() if n == 1 or self.wide)
+        alone = [[slot] for slot in work if slot not in together]
+        logits = {}
+        for group in alone + [together] * bool(together):
+            found = self.logits(group, [work[slot] for slot in group])
+            logits.update((slot, row) for slot, row in zip(group, found, strict=True) if slot in ends)
         tokens = []
         for slot in sorted(logits):
             sequence = self.running[slot]
@@ -175,14 +181,15 @@ class Engine:
                 held[:, slot, :, :n] = held[:, source, :, :n]
             self.cached[slot] = list(ids[:n])
 
-    def logits(self, slots, n=1):
+    def logits(self, slots, n):
         """
-        Logits (len(slots), n_vocab) after the next n ids that the caches of these slots lack: many of one sequence or
-        one of each.
+        Logits (len(slots), n_vocab) after the next ids that the caches of these slots lack, n[i] for slots[i]: one of
+        each, or many of one, or, where the decoder is wide, any.
         """
-        new = [self.running[slot].ids[len(self.cached[slot]) :][:n] for slot in slots]
-        self.computed += n * len(slots)
-        logits = (self.decoded if self.decoder and len(new[0]) <= Decoder.MOST else self.forward)(slots, new)
+        new = [self.running[slot].ids[len(self.cached[slot]) :][:k] for slot, k in zip(slots, n, strict=True)]
+        self.computed += sum(n)
+        few = self.decoder and (self.wide or len(new[0]) <= Decoder.MOST)
+        logits = (self.decoded if few else self.forward)(slots, new)
         for slot, ids in zip(slots, new, strict=True):
             self.cached[slot] += ids
         return logits
@@ -304,4 +311,7 @@ def opened(settings, slots=1):
             model, tokenizer, chat = checkpoint.load(folder, linear=packed)
             model = quantize(model, weights, device.DTYPES[where.dtype])
             compiled.result()
-    return Engine(model, tokenizer, rendering_of(folder, tokenizer, chat), slots), chat
+    opened = Engine(model, tokenizer, rendering_of(folder, tokenizer, chat), slots)
+    if opened.decoder and slots > Decoder.WIDE:
+        opened.wide = opened.decoder.widen()
+    return opened, chat

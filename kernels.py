@@ -16,7 +16,7 @@ from numba.extending import overload
 from lanes import LANES, add, float_of_bits, fma, load, multiply, nibbles, splat, store, total, totals, zeros
 
 # sums in plain loops may be taken in any order, so that they are vectorised; nan and inf stay what they are
-OPTIONS = dict(fastmath={"reassoc", "contract", "nsz", "arcp", "afn"}, cache=True, error_model="numpy")
+OPTIONS = dict(nogil=True, fastmath={"reassoc", "contract", "nsz", "arcp", "afn"}, cache=True, error_model="numpy")
 INNER = dict(OPTIONS, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # called by the others only: sooner compiled
 STEP = 2 * LANES
 
@@ -226,21 +226,27 @@ def attention(qkv, slots, places, keys, values, y):
 
 
 @njit(**OPTIONS)
-def block(x, slots, places, ln_1, attn, attn_proj, ln_2, fc, fc_proj, keys, values, y, qkv, hidden):
-    """
-    x after one block, in place; its keys and values go to the cache, (slots, n_head, block_size, size) each.
-    y (rows, C), qkv (rows, 3 C), hidden (rows, 4 C): room for what is in between.
-    """
-    C, n_head, block_size, size = x.shape[1], keys.shape[1], keys.shape[2], keys.shape[3]
-    layer_norm(x, *ln_1, y)
-    linear(y, *attn, qkv, False)
-    for m in range(x.shape[0]):
+def attended(qkv, slots, places, keys, values, y):
+    """attention, once the rows' own keys and values are in the cache, (slots, n_head, block_size, size) each."""
+    C, n_head, block_size, size = y.shape[1], keys.shape[1], keys.shape[2], keys.shape[3]
+    for m in range(qkv.shape[0]):
         for h in range(n_head):
             place = ((slots[m] * n_head + h) * block_size + places[m]) * size
             for c in range(0, size, LANES):
                 store(keys, place + c, load(qkv, m * 3 * C + C + h * size + c))
                 store(values, place + c, load(qkv, m * 3 * C + 2 * C + h * size + c))
     attention(qkv, slots, places, keys, values, y)
+
+
+@njit(**OPTIONS)
+def block(x, slots, places, ln_1, attn, attn_proj, ln_2, fc, fc_proj, keys, values, y, qkv, hidden):
+    """
+    x after one block, in place; its keys and values go to the cache.
+    y (rows, C), qkv (rows, 3 C), hidden (rows, 4 C): room for what is in between.
+    """
+    layer_norm(x, *ln_1, y)
+    linear(y, *attn, qkv, False)
+    attended(qkv, slots, places, keys, values, y)
     linear(y, *attn_proj, x, True)
     layer_norm(x, *ln_2, y)
     linear(y, *fc, hidden, False)

@@ -21,7 +21,6 @@ from typing import NamedTuple
 import httpx
 import psutil
 
-import tokenizer
 from configurator import InputError
 
 WORDS = "rain dogs cheetahs outside today really maybe well then what how you like about seattle music work".split()
@@ -55,7 +54,6 @@ class Server:
         if not found:
             raise InputError(f"serve.py: {line.strip().removeprefix('error: ')}")
         self.url = found[1]
-        self.never = {str(id): -100 for id in ends(folder)}
         threading.Thread(target=self.process.stdout.read, daemon=True).start()  # else a full pipe would stop it
 
     def __enter__(self):
@@ -70,20 +68,15 @@ class Server:
         return psutil.Process(self.process.pid).memory_info().rss / 1e6
 
 
-def ends(folder):
-    """The ids that end a reply: a bias against them makes every reply as long as it may be."""
-    words = tokenizer.load(str(folder))
-    return words.end_of_turn, words.endoftext
-
-
 def question(rng, tokens):
     return " ".join(rng.choice(WORDS) for _ in range(max(1, tokens - 4)))  # about a token a word, and the tags
 
 
 async def streamed(client, server, content, new_tokens, leave_after=None):
-    """One Stream; leave_after: tokens after which the client hangs up."""
+    """One Stream, greedy as the peers' are; leave_after: tokens after which the client hangs up."""
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": new_tokens, "stream": True}
-    body |= {"stream_options": {"include_usage": True}, "logit_bias": server.never}
+    body |= {"stream_options": {"include_usage": True}}
+    body |= {"temperature": 0, "repetition_penalty": 1.0}
     begun, first, tokens, text, pieces = time.perf_counter(), None, 0, "", 0
     async with client.stream("POST", f"{server.url}/v1/chat/completions", json=body) as response:
         if response.status_code != 200:
@@ -200,8 +193,7 @@ def abused(server, n, seed=0):
 
 def figures(config, folder, say):
     """
-    One client and many, each streaming new_tokens; the soak and the bad requests where flags ask for them. Every reply
-    is as long as it may be.
+    One client and many, each streaming new_tokens; the soak and the bad requests where flags ask for them.
     """
     with Server(folder, config.slots, config.weights, config.threads, queue=config.clients) as server:
         one, many, firsts = [], [], []

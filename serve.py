@@ -83,6 +83,7 @@ def serve(config):
     port = listening.getsockname()[1]
     speaker, _ = engine.opened(config, config.slots)
     name = Path(config.init_from or config.out_dir).name
+    sys.setswitchinterval(0.0005)  # the engine's thread lets the one that answers go on ten times as soon
     service = Service(speaker, config.queue)
     app = application(config, service, name, Limits(key, config.max_rps, config.max_body, loopback, config.cors))
     how = dict(log_level="warning", access_log=False, timeout_graceful_shutdown=max(1, round(config.grace)))

@@ -8,10 +8,11 @@ import itertools
 import pytest
 import torch
 
+import checkpoint
 import kernels
 from configurator import InputError
 from conversation import prompt
-from engine import Engine, Full, Token
+from engine import Engine, EngineConfig, Full, Token, opened
 from sampling import Sampling
 
 PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
@@ -52,7 +53,7 @@ class Scripted:
         engine = Engine(tiny, tokens)
         script = iter([*ids, *[tokens.end_of_turn] * 1000])
 
-        def logits(slots, n=1):
+        def logits(slots, n):
             row = torch.full((tokens.n_vocab,), -50.0)
             row[next(script)] = 50.0
             for id in wishes:
@@ -282,7 +283,8 @@ def test_a_common_beginning_is_computed_once(tiny, tokens):
     while engine.running != [None] * 3:
         for sequence, token in engine.step():
             said[sequence].append(token.id)
-    assert computed == [(1, 21), (1, 2), (2, 1), (2, 1), (2, 1)]
+    # the second waits for the first one's beginning, then both speak
+    assert computed == [(1, 21), (1, 2), (1, 1), (2, 1), (2, 1), (1, 1)]
     tiny.forward = forward
     for sequence, start in ((one, [1]), (two, [2, 3])):
         alone = Engine(tiny, tokens).generate([5] * 20 + start, greedy)
@@ -343,3 +345,24 @@ def test_a_chat_longer_than_the_context_goes_on(tiny, tokens):
     persona = prompt(messages[:1], tokens)[:-1]
     assert all(ids[: len(persona)] == persona and len(ids) <= 54 for ids in prompts)
     assert sum(len(ids) for ids in prompts) > 30 * 20
+
+
+def test_a_wide_engine_says_the_same(tiny, tokens, tmp_path):
+    """With more than eight slots packed weights are multiplied by torch: prompts and replies at once, to rounding."""
+    checkpoint.save(tmp_path / "model", tiny, tokens, {})
+    narrow, wide = (
+        opened(EngineConfig(init_from=str(tmp_path / "model"), weights="int8", dtype="bfloat16", device="cpu"), slots)[
+            0
+        ]
+        for slots in (1, 12)
+    )
+    assert wide.wide and not narrow.wide
+    greedy = Sampling(temperature=0, max_new_tokens=1, logprobs=5)
+    prompts = [[(3 * i + k) % 200 for k in range(5 + 4 * i)] for i in range(12)]
+    sequences = [wide.join(ids, greedy) for ids in prompts]
+    found = {}
+    while any(wide.running):
+        found.update(wide.step())
+    for ids, sequence in zip(prompts, sequences, strict=True):
+        (token,) = narrow.generate(ids, greedy)
+        assert found[sequence].logprob == pytest.approx(token.logprob, abs=0.02)
