@@ -173,7 +173,7 @@ class Decoder:
         slots, places, keys, values = np.array(slots), np.array(places), array(cache.k), array(cache.v)
         for layer, parts in enumerate(self.layers):
             if wide:
-                self.block(x, slots, places, parts, self.wide[layer], keys[layer], values[layer], room)
+                self.block(x, slots, places, parts, self.wide[layer], keys[layer], values[layer])
             else:
                 kernels.block(array(x), slots, places, *parts, keys[layer], values[layer], *room)
         return self.logits(x[wanted])
@@ -192,11 +192,11 @@ class Decoder:
         self.wide_head = Wide(wte)
         config, none = self.model.config, np.zeros(0, np.int64)
         cache, y = KVCache(config, 1, dtype=cache_dtype(self.model)), np.zeros((0, config.n_embd), np.float32)
-        kernels.attended(
-            np.zeros((0, 3 * config.n_embd), np.float32), none, none, array(cache.k)[0], array(cache.v)[0], y
-        )
+        qkv = np.zeros((0, 3 * config.n_embd), np.float32)
+        kernels.attended(qkv, none, none, array(cache.k)[0], array(cache.v)[0], y)  # compiled now
+        return True
 
-    def block(self, x, slots, places, parts, wide, keys, values, room):
+    def block(self, x, slots, places, parts, wide, keys, values):
         """kernels.block with torch's products."""
         ln_1, _, _, ln_2, _, _ = parts
         attn, attn_proj, fc, fc_proj = wide

@@ -350,13 +350,9 @@ def test_a_chat_longer_than_the_context_goes_on(tiny, tokens):
 def test_a_wide_engine_says_the_same(tiny, tokens, tmp_path):
     """With more than eight slots packed weights are multiplied by torch: prompts and replies at once, to rounding."""
     checkpoint.save(tmp_path / "model", tiny, tokens, {})
-    narrow, wide = (
-        opened(EngineConfig(init_from=str(tmp_path / "model"), weights="int8", dtype="bfloat16", device="cpu"), slots)[
-            0
-        ]
-        for slots in (1, 12)
-    )
-    assert wide.wide and not narrow.wide
+    settings = EngineConfig(init_from=str(tmp_path / "model"), weights="int8", dtype="bfloat16", device="cpu")
+    narrow, wide = (opened(settings, slots)[0] for slots in (1, 12))
+    assert wide.wide == (wide.decoder is not None) and not narrow.wide
     greedy = Sampling(temperature=0, max_new_tokens=1, logprobs=5)
     prompts = [[(3 * i + k) % 200 for k in range(5 + 4 * i)] for i in range(12)]
     sequences = [wide.join(ids, greedy) for ids in prompts]
