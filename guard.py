@@ -18,7 +18,7 @@ from protocol import Refused
 OPEN = ("/health",)  # and the page itself: without the key
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
 )
 HEADERS = {
     "x-content-type-options": "nosniff",

@@ -80,6 +80,13 @@ class Common(Strict):
     min_p: float | None = Field(None, ge=0, le=1, description="an extension: as likely beside the likeliest")
     repetition_penalty: float | None = Field(None, gt=0, le=10, description="an extension: of the bot's recent tokens")
 
+    @property
+    def with_usage(self):
+        """Whether a stream ends with the usage. Raises Refused."""
+        if self.stream_options and not self.stream:
+            raise Refused(400, "stream_options needs stream: true", "stream_options", "invalid_value")
+        return bool(self.stream_options and self.stream_options.include_usage)
+
     def sampling(self, usual, n_vocab, max_new_tokens, index=0):
         """The Sampling of choice number `index`; usual: the server's own, which holds where nothing is asked."""
         names = ("temperature", "top_p", "frequency_penalty", "presence_penalty", *EXTENSIONS)
@@ -154,7 +161,7 @@ class TokenizeRequest(Strict):
 class Feedback(Strict):
     conversation: list[Any] = Field(max_length=1000)
     message: str
-    verdict: Literal["good", "bad"]
+    verdict: Literal["good", "bad"] | None = Field(description="null takes one back")
 
 
 def validation_error(errors):

@@ -41,6 +41,10 @@ from schedule import millions
 from service import Busy, Generation, Service
 
 FEEDBACK = 2**20  # bytes of feedback.jsonl's line at most
+FAILURES = {  # what a generation that did not happen is told as
+    "error": lambda: Refused(500, "the engine failed; its log has why", type="server_error"),
+    "late": lambda: Refused(503, "it waited too long for a slot", type="server_error", headers={"Retry-After": "5"}),
+}
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ def application(config, service, name, limits):
         return await refused(request, Refused(error.status_code, str(error.detail), headers=error.headers))
 
     def check_model(asked):
+        """Raise Refused unless this is the model that is served, or none is asked for."""
         if asked is not None and asked != name:
             raise Refused(404, f"the model {asked[:100]!r} is not served here; {name!r} is", "model", "model_not_found")
 
@@ -208,6 +213,7 @@ def application(config, service, name, limits):
     @app.post("/v1/chat/completions", tags=["OpenAI"])
     async def chat(body: ChatRequest, request: Request):
         check_model(body.model)
+        with_usage = body.with_usage
         ids, wanted, spoken, continued = chat_prompt(body)
         generations = []
         for i in range(body.n or 1):
@@ -217,12 +223,12 @@ def application(config, service, name, limits):
             client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
             generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
         log_text(body.messages[-1].plain()["content"])
-        return await answer(request, body, submitted(generations), "chat")
+        return await answer(request, body, submitted(generations), "chat", with_usage)
 
     @app.post("/v1/completions", tags=["OpenAI"])
     async def complete(body: CompletionRequest, request: Request):
         check_model(body.model)
-        generations = []
+        with_usage, generations = body.with_usage, []
         for prompt in body.prompts:
             if isinstance(prompt, str):
                 ids = [tokenizer.endoftext, *tokenizer.encode(unicode(prompt))]
@@ -238,18 +244,14 @@ def application(config, service, name, limits):
                 generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
         if not 1 <= len(generations) <= 128:
             raise Refused(400, f"prompt: from 1 to 128 choices, not {len(generations)}", "prompt", "invalid_value")
-        return await answer(request, body, submitted(generations), "text")
+        return await answer(request, body, submitted(generations), "text", with_usage)
 
-    async def answer(request, body, generations, kind):
+    async def answer(request, body, generations, kind, with_usage):
         shape = Shape(kind, name, tokenizer)
         usage = functools.partial(used, generations, int(body.n or 1))
         if body.stream:
-            with_usage = bool(body.stream_options and body.stream_options.include_usage)
             events = streamed(request, generations, shape, usage, with_usage)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        if body.stream_options:
-            cancel(generations)
-            raise Refused(400, "stream_options needs stream: true", "stream_options", "invalid_value")
         texts, reasons, logs = (["" for _ in generations], [None] * len(generations), [[] for _ in generations])
         gone = asyncio.create_task(left(request))
         try:
@@ -260,8 +262,8 @@ def application(config, service, name, limits):
         finally:
             gone.cancel()
             cancel(generations)
-        if "error" in reasons:
-            raise Refused(500, "the engine failed; its log has why", type="server_error")
+        for reason in FAILURES.keys() & set(reasons):
+            raise FAILURES[reason]()
         count(request, generations, texts)
         choices = [shape.choice(i, texts[i], reasons[i], logs[i] or None, generations[i]) for i in range(len(texts))]
         return JSONResponse({**shape.head(False), "choices": choices, "usage": usage()})
@@ -274,8 +276,8 @@ def application(config, service, name, limits):
             for first in shape.first(len(generations)):
                 yield event({**shape.head(True), "choices": [first], **nothing})
             async for i, said in merged(generations):
-                if said.reason == "error":
-                    yield event(Refused(500, "the engine failed; its log has why", type="server_error").body)
+                if said.reason in FAILURES:
+                    yield event(FAILURES[said.reason]().body)
                     return
                 texts[i] += said.text
                 for delta in shape.deltas(i, said, generations[i]):

@@ -26,7 +26,7 @@ class Busy(Exception):
 
 class Said(NamedTuple):
     text: str
-    reason: str | None  # OpenAI's: stop or length, on the last one; "error" when the engine failed
+    reason: str | None  # OpenAI's: stop or length, on the last one; "error" or "late" when it failed
     tokens: tuple = ()  # (id, logprob, likeliest) of what came, where log-probabilities were asked for
 
 
@@ -133,13 +133,17 @@ class Service:
             raise
 
     def forget(self):
-        """Drop the generations whose clients have left."""
+        """Drop the generations whose clients have left, and those that have waited until their time was over."""
         for sequence, generation in list(self.talking.items()):
             if generation.cancelled:
                 self.engine.leave(sequence)
                 del self.talking[sequence]
                 self.served["cancelled"] += 1
         for client, queue in list(self.waiting.items()):
+            for each in queue:
+                if each.deadline < time.monotonic():
+                    each.cancelled = True
+                    each.tell(Said("", "late"))
             left = deque(each for each in queue if not each.cancelled)
             self.served["cancelled"] += len(queue) - len(left)
             if left:

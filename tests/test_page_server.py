@@ -1,7 +1,12 @@
 """The page and a server that is busy, wrong, gone, back, or wants a key."""
 
+import json
+
 import pytest
 from tab import REFUSED, Tab, asked
+from test_serve import expected, running  # noqa: F401
+
+from sampling import Sampling
 
 pytestmark = pytest.mark.browser
 
@@ -90,3 +95,22 @@ def test_a_key_is_asked_for(tabs, scripted):
     tab.say("hi")
     tab.replies(2, scripted.say)
     assert "secret" not in tab.page.evaluate("JSON.stringify(localStorage)")
+
+
+def test_the_real_server(chromium, running, tmp_path):  # noqa: F811
+    """serve.py itself: its page under its policy, a streamed reply that is the engine's, figures, a verdict kept."""
+    server, asked = running(temperature=0.0), [{"role": "user", "content": "hi, how are you?"}]
+    tab = Tab(chromium, server.url)
+    tab.say("hi, how are you?")
+    wanted, last = expected(server, asked, Sampling(temperature=0, max_new_tokens=20))
+    assert tab.replies(1).split() == wanted.split()
+    assert tab.last.locator(".figures").inner_text().startswith(f"{last.n_tokens} tokens, ")
+    assert "of 64 tokens of context" in tab.page.inner_text("#context")
+    tab.press("Good reply")
+    tab.page.wait_for_selector("[aria-pressed=true]")
+    tab.press("Good reply")
+    tab.page.get_by_text("Taken back.").wait_for()
+    lines = (tmp_path / "feedback.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["verdict"] for line in lines] == ["good", None]
+    assert json.loads(lines[0])["conversation"] == asked
+    tab.close()

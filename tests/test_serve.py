@@ -42,7 +42,7 @@ class Running:
     ):
         self.engine = Engine(model, tokens, slots=slots)
         self.service = Service(self.engine, queue)
-        self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20)
+        self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20, **how)
         limits = Limits(key, max_rps, max_body, True, cors)
         app = serve.application(self.config, self.service, "tiny", limits)
         listening = serve.opened_socket("127.0.0.1", 0)
@@ -313,6 +313,25 @@ def test_a_full_queue_is_429_and_the_client_tries_again(running, monkeypatch):
     found = server.client(max_retries=5).chat.completions.create(model="tiny", messages=HI, max_tokens=2)
     assert found.choices[0].finish_reason
     threads[0].join()
+
+
+def test_who_waits_too_long_is_told(running, monkeypatch):
+    """A request whose time is over before a slot is free gets a 503; one that is speaking ends where it is."""
+    server = running(slots=1, max_seconds=0.5)
+    step = server.engine.step
+    monkeypatch.setattr(server.engine, "step", lambda: (time.sleep(0.1), step())[1])
+    found = []
+    body = {"messages": HI, "max_tokens": 40, "logit_bias": {str(server.engine.tokenizer.encode("a")[0]): 100}}
+    threads = [threading.Thread(target=lambda: found.append(server.post(body))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    by = {response.status_code: response for response in found}
+    assert by.keys() == {200, 503} and by[503].headers["Retry-After"]
+    assert by[200].json()["choices"][0]["finish_reason"] == "length"
+    assert by[200].json()["usage"]["completion_tokens"] < 10
 
 
 def test_the_queue_is_fair(running, monkeypatch):
