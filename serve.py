@@ -31,11 +31,11 @@ from starlette.exceptions import HTTPException
 
 import configurator
 import engine
+import prompts
 from answers import Shape, event, exposition, used
 from configurator import InputError
 from conversation import unicode
 from guard import Guard, Limits
-from memory import in_view
 from protocol import ChatRequest, CompletionRequest, Feedback, Refused, TokenizeRequest, validation_error
 from schedule import millions
 from service import Busy, Generation, Service
@@ -147,51 +147,6 @@ def application(config, service, name, limits):
         if asked is not None and asked != name:
             raise Refused(404, f"the model {asked[:100]!r} is not served here; {name!r} is", "model", "model_not_found")
 
-    def room(n, wanted, what, param):
-        """The tokens of a reply behind n of a prompt. Raises Refused when they do not fit."""
-        if n >= block_size or wanted and n + wanted > block_size:
-            raise Refused(
-                400,
-                f"this model's context is {block_size} tokens, and {n} of the {what} with {wanted or 1} of the reply "
-                f"are {n + (wanted or 1)}; shorten either" + (", or truncation: auto" if what == "messages" else ""),
-                param,
-                "context_length_exceeded",
-            )
-        return wanted or min(config.max_new_tokens, block_size - n)
-
-    def chat_prompt(body):
-        """(ids, tokens that the reply may have, ids the bot has said, whether its last message goes on)."""
-        messages = [message.plain() for message in body.messages]
-        for i, message in enumerate(messages):
-            if not message["content"].strip():
-                raise Refused(400, "content must be text, and not empty", f"messages.{i}.content", "invalid_value")
-            if message["role"] == "system" and i:
-                raise Refused(400, "the system message must come first", f"messages.{i}.role", "invalid_value")
-            message["content"] = unicode(message["content"])
-        last = messages[-1]
-        continued = last["role"] == "assistant"
-        begun = [id for id in rendering.reply(last["content"]) if id not in rendering.ends] if continued else []
-
-        def prompt(view):
-            if continued and view and view[-1] is last:
-                return rendering.prompt(view[:-1]) + begun
-            return rendering.prompt(view)
-
-        wanted = body.max_completion_tokens or body.max_tokens
-        if body.truncation == "auto":
-            wanted = min(wanted or config.max_new_tokens, max(1, block_size - 2))
-            most = block_size - min(wanted, block_size // 4)
-            try:
-                ids = prompt(in_view(messages, prompt, most))
-            except InputError as error:
-                raise Refused(400, str(error), "messages", "context_length_exceeded") from None
-            wanted = min(wanted, block_size - len(ids))
-        else:
-            ids = prompt(messages)
-            wanted = room(len(ids), wanted, "messages", "messages")
-        spoken = [id for m in messages if m["role"] == "assistant" for id in tokenizer.encode(" " + m["content"])]
-        return ids, wanted, spoken, continued
-
     def sampling_of(body, wanted, index):
         try:
             return body.sampling(config, tokenizer.n_vocab, wanted, index)
@@ -214,7 +169,7 @@ def application(config, service, name, limits):
     async def chat(body: ChatRequest, request: Request):
         check_model(body.model)
         with_usage = body.with_usage
-        ids, wanted, spoken, continued = chat_prompt(body)
+        ids, wanted, spoken, continued = prompts.chat(body, speaker, config.max_new_tokens)
         generations = []
         for i in range(body.n or 1):
             sampling = sampling_of(body, wanted, i)
@@ -228,22 +183,15 @@ def application(config, service, name, limits):
     @app.post("/v1/completions", tags=["OpenAI"])
     async def complete(body: CompletionRequest, request: Request):
         check_model(body.model)
-        with_usage, generations = body.with_usage, []
-        for prompt in body.prompts:
-            if isinstance(prompt, str):
-                ids = [tokenizer.endoftext, *tokenizer.encode(unicode(prompt))]
-            else:
-                ids = list(prompt)
-                if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):
-                    raise Refused(400, f"prompt: ids go from 0 to {tokenizer.n_vocab - 1}", "prompt", "invalid_value")
-            wanted = room(len(ids), body.max_tokens, "prompt", "prompt")
+        with_usage, generations, n = body.with_usage, [], len(body.prompts) * (body.n or 1)
+        if not 1 <= n <= 128:
+            raise Refused(400, f"prompt: from 1 to 128 choices, not {n}", "prompt", "invalid_value")
+        for ids, wanted in prompts.texts(body, speaker, config.max_new_tokens):
             for _ in range(body.n or 1):
                 sampling = sampling_of(body, wanted, len(generations))
                 how = dict(ends=(tokenizer.endoftext,), recent=ids, strip=False)
                 client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
                 generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
-        if not 1 <= len(generations) <= 128:
-            raise Refused(400, f"prompt: from 1 to 128 choices, not {len(generations)}", "prompt", "invalid_value")
         return await answer(request, body, submitted(generations), "text", with_usage)
 
     async def answer(request, body, generations, kind, with_usage):
