@@ -47,7 +47,8 @@ async function stream(reply, body, signal, changed) {
     if (usage) {
       const seconds = (performance.now() - begun) / 1000; // without the wait for the first token
       Object.assign(reply, { tokens: usage.completion_tokens, used: usage.total_tokens });
-      if (usage.completion_tokens > 2 && seconds > 0) reply.speed = (usage.completion_tokens - 1) / seconds;
+      // of what came within a moment the browser cannot tell the speed
+      if (usage.completion_tokens > 2 && seconds > 0.02) reply.speed = (usage.completion_tokens - 1) / seconds;
     }
   }
   return reply.content ? note : "The model had nothing to say.";
