@@ -76,7 +76,16 @@ def test_a_file_says_what_it_is_and_does_nothing_at_import(path):
     """Each begins with a docstring; at the top level are declarations only, and last a main guard in a script."""
     content = tree(path)
     assert ast.get_docstring(content), path.name
-    declared = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
+    declared = (
+        ast.Import,
+        ast.ImportFrom,
+        ast.FunctionDef,
+        ast.AsyncFunctionDef,
+        ast.ClassDef,
+        ast.Assign,
+        ast.AnnAssign,
+        ast.AugAssign,
+    )
     for node in content.body[1:]:
         is_guard = isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
         is_path = path.name == "prepare.py" and "sys.path" in ast.unparse(node)

@@ -190,7 +190,7 @@ def test_a_full_disk_and_a_cut_off_source_keep_the_old_data(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))  # less than a tokenizer.json
 
     for source, message, options in (
-        ("good.txt", "error: input or output: File too large\n", {"preexec_fn": small_disk}),
+        ("good.txt", "error: out: File too large\n", {"preexec_fn": small_disk}),
         ("cut.txt", "error: cut.txt:10: a tab and a reply are missing (the file may be cut off)\n", {}),
         ("out", "error: out: a folder; --source takes a file of ParlAI's lines, JSON, JSON lines or parquet\n", {}),
     ):

@@ -322,16 +322,17 @@ def test_who_waits_too_long_is_told(running, monkeypatch):
     monkeypatch.setattr(server.engine, "step", lambda: (time.sleep(0.1), step())[1])
     found = []
     body = {"messages": HI, "max_tokens": 40, "logit_bias": {str(server.engine.tokenizer.encode("a")[0]): 100}}
-    threads = [threading.Thread(target=lambda: found.append(server.post(body))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: found.append(server.post(body))) for _ in range(4)]
     for thread in threads:
         thread.start()
-        time.sleep(0.2)
     for thread in threads:
         thread.join()
-    by = {response.status_code: response for response in found}
-    assert by.keys() == {200, 503} and by[503].headers["Retry-After"]
-    assert by[200].json()["choices"][0]["finish_reason"] == "length"
-    assert by[200].json()["usage"]["completion_tokens"] < 10
+    late = [response for response in found if response.status_code == 503]
+    good = [response.json() for response in found if response.status_code == 200]
+    assert late and good and len(late) + len(good) == 4
+    assert all(response.headers["Retry-After"] for response in late)
+    for answer in good:
+        assert answer["choices"][0]["finish_reason"] == "length" and answer["usage"]["completion_tokens"] < 10
 
 
 def test_the_queue_is_fair(running, monkeypatch):
