@@ -78,7 +78,9 @@ class Common(Strict):
     user: str | None = None
     top_k: int | None = Field(None, ge=1, description="an extension: keep the k likeliest tokens")
     min_p: float | None = Field(None, ge=0, le=1, description="an extension: as likely beside the likeliest")
-    repetition_penalty: float | None = Field(None, gt=0, le=10, description="an extension: of the bot's recent tokens")
+    repetition_penalty: float | None = Field(
+        None, ge=0.01, le=10, description="an extension: of the bot's recent tokens"
+    )
 
     @property
     def with_usage(self):

@@ -51,7 +51,7 @@ class Sampling:
             "top_p": 0 < self.top_p <= 1,
             "min_p": 0 <= self.min_p <= 1,
             "typical_p": 0 < self.typical_p <= 1,
-            "repetition_penalty": 0 < self.repetition_penalty < math.inf,
+            "repetition_penalty": 1e-3 <= self.repetition_penalty < math.inf,  # below it float32 may overflow
             "frequency_penalty": math.isfinite(self.frequency_penalty),
             "presence_penalty": math.isfinite(self.presence_penalty),
             "dry_multiplier": 0 <= self.dry_multiplier < math.inf,

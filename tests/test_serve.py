@@ -222,6 +222,7 @@ REFUSED = [
     ({"messages": HI, "temperature": 3}, "temperature"),
     ({"messages": HI, "temperature": "hot"}, "temperature"),
     ({"messages": HI, "n": 0}, "n"),
+    ({"messages": HI, "repetition_penalty": 5e-324}, "repetition_penalty"),  # it overflowed, and the engine died of it
     ({"messages": HI, "best": 1}, "best"),
     ({"messages": HI, "top_logprobs": 3}, "top_logprobs"),
     ({"messages": HI, "logit_bias": {"999999": 1}}, "logit_bias"),
