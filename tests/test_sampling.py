@@ -107,7 +107,7 @@ def test_top_p_without_a_sort_is_top_p(seed, scale, top_p, top_k):
     )
     probs, order = pool.double().softmax(0).sort(descending=True)
     before = probs.cumsum(0) - probs
-    if (before - top_p).abs().min() > 1e-5:  # else rounding decides
+    if (before - top_p).abs().min() > 5e-5:  # else the rounding of 2,000 float32 sums decides
         assert set(ids.tolist()) == set(order[before < top_p].tolist())
     assert torch.equal(left, logits[ids])
 
