@@ -19,6 +19,7 @@ from model import GPT, GPTConfig, KVCache
 
 FORMATS = ("bfloat16", "int8", "int4")
 ROWS = 4096  # of a large matrix that are unpacked at once
+EVEN = 16  # oneDNN never forgets the code it made for a number of rows: serving would grow by megabytes a second
 PACKED = 32  # rows that are packed at once: freed memory of larger pieces stays with the process
 
 
@@ -83,8 +84,16 @@ def product(x, values, scales, dtype):
         parts = array(x), array(values), array(scales), np.zeros(len(values), np.float32), array(y.view(rows, -1))
         kernels.linear(*parts, False)
         return y
-    y = F.linear(x.to(dtype), unpacked(values, scales, dtype)).float()
+    y = F.linear(even(x.reshape(rows, -1), dtype), unpacked(values, scales, dtype))[:rows].float()
+    y = y.view(*x.shape[:-1], -1)
     return y.mul_(scales) if scales.dim() == 1 else y
+
+
+def even(x, dtype):
+    """x (rows, n) in dtype, with rows of zeros up to a multiple of EVEN."""
+    found = x.new_zeros(-(-len(x) // EVEN) * EVEN, x.size(1), dtype=dtype)
+    found[: len(x)] = x
+    return found
 
 
 class PackedEmbedding(Packed):
@@ -228,7 +237,7 @@ class Wide:
 
     def __call__(self, x):
         """(rows, n_in) float32 -> (rows, n_out) float32."""
-        y = (self.weight @ x.bfloat16().t()).t().float().contiguous()
+        y = (self.weight @ even(x, torch.bfloat16).t()).t()[: len(x)].float().contiguous()
         if self.scales is not None:
             y.mul_(self.scales)
         return y if self.bias is None else y.add_(self.bias)

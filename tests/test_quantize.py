@@ -8,6 +8,7 @@ import math
 import random
 from types import SimpleNamespace
 
+import psutil
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ import preparation
 import quantize
 from engine import Engine, EngineConfig, opened
 from model import GPT, GPTConfig, KVCache
-from quantize import FORMATS, Decoder, packed, unpacked
+from quantize import FORMATS, Decoder, Packed, Wide, packed, unpacked
 from sampling import Sampling
 from train import TrainConfig, train
 
@@ -120,6 +121,18 @@ def test_what_the_kernels_cannot_hold_the_model_computes(tokens, dtype, n_embd):
     assert (engine.decoder is not None) == (dtype == torch.bfloat16 and n_embd == 96)
     said = list(engine.generate([1, 2, 3], Sampling(temperature=0, max_new_tokens=4)))
     assert [token.reason for token in said] == [None, None, None, "length"]
+
+
+@torch.inference_mode()
+def test_prompts_of_every_length_leave_no_memory_behind():
+    """A server meets them all. With a product of its own for each number of rows these 400 kept 575 MB; now 33."""
+    layer = Packed(torch.randn(256, 256), None, "int8", torch.bfloat16)
+    wide, process = Wide(layer), psutil.Process()
+    wide(torch.randn(432, 256)), layer(torch.randn(432, 256))
+    before = process.memory_info().rss
+    for n in range(33, 433):
+        wide(torch.randn(n, 256)), layer(torch.randn(n, 256))
+    assert process.memory_info().rss - before < 150e6
 
 
 def test_quantized_engines_speak(model, tokens):
