@@ -19,6 +19,7 @@ import io
 import json
 import platform
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class BenchConfig:
     prompt_tokens: int = 64
     new_tokens: int = 64
     batch: int = 1  # conversations at once
-    peers: str = ""  # with decode: some of hf, ctranslate2, llamacpp, uncached, with commas between them
+    peers: str = ""  # with decode: some of hf, ctranslate2, llamacpp, uncached, commas between; with serve: llamacpp
     threads: int | None = None  # CPU threads; default: one a core
     data_dir: str = "data/chitchat"  # with train: what a prepare.py wrote
     n_layer: int = 6  # with train, as train.py has them
@@ -101,6 +102,8 @@ class BenchConfig:
         for name in self.others:
             if name not in peers.ENGINES or name == "ours":
                 raise ValueError(f"peers ({self.peers}): {name} is none of hf, ctranslate2, llamacpp, uncached")
+        if set(self.others) - {"decode": set(peers.ENGINES), "serve": {"llamacpp"}}.get(self.what, set()):
+            raise ValueError(f"peers ({self.peers}) are for decode; for serve there is llamacpp")
         if self.plot and self.what not in ("decode", "turns"):
             raise ValueError(f"plot is for decode and turns, not for {self.what}")
 
@@ -279,21 +282,32 @@ def turns_figures(config):
 
 
 def serve_figures(config):
-    """serve.py under load, and llama.cpp with as many sequences in one batch, without a server's work before it."""
-    with model_folder(config) as (folder, work):
-        figures = load.figures(config, folder, print)
-        if "llamacpp" in config.others:
-            n, rng, rates = config.slots, random.Random(0), []
-            settings = dict(folder=folder, weights=config.weights, threads=config.threads, batch=n, work=work)
+    """serve.py under load; beside it llama.cpp's servers, and its library with as many sequences in one batch."""
+    rivals = "llamacpp" in config.others and not peers.missing("llamacpp")
+    if "llamacpp" in config.others and not rivals:
+        print("llamacpp is not installed and left out: pip install -r requirements-bench.txt", file=sys.stderr)
+    n, threads = config.slots, config.threads
+    with model_folder(config) as (folder, work), contextlib.ExitStack() as stack:
+        others = []
+        if rivals:
+            gguf = peers.gguf_of(folder, config.weights, threads, work)
+            kinds = (None, n) if shutil.which("llama-server") else (None,)
+            room = peers.cells(config.prompt_tokens, config.new_tokens)
+            others = [stack.enter_context(load.LlamaServer(gguf, threads, room, slots)) for slots in kinds]
+        figures = load.figures(config, folder, print, others)
+        if rivals:
+            rng, rates, n_vocab = random.Random(0), [], tokenizer.load(folder).n_vocab
+            settings = dict(folder=folder, weights=config.weights, threads=threads, batch=n, work=work)
             settings |= dict(prompt_tokens=config.prompt_tokens, new_tokens=config.new_tokens)
             with peers.Contender("llamacpp", **settings) as one:
                 for run in range(config.runs + 1):
-                    prompts = [[rng.randrange(50_000) for _ in range(config.prompt_tokens)] for _ in range(n)]
+                    prompts = [[rng.randrange(n_vocab) for _ in range(config.prompt_tokens)] for _ in range(n)]
                     rates += [n * config.new_tokens / one.run(prompts).whole] if run else []
             theirs = statistics.median(rates)
             ratio = figures["many_tokens_per_s"] / theirs
-            print(f"{one.label}, {n} sequences in a batch: {theirs:,.1f} tok/s; we {ratio:.2f} x")
-            figures |= {"llamacpp_tokens_per_s": theirs, "ratio_llamacpp": ratio}
+            label = f"{one.label}, its library without a server, {n} sequences in a batch"
+            print(f"{label}: {theirs:,.1f} tok/s; we {ratio:.2f} x")
+            figures["peers"][label] = theirs
     return figures
 
 

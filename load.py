@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -36,6 +37,8 @@ class Stream(NamedTuple):
 class Server:
     """serve.py in a process of its own, on a free port."""
 
+    label = "serve.py"
+
     def __init__(self, folder, slots, weights="int8", threads=None, queue=64):
         script = Path(__file__).with_name("serve.py")
         command = [
@@ -54,7 +57,11 @@ class Server:
         if not found:
             raise InputError(f"serve.py: {line.strip().removeprefix('error: ')}")
         self.url = found[1]
-        threading.Thread(target=self.process.stdout.read, daemon=True).start()  # else a full pipe would stop it
+        threading.Thread(target=self.drain, daemon=True).start()  # else a full pipe would stop it
+
+    def drain(self):
+        with self.process.stdout as said:
+            said.read()
 
     def __enter__(self):
         return self
@@ -65,7 +72,40 @@ class Server:
 
     @property
     def mb(self):
+        """Of memory that is resident."""
         return psutil.Process(self.process.pid).memory_info().rss / 1e6
+
+
+class LlamaServer(Server):
+    """
+    llama.cpp's server of the same weights, on a free port. slots: of `llama-server`, where that is installed;
+    None: llama-cpp-python's, which makes one reply at a time.
+    """
+
+    def __init__(self, gguf, threads, tokens, slots=None):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        if slots:
+            command = ["llama-server", "-m", gguf, "-np", slots, "-c", slots * tokens, "-t", threads, "--port", port]
+            self.label = f"llama-server, {slots} slots"
+        else:
+            command = [sys.executable, "-m", "llama_cpp.server", "--model", gguf, "--n_ctx", tokens, "--port", port]
+            command += ["--n_threads", threads, "--n_threads_batch", threads, "--interrupt_requests", "false"]
+            self.label = "llama_cpp.server, one reply at a time"
+        nowhere = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process, self.url = subprocess.Popen(list(map(str, command)), **nowhere), f"http://127.0.0.1:{port}"
+        while not answers(f"{self.url}/v1/models"):
+            if self.process.poll() is not None:
+                raise InputError(f"{self.label} ended: {' '.join(map(str, command))}")
+            time.sleep(0.2)
+
+
+def answers(url):
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 def question(rng, tokens):
@@ -81,13 +121,15 @@ async def streamed(client, server, content, new_tokens, leave_after=None):
     async with client.stream("POST", f"{server.url}/v1/chat/completions", json=body) as response:
         if response.status_code != 200:
             await response.aread()
-            raise InputError(f"serve.py answered {response.status_code}: {response.text[:200]}")
+            raise InputError(f"{server.label} answered {response.status_code}: {response.text[:200]}")
         async for line in response.aiter_lines():
             if not line.startswith("data: {"):
                 continue
             chunk = json.loads(line[6:])
             if chunk.get("usage"):
                 tokens = chunk["usage"]["completion_tokens"]
+            elif chunk["choices"] and chunk["choices"][0].get("finish_reason") == "length":
+                tokens = new_tokens  # llama_cpp.server tells no usage
             elif chunk["choices"] and chunk["choices"][0]["delta"].get("content"):
                 first = first or time.perf_counter() - begun
                 text += chunk["choices"][0]["delta"]["content"]
@@ -191,22 +233,28 @@ def abused(server, n, seed=0):
     return asyncio.run(all_of_them())
 
 
-def figures(config, folder, say):
+def figures(config, folder, say, others=()):
     """
-    One client and many, each streaming new_tokens; the soak and the bad requests where flags ask for them.
+    One client and many, each streaming new_tokens; the soak and the bad requests where flags ask for them. others:
+    LlamaServers that meet the same crowds, in turn.
     """
     with Server(folder, config.slots, config.weights, config.threads, queue=config.clients) as server:
-        one, many, firsts = [], [], []
+        one, firsts, rates = [], [], {each.label: [] for each in (server, *others)}
         for run in range(config.runs + 1):
-            found, seconds = rushed(server, 1, config.new_tokens, config.prompt_tokens, seed=2 * run)
-            crowd, crowd_seconds = rushed(server, config.clients, config.new_tokens, config.prompt_tokens, 2 * run + 1)
+            alone, seconds = rushed(server, 1, config.new_tokens, config.prompt_tokens, seed=2 * run)
             if run:  # the first warms up
-                one.append(found[0].tokens / seconds)
-                many.append(sum(each.tokens for each in crowd) / crowd_seconds)
-                firsts += [sorted(each.first for each in crowd)]
+                one.append(alone[0].tokens / seconds)
+            for each in (server, *others):
+                time.sleep(0.3)  # threads of the one before spin a little on
+                how = config.clients, config.new_tokens, config.prompt_tokens
+                crowd, seconds = rushed(each, *how, seed=2 * run + 1)
+                if run:
+                    rates[each.label].append(sum(stream.tokens for stream in crowd) / seconds)
+                if run and each is server:
+                    firsts.append(sorted(stream.first for stream in crowd))
         found = {
             "one_tokens_per_s": statistics.median(one),
-            "many_tokens_per_s": statistics.median(many),
+            "many_tokens_per_s": statistics.median(rates[server.label]),
             "ttft_median_ms": 1000 * statistics.median(each for run in firsts for each in run),
             "ttft_p95_ms": 1000 * statistics.median(run[int(0.95 * (len(run) - 1))] for run in firsts),
             "rss_mb": server.mb,
@@ -222,6 +270,9 @@ def figures(config, folder, say):
             f"first token: median {found['ttft_median_ms']:,.0f} ms, p95 {found['ttft_p95_ms']:,.0f} ms, "
             f"{found['ratio_p95']:.2f} x the median; {found['rss_mb']:,.0f} MB"
         )
+        found["peers"] = {other.label: statistics.median(rates[other.label]) for other in others}
+        for label, rate in found["peers"].items():
+            say(f"{label}, the same clients: {rate:,.1f} tok/s; we {found['many_tokens_per_s'] / rate:.2f} x")
         if config.bad:
             statuses, beside, alone = abused(server, config.bad)
             found["bad"] = {"statuses": statuses, "beside_s": beside.whole, "alone_s": alone.whole}

@@ -8,6 +8,7 @@ process of its own: nobody's threads or memory count for another's.
 A reply is greedy and has new_tokens tokens, whatever they are.
 """
 
+import functools
 import importlib.util
 import json
 import multiprocessing
@@ -148,36 +149,20 @@ class CTranslate2:
 class LlamaCpp:
     """llama.cpp, through llama-cpp-python's bindings of its C interface."""
 
-    KINDS = {"full": ("F32", 0), "bfloat16": ("F16", 1), "int8": ("Q8_0", 7), "int4": ("Q4_0", 2)}  # llama_ftype
-
     def __init__(self, folder, weights, threads, batch, prompt_tokens, new_tokens, work):
-        import llama_cpp as llama
-
-        self.llama = llama
-        self.quiet = llama.llama_log_callback(lambda *_: None)
-        llama.llama_log_set(self.quiet, None)
-        kind, number = self.KINDS[weights]
-        path = Path(work, f"{kind}.gguf")
-        if not path.exists():
-            plain = Path(work, "F32.gguf")
-            if not plain.exists():
-                gguf_file(plain, folder)
-            if kind != "F32":
-                how = llama.llama_model_quantize_default_params()
-                how.ftype, how.nthread = number, threads
-                if llama.llama_model_quantize(str(plain).encode(), str(path).encode(), how):
-                    raise InputError(f"llama.cpp could not quantize {plain} to {kind}")
+        self.llama = llama = quiet_llama()
         llama.llama_backend_init()
+        path = gguf_of(folder, weights, threads, work)
         self.model = llama.llama_model_load_from_file(str(path).encode(), llama.llama_model_default_params())
         settings = llama.llama_context_default_params()
-        settings.n_ctx = batch * (-(-(prompt_tokens + new_tokens) // 256) * 256)
+        settings.n_ctx = batch * cells(prompt_tokens, new_tokens)
         settings.n_seq_max = batch
         settings.n_threads = settings.n_threads_batch = threads
         self.context = llama.llama_init_from_model(self.model, settings)
         self.most = llama.llama_n_batch(self.context)
         self.n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
         self.batch = llama.llama_batch_init(self.most, 0, batch)
-        self.label = f"llama.cpp {kind}"
+        self.label = f"llama.cpp {KINDS[weights][0]}"
 
     def run(self, prompts, new_tokens):
         llama, batch, past = self.llama, self.batch, [0] * len(prompts)
@@ -207,9 +192,42 @@ class LlamaCpp:
         return decoded(logits_after, prompts, new_tokens)
 
 
+KINDS = {"full": ("F32", 0), "bfloat16": ("F16", 1), "int8": ("Q8_0", 7), "int4": ("Q4_0", 2)}  # llama_ftype
+
+
+def cells(prompt_tokens, new_tokens):
+    """Tokens of context that llama.cpp keeps for a sequence: a multiple of 256."""
+    return -(-(prompt_tokens + new_tokens) // 256) * 256
+
+
+@functools.cache
+def quiet_llama():
+    """llama-cpp-python's module, its log switched off for this process."""
+    import llama_cpp as llama
+
+    llama.say_nothing = llama.llama_log_callback(lambda *_: None)  # kept, since C calls it
+    llama.llama_log_set(llama.say_nothing, None)
+    return llama
+
+
+def gguf_of(folder, weights, threads, work):
+    """The path in the folder `work` of a model folder as GGUF with KINDS[weights], made once. Raises InputError."""
+    llama = quiet_llama()
+    kind, number = KINDS[weights]
+    plain, path = Path(work, "F32.gguf"), Path(work, f"{kind}.gguf")
+    if not plain.exists():
+        gguf_file(plain, folder)
+    if not path.exists():
+        how = llama.llama_model_quantize_default_params()
+        how.ftype, how.nthread = number, threads
+        if llama.llama_model_quantize(str(plain).encode(), str(path).encode(), how):
+            raise InputError(f"llama.cpp could not quantize {plain} to {kind}")
+    return path
+
+
 def gguf_file(path, folder):
-    """Write the model of a folder as a GGUF file in float32, without its vocabulary: ids go in, logits come out."""
-    from gguf import GGUFWriter
+    """Write a model folder as a GGUF file: weights in float32, tokenizer and chat template."""
+    from gguf import GGUFWriter, TokenType
 
     model, tokenizer, _ = checkpoint.load(folder)
     config = model.config
@@ -221,7 +239,23 @@ def gguf_file(path, folder):
     writer.add_head_count(config.n_head)
     writer.add_layer_norm_eps(1e-5)
     writer.add_vocab_size(config.vocab_size)
-    writer.add_tokenizer_model("none")
+
+    content = tokenizer.to_json()
+    texts, special = {id: text for text, id in content["model"]["vocab"].items()}, tokenizer.special.values()
+    kinds = {id: TokenType.CONTROL if id in special else TokenType.NORMAL for id in texts}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([texts.get(id, f"[PAD{id}]") for id in range(config.vocab_size)])
+    writer.add_token_types([kinds.get(id, TokenType.UNUSED) for id in range(config.vocab_size)])
+    writer.add_token_merges(content["model"]["merges"])
+    writer.add_bos_token_id(tokenizer.endoftext)
+    writer.add_eos_token_id(tokenizer.end_of_turn)
+    writer.add_add_bos_token(False)  # the template has it
+    about = Path(folder, "tokenizer_config.json")
+    template = json.loads(about.read_text(encoding="utf-8")).get("chat_template") if about.exists() else None
+    if template:
+        writer.add_chat_template(template)
+
     names = {"transformer.wte": "token_embd", "transformer.wpe": "position_embd", "transformer.ln_f": "output_norm"}
     names |= {"ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "ln_2": "ffn_norm"}
     names |= {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}

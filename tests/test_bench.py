@@ -165,6 +165,7 @@ def test_serve(tokens, tmp_path, capsys):
     shape = GPTConfig(block_size=1024, vocab_size=tokens.n_vocab, n_layer=1, n_head=2, n_embd=32)
     checkpoint.save(tmp_path / "model", GPT(shape), tokens, {})
     settings = dict(clients=3, slots=2, new_tokens=4, prompt_tokens=6, runs=1, bad=60, soak_minutes=0.05)
+    settings |= dict(peers="llamacpp")
     wanted = tmp_path / "serve.json"
     bench.bench(BenchConfig(what="serve", init_from=str(tmp_path / "model"), json=str(wanted), **settings))
     found = json.loads(wanted.read_text(encoding="utf-8"))
@@ -172,7 +173,11 @@ def test_serve(tokens, tmp_path, capsys):
     assert found["ratio_p95"] >= 1 and found["soak"]["requests"] > found["soak"]["left"] > 0
     assert found["soak"]["slots_leaked"] == 0 and sum(found["bad"]["statuses"].values()) == 60
     assert {int(status) // 100 for status in found["bad"]["statuses"]} == {4}
-    assert "3 clients at once on 2 slots" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "3 clients at once on 2 slots" in shown
+    if not peers.missing("llamacpp"):
+        assert all(rate > 0 for rate in found["peers"].values()) and len(found["peers"]) >= 2
+        assert all(label in shown for label in found["peers"])
 
 
 @pytest.mark.slow
