@@ -13,45 +13,66 @@ def event(content):
 
 def used(generations, n):
     """OpenAI's usage: each prompt is counted once, however many choices (n) go on from it."""
-    prompt, completion = sum(len(g.ids) for g in generations[::n]), sum(g.n_tokens for g in generations)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    firsts = generations[::n]
+    prompt, completion = sum(len(g.ids) for g in firsts), sum(g.n_tokens for g in generations)
+    cached = sum(g.sequence.reused for g in firsts if g.sequence)
+    tokens = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {**tokens, "prompt_tokens_details": {"cached_tokens": cached}}
 
 
 class Shape:
-    """What a chat's and a completion's answers look like, whole and in pieces."""
+    """A chat's and a completion's answer: whole, or as server-sent events."""
 
-    def __init__(self, kind, model, tokenizer):
-        self.chat, self.model, self.tokenizer = kind == "chat", model, tokenizer
+    def __init__(self, kind, model, tokenizer, with_usage):
+        self.chat, self.model, self.tokenizer, self.with_usage = kind == "chat", model, tokenizer, with_usage
         self.id = f"{'chatcmpl' if self.chat else 'cmpl'}-{uuid.uuid4().hex}"
         self.created = int(time.time())
 
-    def head(self, streaming):
-        kind = ("chat.completion.chunk" if streaming else "chat.completion") if self.chat else "text_completion"
+    def head(self, kind):
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
-    def first(self, n):
-        """The chunks that open n choices."""
+    def whole(self, said, generations, usage):
+        """said: (text, reason, tokens) of each choice."""
+        choices = [self.choice(i, *each, generations[i]) for i, each in enumerate(said)]
+        return {**self.head("chat.completion" if self.chat else "text_completion"), "choices": choices, "usage": usage}
+
+    def choice(self, i, text, reason, tokens, generation):
+        logs = self.logprobs(tokens, generation) if generation.sampling.logprobs is not None else None
+        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
+        return {"index": i, **said, "logprobs": logs, "finish_reason": reason}
+
+    def chunk(self, choices, usage=None):
+        usage = {"usage": usage} if self.with_usage else {}
+        kind = "chat.completion.chunk" if self.chat else "text_completion"
+        return event({**self.head(kind), "choices": choices, **usage})
+
+    def opening(self, n):
+        """The events that open n choices."""
         if self.chat:
             for i in range(n):
                 delta = {"role": "assistant", "content": ""}
-                yield {"index": i, "delta": delta, "logprobs": None, "finish_reason": None}
+                yield self.chunk([{"index": i, "delta": delta, "logprobs": None, "finish_reason": None}])
 
-    def deltas(self, i, said, generation):
-        """The chunks of a Said."""
+    def more(self, i, said, generation):
+        """The events of a Said."""
         logs = self.logprobs(said.tokens, generation) if said.tokens else None
         if self.chat:
             if said.text or logs:
-                yield {"index": i, "delta": {"content": said.text}, "logprobs": logs, "finish_reason": None}
+                delta = {"content": said.text}
+                yield self.chunk([{"index": i, "delta": delta, "logprobs": logs, "finish_reason": None}])
             if said.reason:
-                yield {"index": i, "delta": {}, "logprobs": None, "finish_reason": said.reason}
+                yield self.chunk([{"index": i, "delta": {}, "logprobs": None, "finish_reason": said.reason}])
         else:
-            yield {"index": i, "text": said.text, "logprobs": logs, "finish_reason": said.reason}
+            yield self.chunk([{"index": i, "text": said.text, "logprobs": logs, "finish_reason": said.reason}])
 
-    def choice(self, i, text, reason, tokens, generation):
-        asked = generation.sampling.logprobs is not None
-        logs = self.logprobs(tokens or (), generation) if asked else None
-        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
-        return {"index": i, **said, "logprobs": logs, "finish_reason": reason}
+    def failure(self, error):
+        """The events in place of the rest, for a Refused."""
+        yield event(error.body)
+
+    def closing(self, usage):
+        if self.with_usage:
+            yield self.chunk([], usage)
+        yield "data: [DONE]\n\n"
 
     def logprobs(self, tokens, generation):
         if self.chat:

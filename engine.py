@@ -77,6 +77,7 @@ class Sequence:
         self.generator = torch.Generator()
         self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
         self.n_new = 0
+        self.reused = 0  # of its first ids, how many the cache held already
 
     def next_token(self, logits, block_size):
         """The Token that follows, drawn from logits (n_vocab,); its reason is set on the last one."""
@@ -130,6 +131,7 @@ class Engine:
         slot = max(free, key=lambda slot: shared(self.cached[slot], ids))
         del self.cached[slot][min(shared(self.cached[slot], ids), len(ids) - 1) :]
         self.running[slot] = Sequence(ids, sampling, banned, ends, recent, next(self.turns))
+        self.running[slot].reused = len(self.cached[slot])
         return self.running[slot]
 
     def leave(self, sequence):
@@ -177,6 +179,7 @@ class Engine:
         source = max(range(len(same)), key=lambda slot: same[slot])
         n = same[source]
         if n > len(self.cached[slot]):
+            self.running[slot].reused += n - len(self.cached[slot])
             for held in (self.cache.k, self.cache.v):
                 held[:, slot, :, :n] = held[:, source, :, :n]
             self.cached[slot] = list(ids[:n])

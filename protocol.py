@@ -31,6 +31,9 @@ class Strict(BaseModel):
 class TextPart(Strict):
     type: Literal["text", "input_text", "output_text"]
     text: str
+    # what comes back with a reply of ours
+    annotations: list[None] | None = None
+    logprobs: list[Any] | None = None
 
 
 class Message(Strict):
@@ -170,7 +173,8 @@ def validation_error(errors):
     """Refused for the errors that pydantic found in a body."""
     first = max(errors, key=lambda error: error["type"] == "extra_forbidden")
     *place, last = [part for part in first["loc"] if part != "body"] or [""]
-    names = {name for model in Strict.__subclasses__() + Common.__subclasses__() for name in model.model_fields}
+    models = Strict.__subclasses__()
+    names = {name for model in models for each in (model, *model.__subclasses__()) for name in each.model_fields}
     place = [part for part in place if isinstance(part, int) or part in names]  # pydantic names a union's members too
     place += [last] if isinstance(last, int) or last in names or first["type"] == "extra_forbidden" else []
     param = ".".join(map(str, place))[:200] or None

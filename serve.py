@@ -32,11 +32,12 @@ from starlette.exceptions import HTTPException
 import configurator
 import engine
 import prompts
-from answers import Shape, event, exposition, used
+from answers import Shape, exposition, used
 from configurator import InputError
 from conversation import unicode
 from guard import Guard, Limits
 from protocol import ChatRequest, CompletionRequest, Feedback, Refused, TokenizeRequest, validation_error
+from responses import Answer, ResponsesRequest
 from schedule import millions
 from service import Busy, Generation, Service
 
@@ -165,10 +166,9 @@ def application(config, service, name, limits):
     def client_of(request, body):
         return request.scope["client_key"], body.user
 
-    @app.post("/v1/chat/completions", tags=["OpenAI"])
-    async def chat(body: ChatRequest, request: Request):
+    def chatting(request, body):
+        """The Generations that answer a ChatRequest, one for each of its n choices."""
         check_model(body.model)
-        with_usage = body.with_usage
         ids, wanted, spoken, continued = prompts.chat(body, speaker, config.max_new_tokens)
         generations = []
         for i in range(body.n or 1):
@@ -178,12 +178,26 @@ def application(config, service, name, limits):
             client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
             generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
         log_text(body.messages[-1].plain()["content"])
-        return await answer(request, body, submitted(generations), "chat", with_usage)
+        return submitted(generations)
+
+    @app.post("/v1/chat/completions", tags=["OpenAI"])
+    async def chat(body: ChatRequest, request: Request):
+        shape = Shape("chat", name, tokenizer, body.with_usage)
+        return await answer(request, body.stream, chatting(request, body), shape, body.n or 1)
+
+    @app.post("/v1/responses", tags=["OpenAI"])
+    async def respond(body: ResponsesRequest, request: Request):
+        try:
+            generations = chatting(request, body.chat())
+        except Refused as error:
+            raise body.renamed(error) from None
+        return await answer(request, body.stream, generations, Answer(body, name, generations[0].sampling))
 
     @app.post("/v1/completions", tags=["OpenAI"])
     async def complete(body: CompletionRequest, request: Request):
         check_model(body.model)
-        with_usage, generations, n = body.with_usage, [], len(body.prompts) * (body.n or 1)
+        shape, generations = Shape("text", name, tokenizer, body.with_usage), []
+        n = len(body.prompts) * (body.n or 1)
         if not 1 <= n <= 128:
             raise Refused(400, f"prompt: from 1 to 128 choices, not {n}", "prompt", "invalid_value")
         for ids, wanted in prompts.texts(body, speaker, config.max_new_tokens):
@@ -192,13 +206,13 @@ def application(config, service, name, limits):
                 how = dict(ends=(tokenizer.endoftext,), recent=ids, strip=False)
                 client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
                 generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
-        return await answer(request, body, submitted(generations), "text", with_usage)
+        return await answer(request, body.stream, submitted(generations), shape, body.n or 1)
 
-    async def answer(request, body, generations, kind, with_usage):
-        shape = Shape(kind, name, tokenizer)
-        usage = functools.partial(used, generations, int(body.n or 1))
-        if body.stream:
-            events = streamed(request, generations, shape, usage, with_usage)
+    async def answer(request, stream, generations, shape, n=1):
+        """The HTTP response; n: the choices of each prompt."""
+        usage = functools.partial(used, generations, n)
+        if stream:
+            events = streamed(request, generations, shape, usage)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         texts, reasons, logs = (["" for _ in generations], [None] * len(generations), [[] for _ in generations])
         gone = asyncio.create_task(left(request))
@@ -213,26 +227,24 @@ def application(config, service, name, limits):
         for reason in FAILURES.keys() & set(reasons):
             raise FAILURES[reason]()
         count(request, generations, texts)
-        choices = [shape.choice(i, texts[i], reasons[i], logs[i] or None, generations[i]) for i in range(len(texts))]
-        return JSONResponse({**shape.head(False), "choices": choices, "usage": usage()})
+        return JSONResponse(shape.whole(list(zip(texts, reasons, logs, strict=True)), generations, usage()))
 
-    async def streamed(request, generations, shape, usage, with_usage):
+    async def streamed(request, generations, shape, usage):
         """Server-sent events."""
-        nothing = {"usage": None} if with_usage else {}
         texts = ["" for _ in generations]
         try:
-            for first in shape.first(len(generations)):
-                yield event({**shape.head(True), "choices": [first], **nothing})
+            for each in shape.opening(len(generations)):
+                yield each
             async for i, said in merged(generations):
                 if said.reason in FAILURES:
-                    yield event(FAILURES[said.reason]().body)
+                    for each in shape.failure(FAILURES[said.reason]()):
+                        yield each
                     return
                 texts[i] += said.text
-                for delta in shape.deltas(i, said, generations[i]):
-                    yield event({**shape.head(True), "choices": [delta], **nothing})
-            if with_usage:
-                yield event({**shape.head(True), "choices": [], "usage": usage()})
-            yield "data: [DONE]\n\n"
+                for each in shape.more(i, said, generations[i]):
+                    yield each
+            for each in shape.closing(usage()):
+                yield each
         finally:
             cancel(generations)
             count(request, generations, texts)

@@ -70,6 +70,9 @@ def test_langchain(server, reply):
     whole = chat.invoke("hi, how are you?")
     assert whole.content == reply and whole.usage_metadata["output_tokens"] > 0
     assert "".join(piece.content for piece in chat.stream("hi, how are you?")) == reply
+    newer = langchain.ChatOpenAI(**how, use_responses_api=True)
+    assert newer.invoke("hi, how are you?").text == reply
+    assert "".join(piece.text for piece in newer.stream("hi, how are you?")) == reply
 
 
 def test_schemathesis(server):
