@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import torch
 
+import atomic
 import checkpoint
 import engine
 from configurator import InputError
@@ -231,7 +232,7 @@ def gguf_file(path, folder):
 
     model, tokenizer, _ = checkpoint.load(folder)
     config = model.config
-    writer = GGUFWriter(path, "gpt2")
+    writer = GGUFWriter(None, "gpt2")
     writer.add_context_length(config.block_size)
     writer.add_embedding_length(config.n_embd)
     writer.add_feed_forward_length(4 * config.n_embd)
@@ -267,10 +268,11 @@ def gguf_file(path, folder):
         else:
             name, p = names[name], p[: config.vocab_size] if name == "transformer.wte" else p
         writer.add_tensor(f"{name}.{kind}", p.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    with atomic.file(path) as new:
+        writer.write_header_to_file(new)
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
 
 
 ENGINES = {"ours": Ours, "hf": Transformers, "ctranslate2": CTranslate2, "llamacpp": LlamaCpp, "uncached": Uncached}
