@@ -63,27 +63,32 @@ class ResponseFormat(Strict):
     type: Literal["text"]
 
 
-class Common(Strict):
-    """What both endpoints take."""
+class Asked(Strict):
+    """What every endpoint that generates takes."""
 
     model: str | None = Field(None, description="the served model's name, as /v1/models has it; it is the default")
-    max_tokens: int | None = Field(None, ge=1)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
-    n: int | None = Field(None, ge=1, le=16)
-    stop: Text | list[Text] | None = Field(None, max_length=1000)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    presence_penalty: float | None = Field(None, ge=-2, le=2)
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=1024)
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
     user: str | None = None
     top_k: int | None = Field(None, ge=1, description="an extension: keep the k likeliest tokens")
     min_p: float | None = Field(None, ge=0, le=1, description="an extension: as likely beside the likeliest")
     repetition_penalty: float | None = Field(
         None, ge=0.01, le=10, description="an extension: of the bot's recent tokens"
     )
+
+
+class Common(Asked):
+    """What a chat and a completion take."""
+
+    max_tokens: int | None = Field(None, ge=1)
+    n: int | None = Field(None, ge=1, le=16)
+    stop: Text | list[Text] | None = Field(None, max_length=1000)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=1024)
+    stream_options: StreamOptions | None = None
 
     @property
     def with_usage(self):
@@ -169,12 +174,16 @@ class Feedback(Strict):
     verdict: Literal["good", "bad"] | None = Field(description="null takes one back")
 
 
+def fields(model):
+    """The names of all fields of a model and of those made of it."""
+    return set(model.model_fields).union(*map(fields, model.__subclasses__()))
+
+
 def validation_error(errors):
     """Refused for the errors that pydantic found in a body."""
     first = max(errors, key=lambda error: error["type"] == "extra_forbidden")
     *place, last = [part for part in first["loc"] if part != "body"] or [""]
-    models = Strict.__subclasses__()
-    names = {name for model in models for each in (model, *model.__subclasses__()) for name in each.model_fields}
+    names = fields(Strict)
     place = [part for part in place if isinstance(part, int) or part in names]  # pydantic names a union's members too
     place += [last] if isinstance(last, int) or last in names or first["type"] == "extra_forbidden" else []
     param = ".".join(map(str, place))[:200] or None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from protocol import EXTENSIONS, ChatRequest, Message, Refused, ResponseFormat, Strict
+from protocol import Asked, ChatRequest, Message, Refused, ResponseFormat, Strict
 
 
 class InputMessage(Message):
@@ -30,22 +30,12 @@ class Obfuscation(Strict):
     include_obfuscation: bool | None = None  # nothing is added either way
 
 
-class ResponsesRequest(Strict):
-    model: str | None = Field(None, description="the served model's name, as /v1/models has it; it is the default")
+class ResponsesRequest(Asked):
     input: str | list[InputMessage] = Field(min_length=1)
     instructions: str | None = Field(None, description="the persona: a system message before the input")
     max_output_tokens: int | None = Field(None, ge=1)
-    temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
-    stream: bool | None = None
     truncation: Literal["auto", "disabled"] | None = Field(None, description="auto: old turns go when all is full")
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="an extension, as in a chat")
-    top_k: int | None = Field(None, ge=1, description="an extension: keep the k likeliest tokens")
-    min_p: float | None = Field(None, ge=0, le=1, description="an extension: as likely beside the likeliest")
-    repetition_penalty: float | None = Field(
-        None, ge=0.01, le=10, description="an extension: of the bot's recent tokens"
-    )
-    # change nothing, or nothing as they must be
+    # change nothing, or nothing with what they may be
     text: TextConfig | None = None
     tools: list[None] | None = Field(None, max_length=0)
     tool_choice: Literal["none", "auto"] | None = None
@@ -55,20 +45,18 @@ class ResponsesRequest(Strict):
     stream_options: Obfuscation | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
-    user: str | None = None
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
     def chat(self):
         """The ChatRequest that asks the same."""
-        names = ("model", "temperature", "top_p", "stream", "truncation", "seed", "user", *EXTENSIONS)
         told = [] if self.instructions is None else [Message(role="system", content=self.instructions)]
         if isinstance(self.input, str):
             told.append(Message(role="user", content=self.input))
         else:
             told += [Message(role=m.role, content=m.content, name=m.name) for m in self.input]
-        asked = {name: getattr(self, name) for name in names}
+        asked = {name: getattr(self, name) for name in (*Asked.model_fields, "truncation")}
         return ChatRequest(messages=told, max_tokens=self.max_output_tokens, **asked)
 
     def renamed(self, error):
