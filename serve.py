@@ -170,13 +170,13 @@ def application(config, service, name, limits):
         """The Generations that answer a ChatRequest, one for each of its n choices."""
         check_model(body.model)
         ids, wanted, spoken, continued = prompts.chat(body, speaker, config.max_new_tokens)
-        generations = []
+        generations, said = [], asyncio.Queue()
         for i in range(body.n or 1):
             sampling = sampling_of(body, wanted, i)
             recent = spoken[-sampling.penalty_window :] if sampling.penalty_window else []
-            how = dict(banned=rendering.banned, ends=rendering.ends, recent=recent, continued=continued)
+            how = dict(banned=rendering.banned, ends=rendering.ends, recent=recent, begun=continued)
             client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
-            generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
+            generations.append(Generation(said, i, client, ids, sampling, tokenizer.decoder(), deadline, **how))
         log_text(body.messages[-1].plain()["content"])
         return submitted(generations)
 
@@ -196,7 +196,7 @@ def application(config, service, name, limits):
     @app.post("/v1/completions", tags=["OpenAI"])
     async def complete(body: CompletionRequest, request: Request):
         check_model(body.model)
-        shape, generations = Shape("text", name, tokenizer, body.with_usage), []
+        shape, generations, said = Shape("text", name, tokenizer, body.with_usage), [], asyncio.Queue()
         n = len(body.prompts) * (body.n or 1)
         if not 1 <= n <= 128:
             raise Refused(400, f"prompt: from 1 to 128 choices, not {n}", "prompt", "invalid_value")
@@ -205,7 +205,8 @@ def application(config, service, name, limits):
                 sampling = sampling_of(body, wanted, len(generations))
                 how = dict(ends=(tokenizer.endoftext,), recent=ids, strip=False)
                 client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
-                generations.append(Generation(client, ids, sampling, tokenizer.decoder(), deadline, **how))
+                about = client, ids, sampling, tokenizer.decoder(), deadline
+                generations.append(Generation(said, len(generations), *about, **how))
         return await answer(request, body.stream, submitted(generations), shape, body.n or 1)
 
     async def answer(request, stream, generations, shape, n=1):
@@ -215,9 +216,9 @@ def application(config, service, name, limits):
             events = streamed(request, generations, shape, usage)
             return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
         texts, reasons, logs = (["" for _ in generations], [None] * len(generations), [[] for _ in generations])
-        gone = asyncio.create_task(left(request))
+        gone = asyncio.create_task(left(request, generations[0].said))
         try:
-            async for i, said in merged(generations, gone):
+            async for i, said in merged(generations):
                 texts[i] += said.text
                 logs[i] += said.tokens
                 reasons[i] = said.reason or reasons[i]
@@ -339,28 +340,22 @@ def page():
     return files
 
 
-async def left(request):
-    """Ends when the client has gone."""
+async def left(request, said):
+    """When the client has gone, let them know who wait for what is said."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+    said.put_nowait((None, None))
 
 
-async def merged(generations, gone=None):
-    """Yield (i, Said) of several generations as they come. gone: a task that ends when nobody listens any more."""
-    said = {asyncio.create_task(each.said.get()): i for i, each in enumerate(generations)}
-    try:
-        while said:
-            done, _ = await asyncio.wait({*said, *([gone] if gone else [])}, return_when=asyncio.FIRST_COMPLETED)
-            if gone in done:
-                raise Refused(499, "the client has left")
-            for task in sorted(done, key=said.get):
-                i = said.pop(task)
-                if not task.result().reason:
-                    said[asyncio.create_task(generations[i].said.get())] = i
-                yield i, task.result()
-    finally:
-        for task in said:
-            task.cancel()
+async def merged(generations):
+    """Yield (i, Said) of a request's generations as they come."""
+    going = len(generations)
+    while going:
+        i, said = await generations[0].said.get()
+        if said is None:
+            raise Refused(499, "the client has left")
+        going -= bool(said.reason)
+        yield i, said
 
 
 if __name__ == "__main__":

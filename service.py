@@ -1,15 +1,15 @@
 """
 Many generations on one engine: a queue that is fair between clients, and the one thread that steps the engine.
 
-    service = Service(engine, queue=64)
-    generation = Generation("ann", ids, sampling, ...)
+    service, said = Service(engine, queue=64), asyncio.Queue()
+    generation = Generation(said, 0, "ann", ids, sampling, ...)
     service.submit([generation])                               # raises Busy
-    async for said in generation:                              # Said: text as it comes, and why it ended
-        ...
+    i, more = await said.get()                                 # Said: text as it comes, and why it ended
     service.cancel(generation)                                 # whoever asked has left: the slot is free a token later
 """
 
 import asyncio
+import itertools
 import threading
 import time
 from collections import deque
@@ -31,27 +31,24 @@ class Said(NamedTuple):
 
 
 class Generation:
-    """One reply on its way from the engine's thread to the event loop that asked for it."""
+    """
+    One reply on its way from the engine's thread to the event loop that asked for it, where `said` gets (i, Said).
+    """
 
     def __init__(
-        self, client, ids, sampling, decode, deadline, banned=(), ends=(), recent=(), strip=True, continued=False
+        self, said, i, client, ids, sampling, decode, deadline, banned=(), ends=(), recent=(), strip=True, begun=False
     ):
+        self.said, self.i, self.loop = said, i, asyncio.get_running_loop()
         self.client, self.ids, self.sampling, self.decode, self.deadline = client, ids, sampling, decode, deadline
         self.banned, self.ends, self.recent = banned, ends, recent  # as Engine.join has them
         self.held = HeldText(sampling.stop, strip)
-        self.held.begun = continued  # the white space between a text and its continuation stays
+        self.held.begun = begun  # the white space between a text and its continuation stays
         self.sequence, self.cancelled = None, False
-        self.loop, self.said = asyncio.get_running_loop(), asyncio.Queue()
         self.begun = time.monotonic()
         self.n_tokens, self.first = 0, None  # first: seconds to the first token
 
-    def tell(self, said):
-        """From the engine's thread."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.said.put_nowait, said)
-
     def token(self, token, late):
-        """Take the engine's token; whether that was the last one."""
+        """The Said that the engine's token makes, or None."""
         self.first = self.first or time.monotonic() - self.begun
         reason = token.reason or ("time" if late else None)
         text = ("" if token.id is None else self.decode(token.id)) + (self.decode(None) if reason else "")
@@ -62,16 +59,19 @@ class Generation:
         elif reason:
             text += self.held.rest()
         told = () if token.id is None or token.logprob is None else ((token.id, token.logprob, token.likeliest),)
-        if text or reason or told:
-            self.tell(Said(text, NAMES.get(reason, reason), told))
-        return bool(reason)
+        return Said(text, NAMES.get(reason, reason), told) if text or reason or told else None
 
-    async def __aiter__(self):
-        while True:
-            said = await self.said.get()
-            yield said
-            if said.reason:
-                return
+
+def tell(told):
+    """Put each (Generation, Said) where it is waited for, from the engine's thread: an event loop is woken once."""
+    for loop, each in itertools.groupby(told, lambda pair: pair[0].loop):
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(put, list(each))
+
+
+def put(told):
+    for generation, said in told:
+        generation.said.put_nowait((generation.i, said))
 
 
 class Service:
@@ -128,8 +128,8 @@ class Service:
                 self.step()
         except BaseException as error:
             self.failure = error
-            for generation in [*self.talking.values(), *(each for queue in self.waiting.values() for each in queue)]:
-                generation.tell(Said("", "error"))
+            everybody = [*self.talking.values(), *(each for queue in self.waiting.values() for each in queue)]
+            tell([(generation, Said("", "error")) for generation in everybody])
             raise
 
     def forget(self):
@@ -143,7 +143,7 @@ class Service:
             for each in queue:
                 if each.deadline < time.monotonic():
                     each.cancelled = True
-                    each.tell(Said("", "late"))
+                    tell([(each, Said("", "late"))])
             left = deque(each for each in queue if not each.cancelled)
             self.served["cancelled"] += len(queue) - len(left)
             if left:
@@ -165,12 +165,16 @@ class Service:
             self.served["prompt"] += len(one.ids)
 
     def step(self):
-        computed = self.engine.computed
+        computed, told = self.engine.computed, []
         for sequence, token in self.engine.step():
             generation = self.talking[sequence]
             self.served["generated"] += token.id is not None
-            if generation.token(token, time.monotonic() > generation.deadline):
+            said = generation.token(token, time.monotonic() > generation.deadline)
+            if said:
+                told.append((generation, said))
+            if said and said.reason:
                 self.engine.leave(sequence)
                 del self.talking[sequence]
                 self.served["finished"] += 1
+        tell(told)
         self.served["computed"] += self.engine.computed - computed
