@@ -3,6 +3,7 @@ How a run of train.py stops and goes on: signals, what may change when it is res
 """
 
 import dataclasses
+import os
 import shlex
 import signal
 import sys
@@ -54,9 +55,12 @@ def resumable(config, tokenizer, say):
 
 
 def resume_command():
-    """The command that resumes this run: as it was given, but for where it starts."""
+    """The command that resumes this run: as it was given, but for where it starts; torchrun's where that runs it."""
+    of = os.environ
+    nodes = "" if of.get("GROUP_WORLD_SIZE", "1") == "1" else f"--nnodes={of['GROUP_WORLD_SIZE']} ... "
+    processes = f"torchrun {nodes}--nproc_per_node={of['LOCAL_WORLD_SIZE']}" if "LOCAL_WORLD_SIZE" in of else "python"
     words = [word for word in sys.argv[1:] if not word.startswith(("--init_from=", "--overwrite"))]
-    return "python train.py " + shlex.join([*words, "--init_from=resume"])
+    return f"{processes} train.py " + shlex.join([*words, "--init_from=resume"])
 
 
 class StopSignal:

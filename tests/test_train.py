@@ -24,6 +24,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 import checkpoint
 import dataset
 import device
+import resume
 from configurator import InputError
 from optimizer import Optimizer
 from schedule import get_lr
@@ -221,6 +222,24 @@ def test_ctrl_c_saves_and_says_how_to_go_on(settings, tmp_path):
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert state(tmp_path / "a run")["progress"]["iter_num"] == int(stopped[1]) + 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "start"),
+    [
+        ({}, "python"),
+        ({"LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "1"}, "torchrun --nproc_per_node=4"),
+        ({"LOCAL_WORLD_SIZE": "8", "GROUP_WORLD_SIZE": "2"}, "torchrun --nnodes=2 ... --nproc_per_node=8"),
+    ],
+)
+def test_the_command_that_resumes(monkeypatch, environment, start):
+    """As it was started: alone, or by torchrun, with all else as it was but where it starts."""
+    monkeypatch.setattr("sys.argv", ["train.py", "config/a b.py", "--init_from=gpt2", "--overwrite", "--max_iters=9"])
+    for name in ("LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert resume.resume_command() == f"{start} train.py 'config/a b.py' --max_iters=9 --init_from=resume"
 
 
 def test_a_time_budget_is_kept(settings, tmp_path):
