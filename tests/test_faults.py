@@ -6,6 +6,7 @@ to the bit where it was. Real processes, real signals, a real full disk.
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -181,6 +182,25 @@ def test_sigterm_saves(command, tmp_path, line):
     assert done.returncode == 0, done.stderr
     assert f"iter {int(stopped[1]) + 1}: loss " in done.stdout
     assert_same_run(tmp_path / "whole", tmp_path / "out")
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_sigterm_under_torchrun(command, tmp_path, shard):
+    """Two processes save what they agree on, once, and the command to go on is torchrun's; its own status is 1."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    process = begun([*torchrun, *command(max_iters=10**5, shard=shard)[1:]])
+    said = read_until(process, STEP, 7)
+    process.send_signal(signal.SIGTERM)
+    said += process.stdout.read()
+    process.stdout.close()
+    process.wait()
+    found = re.findall(r"stopped at iter (\d+), saved to .*; go on: torchrun (--nproc_per_node=2 train.py .*)", said)
+    assert len(found) == 1, said
+    last, more = int(found[0][0]), found[0][1]
+    assert state(tmp_path / "out")["progress"]["iter_num"] == last
+    on = f"{shlex.join(torchrun[:-1])} {more} --max_iters={last + 3}"
+    done = subprocess.run(on, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and f"iter {last + 1}: loss " in done.stdout, done.stderr
 
 
 @pytest.fixture
