@@ -86,20 +86,17 @@ def serve(config):
         raise InputError(f"--host={config.host} is reachable by others: give an --api_key, or stay on 127.0.0.1")
     listening = opened_socket(config.host, config.port)
     port = listening.getsockname()[1]
-    speaker, _ = engine.opened(config, config.slots)
+    service = Service(lambda: engine.opened(config, config.slots)[0], config.queue)
     name = Path(config.init_from or config.out_dir).name
     sys.setswitchinterval(0.0005)  # the engine's thread lets the one that answers go on ten times as soon
-    service = Service(speaker, config.queue)
     app = application(config, service, name, Limits(key, config.max_rps, config.max_body, loopback, config.cors))
     how = dict(log_level="warning", access_log=False, timeout_graceful_shutdown=max(1, round(config.grace)))
     server = uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_keep_alive=30, **how))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again when all is done: that is a good end
     at = f"[{config.host}]" if ":" in config.host else config.host
-    print(
-        f"serving {name} ({millions(speaker.model.num_params())} parameters) on http://{at}:{port}; stop: Ctrl-C",
-        flush=True,
-    )
+    params = millions(service.engine.model.num_params())
+    print(f"serving {name} ({params} parameters) on http://{at}:{port}; stop: Ctrl-C", flush=True)
     server.run(sockets=[listening])
     service.stop()
     service.thread.join(timeout=5)

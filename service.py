@@ -1,7 +1,7 @@
 """
 Many generations on one engine: a queue that is fair between clients, and the one thread that steps the engine.
 
-    service, said = Service(engine, queue=64), asyncio.Queue()
+    service, said = Service(lambda: engine, queue=64), asyncio.Queue()
     generation = Generation(said, 0, "ann", ids, sampling, ...)
     service.submit([generation])                               # raises Busy
     i, more = await said.get()                                 # Said: text as it comes, and why it ended
@@ -75,17 +75,25 @@ def put(told):
 
 
 class Service:
-    """queue: generations that may wait. All public methods may be called from the event loop."""
+    """
+    opened: makes the engine, in the thread that will step it. (libgomp gives each thread that computes in parallel
+    helpers of its own. Where all of them are more than the cores, they sleep between any two loops: half the speed.)
+    Raises what it raises. queue: generations that may wait. Public methods may be called from the event loop.
+    """
 
-    def __init__(self, engine, queue):
-        self.engine, self.queue = engine, queue
+    def __init__(self, opened, queue):
+        self.engine, self.queue = None, queue
         self.waiting = {}  # client -> deque of its generations; who was served goes to the end
         self.talking = {}  # Sequence -> Generation
         self.wake = threading.Condition()
         self.stopping, self.failure = False, None
         self.served = {"prompt": 0, "computed": 0, "generated": 0, "finished": 0, "cancelled": 0}
-        self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
+        ready = threading.Event()
+        self.thread = threading.Thread(target=self.run, args=(opened, ready), name="engine", daemon=True)
         self.thread.start()
+        ready.wait()
+        if self.failure:
+            raise self.failure
 
     @property
     def n_waiting(self):
@@ -113,7 +121,14 @@ class Service:
             self.stopping = True
             self.wake.notify()
 
-    def run(self):
+    def run(self, opened, ready):
+        try:
+            self.engine = opened()
+        except BaseException as error:
+            self.failure = error
+            return
+        finally:
+            ready.set()
         try:
             while True:
                 with self.wake:

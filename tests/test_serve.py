@@ -41,7 +41,7 @@ class Running:
         self, model, tokens, folder, slots=4, queue=64, key=None, max_rps=None, max_body=2**20, cors=(), **how
     ):
         self.engine = Engine(model, tokens, slots=slots)
-        self.service = Service(self.engine, queue)
+        self.service = Service(lambda: self.engine, queue)
         self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20, **how)
         limits = Limits(key, max_rps, max_body, True, cors)
         app = serve.application(self.config, self.service, "tiny", limits)
