@@ -6,6 +6,8 @@ row, int4 with a scale for each 32. Sums are taken in float32; biases, norms and
     logits = Decoder(model)(ids, slots, places, cache, [0])     # a few tokens, by kernels.py
 """
 
+import contextlib
+
 import numba
 import numpy as np
 import torch
@@ -231,16 +233,24 @@ class Wide:
     """A packed layer whose numbers are kept in bfloat16, which holds those of int8 exactly."""
 
     def __init__(self, layer):
-        self.weight = unpacked(layer.values, layer.scales, torch.bfloat16)
+        self.weight, self.product = unpacked(layer.values, layer.scales, torch.bfloat16), F.linear
         self.scales = layer.scales if layer.scales.dim() == 1 else None
         self.bias = layer.bias
+        with contextlib.suppress(AttributeError, RuntimeError):  # a build of torch without oneDNN
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, 2 * EVEN)  # else anew for each product
+            self.product = onednn
 
     def __call__(self, x):
         """(rows, n_in) float32 -> (rows, n_out) float32."""
-        y = (self.weight @ even(x, torch.bfloat16).t()).t()[: len(x)].float().contiguous()
+        y = self.product(even(x, torch.bfloat16), self.weight)[: len(x)].float()
         if self.scales is not None:
             y.mul_(self.scales)
         return y if self.bias is None else y.add_(self.bias)
+
+
+def onednn(x, weight):
+    """F.linear of a weight in the order that oneDNN reads: the operator that torch.compile uses in its place."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
 
 
 def array(tensor):
