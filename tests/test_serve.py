@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import checkpoint
 import serve
+from configurator import InputError
 from engine import Engine
 from guard import Limits
 from sampling import Sampling
@@ -146,6 +147,22 @@ def test_async_many_at_once_as_each_alone(server):
     for i, found in enumerate(asyncio.run(all_of_them())):
         messages = [{"role": "user", "content": f"number {i}"}]
         assert found == expected(server, messages, Sampling(seed=i, max_new_tokens=20))[0]
+
+
+def test_the_engine_is_opened_where_it_is_stepped(tiny, tokens):
+    """In one thread, which halves the time of a token on two cores; what opening raises reaches whoever starts."""
+    where = []
+
+    def opened():
+        where.append(threading.current_thread())
+        return Engine(tiny, tokens)
+
+    service = Service(opened, 1)
+    assert where == [service.thread]
+    service.stop()
+    service.thread.join()
+    with pytest.raises(InputError, match="no model"):
+        Service(lambda: checkpoint.load("nowhere") and None, 1)
 
 
 def test_several_choices_logprobs_and_bias(server):
