@@ -276,9 +276,10 @@ def figures(config, folder, say, others=()):
         if config.bad:
             statuses, beside, alone = abused(server, config.bad)
             found["bad"] = {"statuses": statuses, "beside_s": beside.whole, "alone_s": alone.whole}
+            same = "the same text" if beside.text == alone.text else "ANOTHER TEXT"
             worst = "none a 5xx" if max(statuses) < 500 else "SOME A 5xx"
             say(f"{config.bad:,} bad requests: {statuses}, {worst}; a chat beside them took {beside.whole:.2f} s, "
-                f"alone {alone.whole:.2f} s, {beside.tokens} tokens")  # fmt: skip
+                f"alone {alone.whole:.2f} s, {beside.tokens} tokens, {same}")  # fmt: skip
         if config.soak_minutes:
             found["soak"] = soaked(server, config.soak_minutes, say)
             mb = found["soak"]["mb"]

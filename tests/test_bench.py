@@ -174,7 +174,7 @@ def test_serve(tokens, tmp_path, capsys):
     assert found["soak"]["slots_leaked"] == 0 and sum(found["bad"]["statuses"].values()) == 60
     assert {int(status) // 100 for status in found["bad"]["statuses"]} == {4}
     shown = capsys.readouterr().out
-    assert "3 clients at once on 2 slots" in shown
+    assert "3 clients at once on 2 slots" in shown and "the same text" in shown
     if not peers.missing("llamacpp"):
         assert all(rate > 0 for rate in found["peers"].values()) and len(found["peers"]) >= 2
         assert all(label in shown for label in found["peers"])
