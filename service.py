@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import NamedTuple
 
+from configurator import InputError
 from sampling import HeldText
 
 NAMES = {"end": "stop", "stop": "stop", "length": "length", "context": "length", "time": "length"}
@@ -92,8 +93,8 @@ class Service:
         self.thread = threading.Thread(target=self.run, args=(opened, ready), name="engine", daemon=True)
         self.thread.start()
         ready.wait()
-        if self.failure:
-            raise self.failure
+        if not self.engine:
+            raise self.failure or RuntimeError("the engine's thread ended; what it says is above")
 
     @property
     def n_waiting(self):
@@ -124,7 +125,7 @@ class Service:
     def run(self, opened, ready):
         try:
             self.engine = opened()
-        except BaseException as error:
+        except (InputError, OSError, RuntimeError) as error:  # for __init__ to raise; what is a bug ends the thread
             self.failure = error
             return
         finally:
