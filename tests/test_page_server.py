@@ -1,6 +1,7 @@
 """The page and a server that is busy, wrong, gone, back, or wants a key."""
 
 import json
+import time
 
 import pytest
 from tab import REFUSED, Tab, asked
@@ -100,6 +101,8 @@ def test_a_key_is_asked_for(tabs, scripted):
 def test_the_real_server(chromium, running, tmp_path):  # noqa: F811
     """serve.py itself: its page under its policy, a streamed reply that is the engine's, figures, a verdict kept."""
     server, asked = running(temperature=0.0), [{"role": "user", "content": "hi, how are you?"}]
+    step = server.engine.step
+    server.engine.step = lambda: time.sleep(0.005) or step()  # a reply within 20 ms is shown without its speed
     tab = Tab(chromium, server.url)
     tab.say("hi, how are you?")
     wanted, last = expected(server, asked, Sampling(temperature=0, max_new_tokens=20))
