@@ -92,7 +92,12 @@ class Service:
         ready = threading.Event()
         self.thread = threading.Thread(target=self.run, args=(opened, ready), name="engine", daemon=True)
         self.thread.start()
-        ready.wait()
+        try:
+            ready.wait()
+        except KeyboardInterrupt:  # a thread inside torch would end the process with an abort
+            self.stop()
+            self.thread.join()
+            raise
         if not self.engine:
             raise self.failure or RuntimeError("the engine's thread ended; what it says is above")
 

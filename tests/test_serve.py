@@ -165,6 +165,20 @@ def test_the_engine_is_opened_where_it_is_stepped(tiny, tokens):
         Service(lambda: checkpoint.load("nowhere") and None, 1)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of a Unix")
+def test_an_interrupt_waits_until_the_engine_is_open(tiny, tokens):
+    """Ctrl-C while the model loads: the thread that loads ends first, since torch aborts a process that leaves it."""
+
+    def opened():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
+        return Engine(tiny, tokens)
+
+    with pytest.raises(KeyboardInterrupt):
+        Service(opened, 1)
+    assert "engine" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_several_choices_logprobs_and_bias(server):
     """n choices of their own seeds; log-probabilities that are the model's; a bias that decides."""
     found = server.chat(n=3, seed=5, max_tokens=8, logprobs=True, top_logprobs=2)
