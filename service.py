@@ -91,8 +91,8 @@ class Service:
         self.served = {"prompt": 0, "computed": 0, "generated": 0, "finished": 0, "cancelled": 0}
         ready = threading.Event()
         self.thread = threading.Thread(target=self.run, args=(opened, ready), name="engine", daemon=True)
-        self.thread.start()
         try:
+            self.thread.start()
             ready.wait()
         except KeyboardInterrupt:  # a thread inside torch would end the process with an abort
             self.stop()
