@@ -174,8 +174,12 @@ def test_an_interrupt_waits_until_the_engine_is_open(tiny, tokens):
         time.sleep(0.2)
         return Engine(tiny, tokens)
 
-    with pytest.raises(KeyboardInterrupt):
-        Service(opened, 1)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Service(opened, 1)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert "engine" not in [thread.name for thread in threading.enumerate()]
 
 
