@@ -50,11 +50,13 @@ class ResponsesRequest(Asked):
     prompt_cache_key: str | None = None
 
     def chat(self):
-        """The ChatRequest that asks the same."""
+        """The ChatRequest that asks the same. Raises Refused."""
         told = [] if self.instructions is None else [Message(role="system", content=self.instructions)]
         if isinstance(self.input, str):
             told.append(Message(role="user", content=self.input))
         else:
+            if told and self.input[0].role in ("system", "developer"):
+                raise Refused(400, "the persona is either instructions or a system message in input", "instructions")
             told += [Message(role=m.role, content=m.content, name=m.name) for m in self.input]
         asked = {name: getattr(self, name) for name in (*Asked.model_fields, "truncation")}
         return ChatRequest(messages=told, max_tokens=self.max_output_tokens, **asked)

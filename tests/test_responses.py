@@ -82,6 +82,7 @@ def test_a_reply_goes_back_as_it_came(server):  # noqa: F811
         ({"input": []}, "input"),
         ({"input": " "}, "input"),
         ({"input": "hi", "instructions": " "}, "instructions"),
+        ({"input": ASK, "instructions": PERSONA}, "instructions"),
         ({"input": [{"type": "function_call_output", "call_id": "1", "output": "x"}]}, "input"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input"),
         ({"input": "hi " * 200}, "input"),
