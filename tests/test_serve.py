@@ -422,7 +422,7 @@ def test_ten_megabytes(running, max_body, body, status):
     begun = time.monotonic()
     error = error_of(server.post(body), status)
     assert len(error["message"]) < 500 and time.monotonic() - begun < 10
-    assert server.chat(max_tokens=2).usage.completion_tokens == 2
+    assert server.chat(max_tokens=2, temperature=0).usage.completion_tokens == 2  # a sampled one may end sooner
 
 
 def test_keys_rates_and_bodies(running):
