@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import configurator
-import engine
-from configurator import InputError
+from inference.loading import EngineConfig, open_engine
+from runtime.errors import InputError
 
 HELP = """/new begins again, /system TEXT gives the bot a persona, /retry asks for another reply,
 /quit or Ctrl-D ends. Ctrl-C stops a reply."""
@@ -22,7 +22,7 @@ CUT = {"length": "cut; --max_new_tokens allows more", "context": "cut; the conte
 
 
 @dataclass(frozen=True)
-class ChatConfig(engine.EngineConfig):
+class ChatConfig(EngineConfig):
     """Talk to a model in the terminal, or have it answer --prompt or the lines of a pipe."""
 
     system: str | None = None  # the bot's persona, as the data have it: "i have two dogs. i live in seattle."
@@ -32,7 +32,7 @@ class ChatConfig(engine.EngineConfig):
 def chat(config):
     if config.prompt is not None and not config.prompt.strip():
         raise InputError("--prompt is empty; say something: --prompt=hello")
-    speaker, content = engine.opened(config)
+    speaker, content = open_engine(config)
     messages = system_message(config.system)
     if not content:
         print(f"note: {config.init_from or config.out_dir} was never trained to chat; expect nonsense", file=sys.stderr)

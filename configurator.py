@@ -21,6 +21,8 @@ import tokenize
 import types
 import typing
 
+from runtime.errors import InputError
+
 ARITHMETIC = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -30,10 +32,6 @@ ARITHMETIC = {
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
 }
-
-
-class InputError(ValueError):
-    """Something a user can cause and mend. The message is one line: what, where, what would be right."""
 
 
 def main(script, settings):
@@ -78,14 +76,14 @@ def load(settings, argv=None):
     for word in (word for word in argv if word.startswith("--")):
         name, given, text = word[2:].partition("=")
         check_name(name, hints, word)
-        if not given and bool not in alternatives(hints[name]):
+        if not given and bool not in union_members(hints[name]):
             raise InputError(f"{word}: write {word}=VALUE, without spaces")
-        value = from_text(text if given else "true", hints[name], f"--{name}")
+        value = parse_text(text if given else "true", hints[name], f"--{name}")
         flags[name] = flags[name] + value if name in flags and isinstance(value, tuple) else value
     values.update(flags)
     for field in dataclasses.fields(settings):
         if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
-            raise InputError(f"--{field.name} is missing; it must be {spelled(hints[field.name])}")
+            raise InputError(f"--{field.name} is missing; it must be {describe_type(hints[field.name])}")
     try:
         return settings(**values)
     except InputError:
@@ -129,15 +127,15 @@ def parse_file(path, settings, hints, names):
             name, value = node.target.id, node.value
         else:
             raise InputError(f"{where}: a config file holds name = value lines only")
-        value = evaluated(value, names, where)
+        value = evaluate(value, names, where)
         if not name.startswith("_"):
             check_name(name, hints, where)
-            value = checked(value, hints[name], f"{where}: {name}")
+            value = check_value(value, hints[name], f"{where}: {name}")
         names[name] = value
     return names
 
 
-def evaluated(node, names, where):
+def evaluate(node, names, where):
     """The value of an expression of literals, arithmetic and names; nothing is called."""
     if isinstance(node, ast.Constant):
         return node.value
@@ -146,13 +144,13 @@ def evaluated(node, names, where):
             return names[node.id]
         raise InputError(f"{where}: {node.id} is not set above; quote it if it is text")
     if isinstance(node, ast.Tuple | ast.List):
-        return tuple(evaluated(item, names, where) for item in node.elts)
+        return tuple(evaluate(item, names, where) for item in node.elts)
     try:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            value = evaluated(node.operand, names, where)
+            value = evaluate(node.operand, names, where)
             return -value if isinstance(node.op, ast.USub) else +value
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
-            left, right = evaluated(node.left, names, where), evaluated(node.right, names, where)
+            left, right = evaluate(node.left, names, where), evaluate(node.right, names, where)
             if isinstance(node.op, ast.Pow) and abs(right) > 100:
                 raise InputError(f"{where}: a power of more than 100")
             return ARITHMETIC[type(node.op)](left, right)
@@ -163,19 +161,19 @@ def evaluated(node, names, where):
     raise InputError(f"{where}: a value is a literal, arithmetic, or a name set above (files are not executed)")
 
 
-def alternatives(hint):
+def union_members(hint):
     """The types that a field may hold: `float | None` gives (float, NoneType)."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
-def spelled(hint):
+def describe_type(hint):
     """The type as a person reads it: `number`, `true or false`, `text`, `one of a, b`."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
-    choices = [c for one in alternatives(hint) for c in (typing.get_args(one) if is_literal(one) else ())]
+    choices = [c for one in union_members(hint) for c in (typing.get_args(one) if is_literal(one) else ())]
     if choices:
-        rest = "".join(f"{words[one]}, or " for one in alternatives(hint) if one in words)
+        rest = "".join(f"{words[one]}, or " for one in union_members(hint) if one in words)
         return rest + ("one of " if len(choices) > 1 else "") + ", ".join(map(str, choices))
-    return " or ".join("text, once or more" if is_tuple(one) else words[one] for one in alternatives(hint))
+    return " or ".join("text, once or more" if is_tuple(one) else words[one] for one in union_members(hint))
 
 
 def is_literal(hint):
@@ -186,11 +184,11 @@ def is_tuple(hint):
     return typing.get_origin(hint) is tuple
 
 
-def checked(value, hint, where):
+def check_value(value, hint, where):
     """`value` if it is of the type `hint` (an int is a float; True is no number), else InputError."""
     if isinstance(value, int) and abs(value) >= 2**63:  # torch and numpy count in 64 bits
         raise InputError(f"{where} must be below 2**63")
-    for one in alternatives(hint):
+    for one in union_members(hint):
         if is_literal(one) and value in typing.get_args(one):
             return value
         if is_tuple(one) and isinstance(value, tuple | str):
@@ -201,25 +199,25 @@ def checked(value, hint, where):
             return float(value)
         if one in (int, bool, str, type(None)) and type(value) is one:
             return value
-    raise InputError(f"{where} must be {spelled(hint)}, not {value!r:.80}")
+    raise InputError(f"{where} must be {describe_type(hint)}, not {value!r:.80}")
 
 
-def from_text(text, hint, where):
+def parse_text(text, hint, where):
     """The flag's `text` as the type `hint`. Where text is wanted it stays text: --start=42 is "42"."""
-    kinds = alternatives(hint)
+    kinds = union_members(hint)
     if type(None) in kinds and text.lower() == "none":
         return None
     if bool in kinds and text.lower() in ("true", "yes", "1", "false", "no", "0"):
         return text.lower() in ("true", "yes", "1")
     if any(one is str or is_tuple(one) for one in kinds):
-        return checked(text, hint, where)
+        return check_value(text, hint, where)
     try:
-        value = evaluated(ast.parse(text, mode="eval").body, {}, where)
+        value = evaluate(ast.parse(text, mode="eval").body, {}, where)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         value = text
     words = [word for one in kinds if is_literal(one) for word in typing.get_args(one)]
     numeric = any(one in (int, float) for one in kinds)
-    return checked(text if text in words or words and not numeric else value, hint, where)
+    return check_value(text if text in words or words and not numeric else value, hint, where)
 
 
 def help_text(settings):
@@ -234,7 +232,7 @@ def help_text(settings):
     ]
     for field in dataclasses.fields(settings):
         default = "" if field.default is dataclasses.MISSING else f"{field.default!r}"
-        lines.append(f"  --{field.name}={default}  ({spelled(hints[field.name])})")
+        lines.append(f"  --{field.name}={default}  ({describe_type(hints[field.name])})")
         if comments.get(field.name):
             lines.append(f"        {comments[field.name]}")
     return "\n".join(lines)

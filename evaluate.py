@@ -9,10 +9,8 @@ The report card of a chat model: fit, stops, repetition, impersonation, memory, 
 Writes report.md, report.json and report.png into the model's folder, and prints the table.
 """
 
-import collections
 import dataclasses
 import itertools
-import math
 import os
 import platform
 import random
@@ -21,28 +19,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-import behaviour
 import configurator
-import dataset
-import engine
-import likelihood
-import recall
-import report
-import scores
-import speakers
-from configurator import InputError
-from report import Row
-from sampling import Sampling
-
-CANDIDATES = 20
+from dataset.folder import open_meta, read_conversations
+from dataset.recall.filler import Filler
+from evaluation import behaviour, report
+from evaluation.backends import EndpointBackend, LocalBackend
+from evaluation.fit import fit_rows, hits_at_1, overlap_with_gold
+from evaluation.gate import read_limits, shortfalls
+from evaluation.prompting import LIMIT, LIMITS, ask, find_contexts, sampling_modes
+from evaluation.recall import recall_rows, visible_messages
+from evaluation.safety import forgery_rows
+from evaluation.speed import throughput_rows
+from inference.engine import Engine
+from inference.loading import EngineConfig, open_engine
+from inference.sampling import SamplingParams
+from runtime.errors import InputError
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(engine.EngineConfig):
+class EvaluateConfig(EngineConfig):
     """Measure a chat model, or a server's, on real conversations."""
 
     init_from: str = "out-chat"  # any GPT-2 folder, ours or Hugging Face's, or gpt2 ... gpt2-xl
@@ -60,8 +58,8 @@ class EvaluateConfig(engine.EngineConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.max_new_tokens != behaviour.LIMIT:
-            raise ValueError(f"max_new_tokens ({self.max_new_tokens}) is {behaviour.LIMIT} in every report")
+        if self.max_new_tokens != LIMIT:
+            raise ValueError(f"max_new_tokens ({self.max_new_tokens}) is {LIMIT} in every report")
         if self.n is not None and self.n < 2:
             raise ValueError(f"n ({self.n}) must be at least 2")
         if self.samples < 0:
@@ -72,7 +70,7 @@ class EvaluateConfig(engine.EngineConfig):
     @property
     def sampling(self):
         """The Sampling that the flags say."""
-        return Sampling(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Sampling)})
+        return SamplingParams(**{field.name: getattr(self, field.name) for field in dataclasses.fields(SamplingParams)})
 
     @property
     def questions(self):
@@ -80,18 +78,18 @@ class EvaluateConfig(engine.EngineConfig):
 
 
 def evaluate(config):
-    limits = report.limits(config.fail_under) if config.fail_under else []
+    limits = read_limits(config.fail_under) if config.fail_under else []
     baseline = None
     if config.baseline and Path(config.baseline, "report.json").exists():
-        baseline = report.read(config.baseline)
+        baseline = report.read_report(config.baseline)
     found, folder = measured(config, config.init_from)
     if config.baseline and (baseline is None or alike(baseline) != alike(found)):
         baseline, where = measured(config, config.baseline, data=found["data"]["folder"])
-        report.write(where, baseline)
-    report.write(folder, found, baseline)
+        report.write_report(where, baseline)
+    report.write_report(folder, found, baseline)
     print(report.table(found, baseline))
     print(f"wrote {Path(folder) / 'report.md'}, report.json and report.png")
-    short = report.shortfalls(found, limits, config.fail_under)
+    short = shortfalls(found, limits, config.fail_under)
     for line in short:
         print(f"short: {line}", file=sys.stderr)
     if short:
@@ -107,42 +105,42 @@ def measured(config, init_from, data=None):
     """(report, folder to write it to) of one model."""
     n, seed = config.questions, config.seed
     if config.endpoint and data is None:
-        speaker, chat, model = speakers.Endpoint(config.endpoint, config.endpoint_model), {}, None
+        speaker, chat, model = EndpointBackend(config.endpoint, config.endpoint_model), {}, None
         about = {"name": speaker.model, "folder": "a server", "parameters": None, "rendering": "the server's"}
         folder, visible = config.out_dir, None
     else:
         speaker, chat, about, folder = local(config, init_from)
-        model, visible = speaker.engine.model, behaviour.in_view_of(speaker.engine)
+        model, visible = speaker.engine.model, visible_messages(speaker.engine)
     data = data or config.data or trained_on(chat)
     conversations, hash = val_conversations(data, seed)
-    found = behaviour.contexts(conversations, n, seed)
+    found = find_contexts(conversations, n, seed)
     if len(found) < 2:
         raise InputError(
             f"{data}: its val split has {len(found)} replies to ask for; prepare it with a larger --val_share"
         )
     prompts, gold = [messages for messages, _ in found], [text for _, text in found]
-    filler = recall.Filler([data], "val")
+    filler = Filler([data], "val")
 
     rows, curves = [], {}
     with tqdm(desc=about["name"], unit="reply", disable=not sys.stderr.isatty()) as bar:
         if model is not None:
-            rows += fit(model, speaker.engine.rendering, enough(conversations, 20 * n), seed, bar)
-            rows.append(hits(model, speaker.engine.rendering, found[: max(2, n // 2)], conversations, seed, bar))
+            rows += fit_rows(model, speaker.engine.rendering, enough(conversations, 20 * n), seed, bar)
+            rows.append(hits_at_1(model, speaker.engine.rendering, found[: max(2, n // 2)], conversations, seed, bar))
         answers = {
-            mode: behaviour.asked(speaker, prompts, sampling, seed, bar.update, behaviour.LIMITS)
-            for mode, sampling in behaviour.modes(config.sampling).items()
+            mode: ask(speaker, prompts, sampling, seed, bar.update, LIMITS)
+            for mode, sampling in sampling_modes(config.sampling).items()
         }
         rows += overlap_with_gold(answers, gold, seed)
-        more, curves["lengths"] = behaviour.stops(answers, gold, seed)
-        rows += more + behaviour.itself(answers, prompts, gold, seed)
-        rows += behaviour.repetition(answers, gold, seed, 5 * n)
+        more, curves["lengths"] = behaviour.stop_rows(answers, gold, seed)
+        rows += more + behaviour.single_reply_rows(answers, prompts, gold, seed)
+        rows += behaviour.repetition_rows(answers, gold, seed, 5 * n)
         chats = behaviour.self_chats(speaker, conversations, max(2, n // 10), config.sampling, seed, bar.update)
-        more, curves["overlap"] = behaviour.says_again(chats, conversations, seed)
+        more, curves["overlap"] = behaviour.repeat_rows(chats, conversations, seed)
         rows += more
-        more, curves["recall"] = behaviour.remembers(speaker, filler, min(n, max(8, n // 4)), seed, bar.update, visible)
+        more, curves["recall"] = recall_rows(speaker, filler, min(n, max(8, n // 4)), seed, bar.update, visible)
         rows += more
-        rows.append(behaviour.forged(speaker, found, seed))
-        rows += behaviour.pace(speaker, found)
+        rows.append(forgery_rows(speaker, found, seed))
+        rows += throughput_rows(speaker, found)
     content = {
         "format": report.FORMAT,
         "model": about,
@@ -159,9 +157,9 @@ def measured(config, init_from, data=None):
 def local(config, init_from):
     """(speaker, chat.json's content, about, folder for the report) of a model folder."""
     settings = dataclasses.replace(config, init_from=init_from)
-    opened, chat = engine.opened(settings)
+    opened, chat = open_engine(settings)
     size = 4 * 2 * opened.model.config.n_layer * opened.model.config.n_embd * opened.block_size  # bytes a slot
-    opened = engine.Engine(opened.model, opened.tokenizer, opened.rendering, slots=max(4, min(32, 2**30 // size)))
+    opened = Engine(opened.model, opened.tokenizer, opened.rendering, slots=max(4, min(32, 2**30 // size)))
     about = {
         "name": Path(init_from).name,
         "folder": str(init_from),
@@ -172,7 +170,7 @@ def local(config, init_from):
     folder = config.out_dir or init_from
     if not config.out_dir and not Path(folder).is_dir():
         folder = f"report-{Path(init_from).name}"  # a hub name, or a nanoGPT file
-    return speakers.Local(opened), chat, about, folder
+    return LocalBackend(opened), chat, about, folder
 
 
 def trained_on(chat):
@@ -183,8 +181,8 @@ def trained_on(chat):
 
 def val_conversations(folder, seed):
     """(the conversations of a data folder's val split in an order drawn by the seed, the data's tokenizer hash)."""
-    meta, _ = dataset.open_meta(folder)
-    conversations = list(dataset.conversations(folder, "val"))
+    meta, _ = open_meta(folder)
+    conversations = list(read_conversations(folder, "val"))
     random.Random(f"{seed}/order").shuffle(conversations)
     return conversations, meta["tokenizer"]["hash"]
 
@@ -198,94 +196,12 @@ def enough(conversations, n):
 def sampled_as(sampling):
     """How the sampled replies were drawn, as the report states it: what is usual, and what differs from it."""
     usual = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "penalty_window")
-    values = {field.name: (getattr(sampling, field.name), field.default) for field in dataclasses.fields(Sampling)}
+    values = {
+        field.name: (getattr(sampling, field.name), field.default) for field in dataclasses.fields(SamplingParams)
+    }
     return {
         name: value for name, (value, default) in values.items() if name in usual or value != default and name != "seed"
     }
-
-
-def fit(model, rendering, conversations, seed, bar):
-    """Rows of loss, perplexity and bits per byte over the bot's replies in the data."""
-    scored = likelihood.replies(model, rendering, conversations, bar.update)
-    if not scored:
-        raise InputError(f"no reply of the data fits in a context of {model.config.block_size} tokens")
-    sums = collections.defaultdict(lambda: np.zeros(6))
-    for reply in scored:
-        n_words = len(convai2_words(reply.text))
-        sums[reply.conversation] += (
-            reply.words_nats, reply.end_nats, reply.n_tokens, 1, n_words, len(reply.text.encode())
-        )  # fmt: skip
-    words, end, tokens, replies, n_words, n_bytes = np.array([*sums.values()]).T
-    n = len(scored)
-
-    def row(name, label, nats, units, transform, unit, definition, source=""):
-        low, high = (transform(bound) for bound in scores.interval(nats, units, seed=seed))
-        value = transform(nats.sum() / units.sum())
-        more = {"better": "lower", "definition": definition, "source": source}
-        return Row("Fit", name, label, value, low, high, n, unit, **more)
-
-    return [
-        row("loss", "loss", words + end, tokens + replies, float, "nats",
-            "Mean negative log-likelihood of a supervised token: the bot's words and the end of its turn."),
-        row("perplexity", "perplexity", words + end, tokens + replies, exp, "",
-            "exp(loss): comparable between models of one tokenizer only."),
-        row("bits_per_byte", "bits per byte", words / math.log(2), n_bytes, float, "bits",
-            "Bits to say the bot's words, over their UTF-8 bytes: comparable across tokenizers."),
-        row("word_perplexity", "perplexity per word", words, n_words, exp, "",
-            "exp(nats of the bot's words / words and marks), no word left out.", "ConvAI2 (Dinan et al. 2019)"),
-    ]  # fmt: skip
-
-
-def exp(nats):
-    return math.exp(min(nats, 700.0))
-
-
-def convai2_words(text):
-    """The words and marks that ConvAI2's perplexity is counted over: its marks stand apart."""
-    for mark in ".,!?;:":
-        text = text.replace(mark, f" {mark} ")
-    return text.split()
-
-
-def hits(model, rendering, found, conversations, seed, bar):
-    """The Row of Hits@1: is the real reply likelier than 19 from other conversations?"""
-    rng = random.Random(f"{seed}/candidates")
-    pool = sorted({m["content"] for messages in conversations for m in messages if m["role"] == "assistant"})
-    flags = []
-    for messages, gold in found:
-        others = [text for text in rng.sample(pool, min(len(pool), CANDIDATES)) if text != gold][: CANDIDATES - 1]
-        try:
-            nats = likelihood.candidate_nats(model, rendering, messages, [gold, *others])
-        except InputError:
-            continue  # the message alone is longer than the context
-        flags.append(min(range(len(nats)), key=nats.__getitem__) == 0)
-        bar.update(1)
-    definition = (
-        f"The real reply is the likeliest of {CANDIDATES} (mean nats a token, its end included); the others are drawn "
-        f"from the data's other replies by the seed. Chance: {100 / CANDIDATES:.0f}%."
-    )
-    source = "ConvAI2 (Dinan et al. 2019)"
-    return behaviour.percent(
-        "Fit",
-        "hits_at_1",
-        f"Hits@1 of {CANDIDATES}",
-        flags,
-        seed,
-        better="higher",
-        definition=definition,
-        source=source,
-    )
-
-
-def overlap_with_gold(answers, gold, seed):
-    """Rows of F1 between the replies and the real ones."""
-    return [
-        behaviour.percent("Fit", f"f1_{mode}", f"F1 with the real reply, {mode}",
-            [scores.f1(answer.text, text) for answer, text in zip(found, gold, strict=True)], seed, better="higher",
-            definition=f"Words in common with the real reply, {mode}, normalised as ConvAI2 does.",
-            source="ConvAI2 (Dinan et al. 2019)")
-        for mode, found in answers.items()
-    ]  # fmt: skip
 
 
 def samples(n, found, answers, chats, seed):

@@ -15,8 +15,9 @@ import torch.nn as nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-import attention
-from loss import cross_entropy
+from ops import attention
+from ops.cross_entropy import cross_entropy
+from ops.linear import linear
 
 
 @dataclass
@@ -71,52 +72,6 @@ class KVCache:
         return self.k[layer, :, :, :end], self.v[layer, :, :, :end]
 
 
-class LinearOnCPU(torch.autograd.Function):
-    """
-    Linear in bfloat16 on a CPU, of x or of gelu(x). Unlike autocast's it keeps neither the weight's bfloat16 copy nor
-    gelu(x) for backward but makes them anew, which takes milliseconds.
-    """
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, gelu):
-        ctx.dtype, ctx.gelu = x.dtype, gelu
-        x = x.bfloat16()
-        ctx.save_for_backward(x, weight)
-        x = F.gelu(x, approximate="tanh") if gelu else x
-        return F.linear(x, weight.bfloat16(), bias.bfloat16())
-
-    @staticmethod
-    def backward(ctx, dy):
-        x, weight = ctx.saved_tensors
-        rows = dy.flatten(0, -2)
-        dx = dw = None
-        if ctx.needs_input_grad[1]:
-            dw = rows.t() @ (F.gelu(x, approximate="tanh") if ctx.gelu else x).flatten(0, -2)
-        if ctx.needs_input_grad[0]:
-            dx = dy @ weight.bfloat16()
-            if ctx.gelu:
-                dx = torch.ops.aten.gelu_backward(dx, x, approximate="tanh")
-            dx = dx.to(ctx.dtype)
-        return dx, dw, rows.sum(0) if ctx.needs_input_grad[2] else None, None
-
-
-def linear(x, weight, bias=None, gelu=False):
-    """
-    F.linear of x, or of gelu(x) in the tanh form GPT-2 was trained with; a few rows on a CPU as weight @ x.T, which
-    decodes 2 to 8 sequences about 1.4 times as fast.
-    """
-    if bias is not None and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
-        return LinearOnCPU.apply(x, weight, bias, gelu)
-    if gelu:
-        x = F.gelu(x, approximate="tanh")
-    rows = x.numel() // x.size(-1)
-    if rows > 16 or x.device.type != "cpu" or torch.is_grad_enabled():
-        return F.linear(x, weight, bias)
-    columns = x.reshape(rows, -1).t()
-    y = weight @ columns if bias is None else torch.addmm(bias[:, None], weight, columns)
-    return y.t().reshape(*x.shape[:-1], -1)
-
-
 class Linear(nn.Linear):
     def reset_parameters(self):
         pass  # GPT initialises all of its parameters
@@ -160,7 +115,7 @@ class CausalSelfAttention(nn.Module):
         B, T, C = x.shape
         qkv = self.c_attn(x)
         if starts is not None:
-            return self.resid_dropout(self.c_proj(attention.packed(qkv[0], self.n_head, starts)[None]))
+            return self.resid_dropout(self.c_proj(attention.packed_attention(qkv[0], self.n_head, starts)[None]))
         q, k, v = qkv.view(B, T, 3, self.n_head, C // self.n_head).permute(2, 0, 3, 1, 4)  # (B, nh, T, hs) each
         if cache is not None:
             k, v = (t.to(q.dtype) for t in cache.append(layer, k, v, places))
@@ -270,7 +225,7 @@ class GPT(nn.Module):
 
         x = self.transformer.drop(self.transformer.wte(idx) + self.transformer.wpe(positions))
         if starts is not None:
-            starts = attention.layout(starts, x, self.config.n_embd // self.config.n_head)
+            starts = attention.cu_seqlens_for(starts, x, self.config.n_embd // self.config.n_head)
         for layer, block in enumerate(self.transformer.h):
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, mask, starts=starts, use_reentrant=False)

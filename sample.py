@@ -9,12 +9,13 @@ import dataclasses
 from dataclasses import dataclass
 
 import configurator
-import engine
-from configurator import InputError
+from inference.loading import EngineConfig, open_engine
+from inference.streaming import HeldText
+from runtime.errors import InputError
 
 
 @dataclass(frozen=True)
-class SampleConfig(engine.EngineConfig):
+class SampleConfig(EngineConfig):
     """Continue a text with a model."""
 
     start: str = ""  # the beginning, or FILE:prompt.txt; empty: the beginning of a document
@@ -23,7 +24,7 @@ class SampleConfig(engine.EngineConfig):
 
 def sample(config):
     text = read_start(config.start)
-    speaker, _ = engine.opened(config)
+    speaker, _ = open_engine(config)
     ids = [speaker.tokenizer.endoftext, *speaker.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
     if len(ids) > speaker.block_size:
         raise InputError(f"--start has {len(ids)} tokens, the context {speaker.block_size}; shorten it")
@@ -37,7 +38,7 @@ def sample(config):
 def continuation(speaker, ids, config, i):
     """Yield the text that follows `ids`; a full context goes on from its last half."""
     seed = None if config.seed is None else config.seed + i
-    decode, held = speaker.tokenizer.decoder(), engine.HeldText(config.stop, strip=False)
+    decode, held = speaker.tokenizer.decoder(), HeldText(config.stop, strip=False)
     left = config.max_new_tokens
     while left > 0:
         if len(ids) > speaker.block_size:

@@ -22,23 +22,20 @@ import psutil
 import torch
 from tqdm import tqdm
 
-import checkpoint
 import configurator
-import dataset
-import device
-import footprint
-import lora
-import metrics
-import range_test
-import sharding
-import step
-import validation
-from configurator import InputError
+from checkpoint import model_folder, trainer_state
+from dataset.folder import open_meta, open_split
+from dataset.loader import Loader
 from model import GPT, GPTConfig
-from optimizer import Optimizer
-from resume import StopSignal, refuse_other_run, resumable, resume_command
-from schedule import eta, get_lr, millions
-from step import Progress
+from runtime import device
+from runtime.errors import InputError
+from runtime.humanize import millions
+from training import estimate, logger, lora, lr_finder, parallel, step, validation
+from training.budget import eta
+from training.optimizer import Optimizer
+from training.resume import StopSignal, refuse_other_run, resumable, resume_command
+from training.schedule import get_lr
+from training.step import Progress
 
 
 @dataclass(frozen=True)
@@ -134,12 +131,12 @@ def train(config):
     begun = time.time()
     if Path(sys.argv[0]).name == Path(__file__).name:  # the minutes count from the command on: imports are seconds
         begun = psutil.Process().create_time()
-    where = device.chosen(config.device, config.dtype, config.threads)
+    where = device.choose(config.device, config.dtype, config.threads)
     master = where.rank == 0
     say = say_line if master else lambda line: None
     device.seed_everything(config.seed + where.rank)
     out_dir, resumed = Path(config.out_dir), None
-    meta, tokenizer = dataset.open_meta(config.data_dir)
+    meta, tokenizer = open_meta(config.data_dir)
     if config.init_from == "resume":
         resumed = resumable(config, tokenizer, say)
     elif (
@@ -158,11 +155,11 @@ def train(config):
         shape = (config.block_size, tokenizer.n_vocab, config.n_layer, config.n_head, config.n_embd)
         model = GPT(GPTConfig(*shape, dropout=config.dropout))
     else:
-        model, _, _ = checkpoint.load(config.init_from, tokenizer, dropout=config.dropout)
+        model, _, _ = model_folder.load(config.init_from, tokenizer, dropout=config.dropout)
     if config.lora_rank:
-        lora.add(model, config.lora_rank)
+        lora.add_lora(model, config.lora_rank)
     if config.freeze_layers:
-        lora.freeze(model, config.freeze_layers)
+        lora.freeze_lowest(model, config.freeze_layers)
     if resumed:
         model.load_state_dict(resumed["model"])
     model.gradient_checkpointing, model.unlikelihood = config.gradient_checkpointing, config.unlikelihood
@@ -172,17 +169,17 @@ def train(config):
         say(f"block_size {config.block_size} is lowered to {block_size}, the context of {config.init_from}")
 
     # the data
-    splits = {name: dataset.open_split(config.data_dir, name, tokenizer) for name in ("train", "val")}
+    splits = {name: open_split(config.data_dir, name, tokenizer) for name in ("train", "val")}
     drawn = resumed["rows_drawn"] if resumed else 0
     ranks = where.rank, where.world_size
     how = *ranks, drawn, config.learn, config.unlikelihood > 0
-    loader = dataset.Loader(splits["train"], block_size, tokenizer, config.seed, *how)
+    loader = Loader(splits["train"], block_size, tokenizer, config.seed, *how)
     if len(splits["val"].starts) < 2:
         say("val is empty: the loss on train stands in for it; prepare with a larger --val_share or more data")
         splits["val"] = splits["train"]
-    val_loader = dataset.Loader(splits["val"], block_size, tokenizer, 0, *ranks)
+    val_loader = Loader(splits["val"], block_size, tokenizer, 0, *ranks)
 
-    stepped = where.parallel(model, where.compiled(model, config.compile, say), config.shard)
+    stepped = parallel.wrap(model, parallel.compile_blocks(model, where, config.compile, say), where, config.shard)
 
     # the optimizer; on a CPU a product in bfloat16 has its gradient in bfloat16, which is kept as it is
     half = where.type == "cpu" and where.dtype == "bfloat16"
@@ -201,13 +198,13 @@ def train(config):
         now = Progress(**resumed["progress"])
     batch_size = resumed["batch_size"] if resumed else config.batch_size
     if batch_size == "auto":
-        batch_size = footprint.largest_batch(model, optimizer, block_size, where)
+        batch_size = estimate.largest_batch(model, optimizer, block_size, where)
         say(f"batch_size is {batch_size}: as many rows as memory holds")
-    needed = footprint.check(model, optimizer, batch_size, block_size, where)
+    needed = estimate.check_memory(model, optimizer, batch_size, block_size, where)
 
     tokens_per_iter = batch_size * config.gradient_accumulation_steps * block_size * where.world_size
     n_tokens, n_learned = (len(splits["train"].ids), int(splits["train"].supervised.sum(dtype=np.int64)))
-    step_seconds = footprint.seconds(model, tokens_per_iter / where.world_size, n_learned / n_tokens, where)
+    step_seconds = estimate.step_seconds(model, tokens_per_iter / where.world_size, n_learned / n_tokens, where)
     left = eta(now.iter_num, now.elapsed, step_seconds, config)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     some = f", {millions(trained)} of them trained" if trained < 0.99 * model.num_params() else ""
@@ -217,14 +214,14 @@ def train(config):
     )
     say(f"{n_learned:,} supervised tokens in {config.data_dir}")
     if config.find_lr:
-        tried = range_test.losses(stepped, optimizer, loader, batch_size, where, config, say)
+        tried = lr_finder.try_rates(stepped, optimizer, loader, batch_size, where, config, say)
         if master:
-            range_test.tell(out_dir, *tried, say)
-        return where.leave()
+            lr_finder.report(out_dir, *tried, say)
+        return parallel.leave(where)
     epochs = config.max_iters * tokens_per_iter / n_tokens
     if epochs > EPOCHS and config.max_minutes is None:
         say(f"the data are passed {epochs:.0f} times and may be learned by heart: fewer --max_iters, or more data")
-    log = metrics.Log(config, resumed, master)
+    log = logger.RunLog(config, resumed, master)
     begun -= now.elapsed
 
     def estimate_loss(n_batches):
@@ -236,7 +233,7 @@ def train(config):
 
     def save_last():
         state = {
-            "model": sharding.plain(model).state_dict(),
+            "model": parallel.unsharded(model).state_dict(),
             "model_args": dataclasses.asdict(model.config),
             "optimizer": optimizer.state_dict(),
             "tokenizer": tokenizer.hash,
@@ -246,7 +243,7 @@ def train(config):
             "progress": dataclasses.asdict(dataclasses.replace(now, elapsed=time.time() - begun)),
         }
         if master:
-            checkpoint.save_trainer(out_dir, state)
+            trainer_state.save(out_dir, state)
 
     def save_best(val_loss):
         how = {
@@ -257,9 +254,9 @@ def train(config):
             "data": meta["sources"],
             "settings": dataclasses.asdict(config),
         }
-        whole = sharding.plain(model)
+        whole = parallel.unsharded(model)
         if master:
-            checkpoint.save(out_dir, whole, tokenizer, how)
+            model_folder.save(out_dir, whole, tokenizer, how, lora.merged_parameters(whole))
 
     stop = StopSignal()
     bar = tqdm(total=config.max_iters, initial=now.iter_num, unit="step", disable=not (master and sys.stderr.isatty()))
@@ -273,10 +270,12 @@ def train(config):
         seconds = time.time() - evaluating
         eval_iters = max(1, min(eval_iters, int(6 * config.max_minutes / seconds)))  # a tenth of the time at most
         reserve = eval_iters * seconds + save_seconds
-    live, saved_at, why = metrics.Live(), time.time(), None
+    live, saved_at, why = logger.Throughput(), time.time(), None
     with stop, bar, log:
         while True:
-            over_time = where.agreed(config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes)
+            over_time = parallel.any_rank(
+                config.max_minutes and time.time() - begun + reserve >= 60 * config.max_minutes, where
+            )
             last = now.iter_num >= config.max_iters or over_time
             # a run on a budget has no time to show where it began
             due = now.iter_num % config.eval_interval == 0 and (now.iter_num > 0 or config.max_minutes is None)
@@ -301,17 +300,17 @@ def train(config):
                     if now.worse == 2 and now.smoothed < 0.8 * val_loss:
                         say(f"val rises while train falls to {now.smoothed:.2f}: the data are being learned by heart")
                     if not last:
-                        for question, answer in validation.answers(model, tokenizer, where):
+                        for question, answer in validation.sample_replies(model, tokenizer, where):
                             say(f"    {question} -> {answer}")
                 reserve = 1.2 * (time.time() - evaluating) + (save_seconds if now.iter_num == 0 else 0)
                 live.pause(time.time() - evaluating)
                 if config.patience and now.worse >= config.patience and not last:
                     why = f"val has not fallen for {now.worse} evaluations: stopped early, the best model is kept"
                     break
-            elif saved and where.agreed(time.time() - saved_at > 60 * config.save_minutes):
+            elif saved and parallel.any_rank(time.time() - saved_at > 60 * config.save_minutes, where):
                 save_last()
                 saved_at = time.time()
-            stopped = not last and where.agreed(stop.came)
+            stopped = not last and parallel.any_rank(stop.came, where)
             if last or stopped:
                 break
 
@@ -319,11 +318,11 @@ def train(config):
             torch.manual_seed(config.seed + now.iter_num * where.world_size + where.rank)  # dropout
             lr = get_lr(now.iter_num, time.time() - begun, reserve, config)
             batches = [loader.get_batch(batch_size) for _ in range(config.gradient_accumulation_steps)]
-            found = step.gradients(stepped, batches, where, now.loss_scale)
+            found = step.accumulate_gradients(stepped, batches, where, now.loss_scale)
             norm = optimizer.grad_norm().item() / now.loss_scale
-            wrong = step.fault(found, norm, now, where)
+            wrong = step.reason_to_skip(found, norm, now, where)
             if not wrong and math.isfinite(norm):
-                step.update(optimizer, norm, lr, config, now.loss_scale)
+                step.apply_update(optimizer, norm, lr, config, now.loss_scale)
                 now.good, now.skipped = now.good + 1, 0
                 now.smoothed = found.loss if now.smoothed is None else 0.9 * now.smoothed + 0.1 * found.loss
                 if where.dtype == "float16" and now.good % 2000 == 0:
@@ -346,7 +345,7 @@ def train(config):
                 bar.set_postfix_str(
                     f"loss {now.smoothed or found.loss:.3f}, {row['tokens_per_s']:,.0f} tok/s, {left} left"
                 )
-                say(metrics.line(now.iter_num, val_loss, lr, row, where.memory_mb(), left))
+                say(logger.progress_line(now.iter_num, val_loss, lr, row, where.memory_mb(), left))
                 log.write(iter=now.iter_num, lr=lr, tokens=now.tokens_seen, **row)
 
         if why:
@@ -361,7 +360,7 @@ def train(config):
             best = f", val loss {now.best_val_loss:.4f}" if math.isfinite(now.best_val_loss) else ""
             params = millions(model.num_params())
             say(f"wrote {out_dir} ({params} parameters{best}); talk to it: python chat.py --out_dir={out_dir}")
-    where.leave()
+    parallel.leave(where)
 
 
 def say_line(line):

@@ -10,7 +10,8 @@ or of the original JSON, {"personas": [[free's], [guided's]], "free_turker_utter
 
 import itertools
 
-from readers import prose, talk
+from readers import detokenize
+from readers.conversations import alternating, two_views
 
 WANTED = "personas, previous_utterance, free_messages and guided_messages"
 
@@ -21,9 +22,9 @@ def of_row(row, place, skipped):
         said += [(speaker, text) for speaker, text in row["dialog"]]
         personas = dict(enumerate(row["personas"]))
     else:
-        said = talk.alternating(row["previous_utterance"])
+        said = alternating(row["previous_utterance"])
         turns = itertools.zip_longest(row["free_messages"], row["guided_messages"], fillvalue="")
-        said += talk.alternating(text for turn in turns for text in turn)
+        said += alternating(text for turn in turns for text in turn)
         personas = {1: row["personas"]}
-    personas = {speaker: prose.tokenised(" ".join(lines)) for speaker, lines in personas.items()}
-    return talk.views([(speaker, prose.typed(text)) for speaker, text in said], personas, place, skipped)
+    personas = {speaker: detokenize.detokenize(" ".join(lines)) for speaker, lines in personas.items()}
+    return two_views([(speaker, detokenize.as_typed(text)) for speaker, text in said], personas, place, skipped)

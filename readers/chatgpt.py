@@ -10,7 +10,8 @@ current_node up to the root.
 
 import re
 
-from readers import json_rows, rows, talk
+from readers import json_rows, rows
+from readers.conversations import talk_record
 
 NAME = "ChatGPT export"
 WANTED = '{"mapping": {id: {"message": {"author", "content"}, "parent": id}}, "current_node": id}'
@@ -18,13 +19,13 @@ CITATIONS = re.compile("【[^】]*†[^】]*】|\ue200[^\ue201]*\ue201")  # draw
 
 
 def recognises(head):
-    paths = json_rows.paths(head)
+    paths = json_rows.key_paths(head)
     node = (".message", ".parent", ".children")
     return "mapping" in paths and any(path.startswith("mapping.") and path.endswith(node) for path in paths)
 
 
 def records(source, skipped):
-    return rows.records(json_rows.rows(source, skipped), of_row, WANTED, skipped)
+    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), of_row, WANTED, skipped)
 
 
 def of_row(row, place, skipped):
@@ -35,7 +36,7 @@ def of_row(row, place, skipped):
             skipped.note(reason, place)
         else:
             said.append((message["author"]["role"], words(message["content"], place, skipped)))
-    return talk.record(said, place, skipped)
+    return talk_record(said, place, skipped)
 
 
 def path(mapping, node, place, skipped):

@@ -2,7 +2,8 @@
 DailyDialog: a dialogue a line, `Hi , Tom . __eou__ Hi ! __eou__`, or the hub's rows, {"dialog": ["Hi , Tom .", ...]}.
 """
 
-from readers import prose, rows, talk
+from readers import detokenize, rows
+from readers.conversations import alternating, two_views
 
 END = "__eou__"  # of an utterance
 WANTED = '{"dialog": ["...", "..."]}'
@@ -12,7 +13,7 @@ def dialogues(source, skipped):
     """(place, row) of the original files' lines; the files of acts and emotions beside them are left out."""
     if END not in source.head:
         if source.head.lstrip()[:1] in ("{", "[", "P"):
-            yield from rows.rows(source, skipped)
+            yield from rows.file_rows(source, skipped)
         else:
             skipped.note("file without dialogues", source.name)
         return
@@ -22,5 +23,5 @@ def dialogues(source, skipped):
 
 
 def of_row(row, place, skipped):
-    said = [prose.tokenised(text) for text in row.get("dialog") or row["utterances"]]
-    return talk.views(talk.alternating(said), {}, place, skipped)
+    said = [detokenize.detokenize(text) for text in row.get("dialog") or row["utterances"]]
+    return two_views(alternating(said), {}, place, skipped)

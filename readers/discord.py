@@ -13,9 +13,11 @@ skipped; in CSV it is known only by its wording.
 
 import re
 
-from readers import Message, clock, table
-from readers.jsonitems import items
+from readers import table
+from readers.json_rows import json_items
 from readers.people import People
+from readers.source import Message
+from readers.timestamps import parse_timestamp
 
 NAME = "Discord (DiscordChatExporter)"
 CSV_HEADER = re.compile(r'\s*"?AuthorID"?,"?Author"?,"?Date"?,"?Content"?,', re.I)
@@ -41,7 +43,7 @@ def messages(source, skipped):
 
 def of_json(source, skipped):
     people, chat, guild, number = People(), source.name, "", 0
-    for key, item in items(source, skipped):
+    for key, item in json_items(source, skipped):
         if key == "guild" and isinstance(item, dict):
             guild = item.get("name") or ""
         elif key == "channel" and isinstance(item, dict):
@@ -61,7 +63,7 @@ def of_json(source, skipped):
             else:
                 id = str(author.get("id") or author["name"])
                 speaker = people.named(id, author.get("nickname"), author["name"])
-                yield Message(speaker, item["content"], clock.seconds(str(item.get("timestamp"))), chat, number)
+                yield Message(speaker, item["content"], parse_timestamp(str(item.get("timestamp"))), chat, number)
 
 
 def without_text(item):

@@ -4,7 +4,8 @@ The original CSV has a row an utterance (conv_id, utterance_idx, utterance) and 
 a row a dialogue, {"conversations": [{"role": "user", "content": "..."}, ...]}.
 """
 
-from readers import openai, prose, rows, talk
+from readers import detokenize, openai, rows
+from readers.conversations import talk_record
 
 WANTED = "conversations, or conv_id, utterance_idx and utterance"
 TELLER = {"1": "user", "0": "assistant"}  # the first utterance, the third, ... are the teller's
@@ -13,7 +14,7 @@ TELLER = {"1": "user", "0": "assistant"}  # the first utterance, the third, ... 
 def utterances(source, skipped):
     """(place, row) of a file. In the files as first published a quote is a letter: only commas split a line."""
     if not source.head.startswith("conv_id,utterance_idx,context,"):
-        yield from rows.rows(source, skipped)
+        yield from rows.file_rows(source, skipped)
         return
     columns = None
     for number, line in source.lines():
@@ -49,8 +50,8 @@ def of_row(row, place, skipped):
             yield {"messages": [{**message, "content": plain(message["content"])} for message in made["messages"]]}
         return
     said = [(TELLER[str(int(part["utterance_idx"]) % 2)], plain(part["utterance"])) for part in row]
-    yield from talk.record(said, place, skipped)
+    yield from talk_record(said, place, skipped)
 
 
 def plain(text):
-    return prose.typed(text.replace("_comma_", ", "))
+    return detokenize.as_typed(text.replace("_comma_", ", "))

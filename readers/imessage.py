@@ -16,7 +16,7 @@ only looks like the beginning of a message (a time alone, after an empty line) c
 import datetime
 import re
 
-from readers import Message
+from readers.source import Message
 
 NAME = "iMessage"
 

@@ -7,7 +7,8 @@ people are one conversation here, up to five sessions long, with the persona of 
     the hub           {"dialoug_id" [sic], "session_id", "persona1", "persona2", "dialogue", "speaker"}
 """
 
-from readers import prose, rows, talk
+from readers import detokenize, rows
+from readers.conversations import two_views
 
 WANTED = "dialog, initial_data_id and personas, or dialoug_id, dialogue, speaker and personas"
 
@@ -52,6 +53,6 @@ def in_order(said):
 
 
 def of_row(row, place, skipped):
-    said = [(speaker, prose.typed(text)) for speaker, text in row["said"]]
-    personas = {speaker: prose.typed(" ".join(lines)) for speaker, lines in enumerate(row["personas"][:2])}
-    return talk.views(said, personas, place, skipped)
+    said = [(speaker, detokenize.as_typed(text)) for speaker, text in row["said"]]
+    personas = {speaker: detokenize.as_typed(" ".join(lines)) for speaker, lines in enumerate(row["personas"][:2])}
+    return two_views(said, personas, place, skipped)

@@ -4,7 +4,8 @@ a conversation. Flat rows {"message_id", "parent_id", "text", "role", "lang"} (t
 stand anywhere), or trees as JSON lines, {"prompt": {..., "replies": [...]}} or the root alone.
 """
 
-from readers import rows, talk
+from readers import rows
+from readers.conversations import talk_record
 
 ROLES = {"prompter": "user", "assistant": "assistant"}
 LANGUAGE = "en"  # GPT-2 reads English
@@ -48,7 +49,7 @@ def of_row(root, place, skipped):
         branches += [(reply, said) for reply in reversed(replies)]
         answers = [answer for reply in replies if not left_out(reply) for answer in reply.get("replies") or []]
         if said[-1][0] == "assistant" and all(map(left_out, answers)):  # nobody goes on from here, or is answered
-            yield from talk.record(said, place, skipped)
+            yield from talk_record(said, place, skipped)
         if said[-1][0] == "user" and all(map(left_out, replies)):
             skipped.note("question that nobody answered", place)
 

@@ -6,7 +6,8 @@
 on a line each, or as one array. The list may also be named `conversations`, or be the whole line.
 """
 
-from readers import json_rows, rows, talk
+from readers import json_rows, rows
+from readers.conversations import talk_record
 
 NAME = "OpenAI messages"
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
@@ -14,14 +15,14 @@ WANTED = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant"
 
 
 def recognises(head):
-    paths = json_rows.paths(head)
-    bare = head.lstrip().startswith("[") and json_rows.is_lines(head)
+    paths = json_rows.key_paths(head)
+    bare = head.lstrip().startswith("[") and json_rows.is_json_lines(head)
     names = ("messages.item.", "conversations.item.", *([""] if bare else []))
     return any({f"{name}role", f"{name}content"} <= paths for name in names)
 
 
 def records(source, skipped):
-    return rows.records(json_rows.rows(source, skipped), of_row, WANTED, skipped)
+    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), of_row, WANTED, skipped)
 
 
 def of_row(row, place, skipped):
@@ -35,7 +36,7 @@ def of_row(row, place, skipped):
             skipped.note("tool call", place)
         else:
             said.append((role, words(message["content"], place, skipped)))
-    return talk.record(said, place, skipped)
+    return talk_record(said, place, skipped)
 
 
 def words(content, place, skipped):

@@ -11,8 +11,8 @@ A number that does not grow begins a new dialogue. Of a talk line, the first tex
 import itertools
 import re
 
-from configurator import InputError
-from readers import Skipped
+from readers.source import Skipped
+from runtime.errors import InputError
 
 NAME = "ParlAI's lines (ConvAI2, PersonaChat)"
 SILENCE = "__SILENCE__"  # ParlAI's word for the turn of a partner who lets you begin

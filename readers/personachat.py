@@ -12,9 +12,9 @@ import itertools
 import json
 from pathlib import Path
 
-from configurator import InputError
 from readers import parlai
 from readers.parlai import of_dialogues, view
+from runtime.errors import InputError
 
 
 def records(source, skipped):

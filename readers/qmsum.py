@@ -8,16 +8,14 @@ QMSum's meetings (Zhong et al. 2021): a transcript, and questions about parts of
 
 import re
 
-from readers import prose
+from readers import detokenize
 
 WANTED = '{"meeting_transcripts": [{"speaker", "content"}], "specific_query_list": [{"query", "answer", ...}]}'
-
-
 NOISE = re.compile(r"\{\w+\}")  # {vocalsound}, {disfmarker}
 
 
 def written(text):
-    return prose.tokenised(NOISE.sub("", text))
+    return detokenize.detokenize(NOISE.sub("", text))
 
 
 def of_row(row, place, skipped):

@@ -4,9 +4,27 @@ account of what was skipped; and the records that a function makes of them.
 """
 
 import csv
+import logging
 
-import readers
-from readers import hub, json_rows
+from readers import json_rows
+from readers.source import UNREADABLE, open_sources
+from runtime.errors import InputError
+
+
+def hub_splits(name, where_else, config=None):
+    """
+    The splits of the hub's set `name`, or of its part `config`, each an iterable of rows. Raises InputError that says
+    what else would do.
+    """
+    import datasets
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what came of them is said below
+    try:
+        return list(datasets.load_dataset(name, *([config] if config else [])).values())
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise InputError(f"{name}: cannot be loaded from the hub ({reason}); {where_else}") from None
+
 
 MISFIT = (
     KeyError,
@@ -18,17 +36,17 @@ MISFIT = (
 ELSEWHERE = "a copy on this machine would do: --source=FILE_OR_FOLDER (JSON, JSON lines, CSV or parquet)"
 
 
-def found(settings, hub_id, skipped, read=None, config=None):
+def local_or_hub_rows(settings, hub_id, skipped, read=None, config=None):
     """(place, row) of what --source names, each file as `read` reads it (default: `rows`), else of the hub's set."""
     if settings.source:
-        for source in readers.opened(settings):
-            yield from (read or rows)(source, skipped)
+        for source in open_sources(settings):
+            yield from (read or file_rows)(source, skipped)
     else:
-        for split in hub.splits(hub_id, ELSEWHERE, config):
+        for split in hub_splits(hub_id, ELSEWHERE, config):
             yield from ((f"{hub_id}, row {at}", row) for at, row in enumerate(split, 1))
 
 
-def records(pairs, of_row, wanted, skipped):
+def records_of_rows(pairs, of_row, wanted, skipped):
     """The records that of_row(row, place, skipped) makes of (place, row) pairs; a row not as `wanted` is broken."""
     for place, row in pairs:
         try:
@@ -39,15 +57,15 @@ def records(pairs, of_row, wanted, skipped):
         yield from made
 
 
-def rows(source, skipped):
+def file_rows(source, skipped):
     """Yield (place, row) of a file, whose layout is seen from its content."""
     head = source.head.lstrip()
     if head.startswith("PAR1"):
-        return of_parquet(source, skipped)
-    return json_rows.rows(source, skipped) if head[:1] in ("{", "[") else of_csv(source, skipped)
+        return parquet_rows(source, skipped)
+    return json_rows.read_json_rows(source, skipped) if head[:1] in ("{", "[") else csv_rows(source, skipped)
 
 
-def of_csv(source, skipped):
+def csv_rows(source, skipped):
     """The rows of a CSV file with a header, as dicts; a field may hold line ends."""
     csv.field_size_limit(1 << 24)
     table = csv.DictReader((line + "\n" for _, line in source.lines()), strict=True)
@@ -62,7 +80,7 @@ def of_csv(source, skipped):
         yield f"{source.name}:{table.line_num}", row
 
 
-def of_parquet(source, skipped):
+def parquet_rows(source, skipped):
     from pyarrow import ArrowException, parquet
 
     number = 0
@@ -72,6 +90,6 @@ def of_parquet(source, skipped):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{source.name}, row {number}", row
-    except (ArrowException, *readers.DAMAGED) as error:
+    except (ArrowException, *UNREADABLE) as error:
         reason = str(error).partition("\n")[0][:120]
         skipped.broken(f"{source.name}, row {number + 1}", f"damaged parquet ({reason})")

@@ -3,7 +3,8 @@ The Self-dialogue Corpus: JSON lines {"turns": [...]}, or the original's CSV, wh
 Answer.sentence10 or more and a note in Reject where the work was turned down.
 """
 
-from readers import prose, talk
+from readers import detokenize
+from readers.conversations import alternating, two_views
 
 WANTED = '{"turns": [...]}, or columns Answer.sentence1, Answer.sentence2, ...'
 SENTENCE = "Answer.sentence"
@@ -20,4 +21,4 @@ def of_row(row, place, skipped):
         row[f"{SENTENCE}1"]
         columns = sorted((name for name in row if str(name).startswith(SENTENCE)), key=lambda name: int(name[15:]))
         said = [row[name] for name in columns if row[name] != NOTHING]
-    return talk.views(talk.alternating(prose.typed(text) for text in said), {}, place, skipped)
+    return two_views(alternating(detokenize.as_typed(text) for text in said), {}, place, skipped)

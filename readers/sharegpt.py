@@ -6,7 +6,8 @@ ShareGPT, as people share and train on finished chats with an AI:
 as one array or as JSON lines.
 """
 
-from readers import json_rows, rows, talk
+from readers import json_rows, rows
+from readers.conversations import talk_record
 
 NAME = "ShareGPT"
 ROLES = {
@@ -18,11 +19,11 @@ WANTED = '{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", 
 
 
 def recognises(head):
-    return {"conversations.item.from", "conversations.item.value"} <= json_rows.paths(head)
+    return {"conversations.item.from", "conversations.item.value"} <= json_rows.key_paths(head)
 
 
 def records(source, skipped):
-    return rows.records(json_rows.rows(source, skipped), of_row, WANTED, skipped)
+    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), of_row, WANTED, skipped)
 
 
 def of_row(row, place, skipped):
@@ -33,4 +34,4 @@ def of_row(row, place, skipped):
             skipped.note(f"message from {str(turn['from'])[:20]!r}", place)
         else:
             said.append((role, turn["value"] or ""))
-    return talk.record(said, place, skipped)
+    return talk_record(said, place, skipped)

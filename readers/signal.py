@@ -12,7 +12,7 @@ import datetime
 import json
 import re
 
-from readers import Message
+from readers.source import Message
 
 NAME = "Signal"
 

@@ -11,10 +11,10 @@ channels.json, dms.json, ...) are recognised and give none. `chat` is the channe
 import functools
 import re
 
-from configurator import InputError
-from readers import Message, Skipped
-from readers.jsonitems import items
+from readers.json_rows import json_items
 from readers.people import People
+from readers.source import Message, Skipped
+from runtime.errors import InputError
 
 NAME = "Slack"
 LIST = re.compile(r"\s*\[\s*\{")
@@ -45,7 +45,7 @@ def messages(source, skipped):
         return
     people = known_people(source, skipped)
     chat = source.name.rpartition("/")[0]
-    for number, (_, item) in enumerate(items(source, skipped), 1):
+    for number, (_, item) in enumerate(json_items(source, skipped), 1):
         place = f"{source.name}:{number}"
         if not isinstance(item, dict) or not isinstance(item.get("ts"), str) or not isinstance(item.get("text"), str):
             skipped.broken(place, "wanted a message with ts and text")
@@ -80,7 +80,7 @@ def known_people(source, skipped):
 @functools.lru_cache(maxsize=4)  # an export has thousands of days
 def people_of(users):
     people = People()
-    for _, user in items(users, Skipped()):
+    for _, user in json_items(users, Skipped()):
         if isinstance(user, dict) and isinstance(user.get("id"), str):
             people.named(user["id"], *wishes(user.get("profile")), user.get("real_name"), user.get("name"))
     return people

@@ -7,7 +7,8 @@ bot, who is one of the speakers, and is then asked for.
 import hashlib
 import re
 
-from readers import prose, talk
+from readers import detokenize
+from readers.conversations import talk_record
 
 WANTED = '{"dialogue": "Ann: hi\\nTom: hello", "summary": "..."}'
 LINE = re.compile(r"\s*([^:\n]{1,40}?)\s*:(.*)")
@@ -46,7 +47,7 @@ def of_row(row, place, skipped):
     elif choice % 2:
         asked = PASTED[choice // 2 % len(PASTED)]
         text = "\n".join(f"{speaker}: {text}" for speaker, text in said)
-        yield from talk.record([("user", asked.format_map({"talk": text})), ("assistant", summary)], place, skipped)
+        yield from talk_record([("user", asked.format_map({"talk": text})), ("assistant", summary)], place, skipped)
     else:
         yield from had(said, speakers, ASKED[choice // 2 % len(ASKED)], summary)
 
@@ -71,13 +72,13 @@ def named(dialogue, summary):
     both = f"{dialogue}\n{summary}"
     numbers = sorted(set(ANONYMOUS.findall(both)))
     if not numbers:
-        return dialogue, prose.typed(summary)
+        return dialogue, detokenize.as_typed(summary)
     start = int(hashlib.sha256(both.encode("utf-8", "replace")).hexdigest(), 16) % len(NAMES)
     free = [name for name in NAMES[start:] + NAMES[:start] if name not in both]
     names = {number: free[at] if at < len(free) else f"Person {number}" for at, number in enumerate(numbers)}
     dialogue, summary = (ANONYMOUS.sub(lambda found: names[found[1]], text) for text in (dialogue, summary))
     # DialogSum's dialogues are in part tokenised: "I ' Ve"
-    return "\n".join(prose.tokenised(line) for line in dialogue.splitlines()), prose.tokenised(summary)
+    return "\n".join(detokenize.detokenize(line) for line in dialogue.splitlines()), detokenize.detokenize(summary)
 
 
 def lines(dialogue, place, skipped):
@@ -85,7 +86,7 @@ def lines(dialogue, place, skipped):
     said = []
     for line in dialogue.splitlines():
         start = LINE.match(line)
-        text = prose.typed(MEDIA.sub("", start[2] if start else line))
+        text = detokenize.as_typed(MEDIA.sub("", start[2] if start else line))
         if not text:
             skipped.note("line with a picture only, or empty", place)
         elif start:

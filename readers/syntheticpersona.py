@@ -4,7 +4,8 @@ Synthetic-Persona-Chat: rows of two personas, a sentence a line, and the talk as
 
 import re
 
-from readers import prose, talk
+from readers import detokenize
+from readers.conversations import two_views
 
 TALK = "Best Generated Conversation"
 WANTED = f"columns 'user 1 personas', 'user 2 personas' and '{TALK}'"
@@ -21,6 +22,6 @@ def of_row(row, place, skipped):
             said[-1][1] += " " + line
         elif line.strip():
             skipped.note("line before the first speaker", place)
-    said = [(speaker, prose.typed(text)) for speaker, text in said]
-    personas = {user: prose.typed(row[f"{user} personas"]) for user in ("user 1", "user 2")}
-    return talk.views(said, personas, place, skipped)
+    said = [(speaker, detokenize.as_typed(text)) for speaker, text in said]
+    personas = {user: detokenize.as_typed(row[f"{user} personas"]) for user in ("user 1", "user 2")}
+    return two_views(said, personas, place, skipped)

@@ -11,7 +11,8 @@ Time and conversation are optional. Blank lines are nothing; a row without text 
 
 import csv
 
-from readers import Message, clock
+from readers.source import Message
+from readers.timestamps import parse_timestamp
 
 NAME = "table of messages (CSV, TSV)"
 SPEAKER = ("speaker", "author", "sender", "from", "name", "user", "username", "role")
@@ -49,7 +50,7 @@ def messages(source, skipped):
 
 
 def understood_time(time, place, skipped):
-    seconds = clock.seconds(time) if time else None
+    seconds = parse_timestamp(time) if time else None
     if time and seconds is None:
         skipped.note("not left out: message with a time that is not understood, no silence is seen there", place)
     return seconds

@@ -15,10 +15,11 @@ import zlib
 
 import ijson
 
-from configurator import InputError
-from readers import Message, clock
-from readers.jsonitems import DEEPEST, as_utf8
+from readers.json_rows import MAX_DEPTH, as_utf8
 from readers.people import People
+from readers.source import Message
+from readers.timestamps import parse_timestamp
+from runtime.errors import InputError
 
 NAME = "Telegram"
 
@@ -71,8 +72,8 @@ def chat_items(events):
             keys[-1] = value
             continue
         if event in ("start_map", "start_array"):
-            if len(keys) == DEEPEST:
-                raise ijson.JSONError(f"nested more than {DEEPEST} deep")
+            if len(keys) == MAX_DEPTH:
+                raise ijson.JSONError(f"nested more than {MAX_DEPTH} deep")
             if built:
                 built.append(put(built[-1], keys[-1], {} if event == "start_map" else []))
             elif keys and keys[-1] is None and tuple(keys[:-1]) in PLACES:
@@ -134,7 +135,7 @@ def spoken(item, chat, number, people, place, skipped):
         skipped.note("media, its caption kept", place)
     if "forwarded_from" in item:
         skipped.note("not left out: forwarded message", place)
-    time = clock.seconds(str(item.get("date_unixtime") or item.get("date") or ""))
+    time = parse_timestamp(str(item.get("date_unixtime") or item.get("date") or ""))
     return Message(people.named(str(id or name), name, "Deleted Account"), text.strip(), time, chat, number)
 
 

@@ -10,7 +10,8 @@ as the file's messages do from a message.
 
 import re
 
-from readers import Message, signal
+from readers import signal
+from readers.source import Message
 from readers.whatsapp_times import IOS, ORDERS, Clock, Days, header_of, headers, order_of, plain_seconds
 from readers.whatsapp_words import ENCRYPTED, MARK, words_of
 

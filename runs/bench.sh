@@ -5,7 +5,7 @@
 #     bash runs/bench.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source runs/setup.sh requirements.txt requirements-bench.txt
+source runs/setup.sh requirements.txt runs/requirements-bench.txt
 for weights in int8 bfloat16 int4; do
     for shape in "--prompt_tokens=64" "--prompt_tokens=512" "--prompt_tokens=64 --batch=8"; do
         peers=hf,ctranslate2,llamacpp

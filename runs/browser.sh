@@ -3,5 +3,5 @@
 # apt-get install chromium
 set -euo pipefail
 cd "$(dirname "$0")/.."
-source runs/setup.sh requirements.txt requirements-test.txt requirements-browser.txt
+source runs/setup.sh requirements.txt runs/requirements-test.txt runs/requirements-browser.txt
 exec python -m pytest -m browser "$@"

@@ -10,9 +10,9 @@ fi
 # shellcheck disable=SC1091
 source .venv/bin/activate 2>/dev/null || source .venv/Scripts/activate
 for file in "$@"; do
-    if ! cmp -s "$file" ".venv/$file"; then # the copy tells which version of the list is installed
+    if ! cmp -s "$file" ".venv/${file##*/}"; then # the copy tells which version of the list is installed
         echo "installing $file into .venv (minutes, once)" >&2
         python -m pip install --quiet --disable-pip-version-check -r "$file" >&2
-        cp "$file" ".venv/$file"
+        cp "$file" ".venv/${file##*/}"
     fi
 done

@@ -13,14 +13,14 @@ os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", CUDA_VISIB
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from scripted import Scripted  # noqa: E402
-from tab import Tab  # noqa: E402
+import pytest
+import torch
+from scripted import Scripted
+from tab import Tab
 
-import preparation  # noqa: E402
-import tokenizer as tokenizers  # noqa: E402
-from model import GPT, GPTConfig  # noqa: E402
+from dataset.prepare import PrepareConfig, prepare_folder
+from model import GPT, GPTConfig
+from tokenization import tokenizer as tokenizers
 
 torch.set_num_threads(1)  # models this small only wait for a second thread
 
@@ -40,7 +40,7 @@ DIALOGUES = [
 @pytest.fixture(scope="session")
 def tokens():
     """A Tokenizer of 300 tokens at most: all bytes, some merges, the chat's five."""
-    return tokenizers.trained([text for dialogue in DIALOGUES for _, text in dialogue] * 3, 300)
+    return tokenizers.train([text for dialogue in DIALOGUES for _, text in dialogue] * 3, 300)
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ def data_dir(tmp_path_factory):
     """A data folder of two dialogues, none of them in val."""
     folder = tmp_path_factory.mktemp("data")
     records = [{"messages": [{"role": role, "content": text} for role, text in dialogue]} for dialogue in DIALOGUES]
-    settings = preparation.PrepareConfig(out_dir=str(folder), tokenizer="train:300", val_share=0.0)
+    settings = PrepareConfig(out_dir=str(folder), tokenizer="train:300", val_share=0.0)
     about = {"name": "dialogues", "licence": "none", "url": "none"}
-    preparation.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
+    prepare_folder(settings, SimpleNamespace(), lambda settings, skipped: records, about)
     return folder
 
 
@@ -79,9 +79,9 @@ def learned(tmp_path_factory, dialogue):
     from train import TrainConfig, train
 
     folder = tmp_path_factory.mktemp("learned")
-    settings = preparation.PrepareConfig(out_dir=str(folder / "data"), tokenizer="train:300", val_share=0.0)
+    settings = PrepareConfig(out_dir=str(folder / "data"), tokenizer="train:300", val_share=0.0)
     about = {"name": "one dialogue", "licence": "none", "url": "none"}
-    preparation.prepare(settings, SimpleNamespace(), lambda *_: [{"messages": dialogue}], about)
+    prepare_folder(settings, SimpleNamespace(), lambda *_: [{"messages": dialogue}], about)
     shape = dict(n_layer=2, n_head=2, n_embd=64, block_size=128, batch_size=1, device="cpu", dtype="float32")
     rate = dict(learning_rate=3e-3, warmup_iters=10, max_iters=120, eval_interval=60, weight_decay=0.0)
     train(TrainConfig(data_dir=str(folder / "data"), out_dir=str(folder / "out"), **shape, **rate))
@@ -111,9 +111,9 @@ def talk_dir(tmp_path_factory):
     """A data folder of 60 short and long dialogues, a third of them val."""
     folder = tmp_path_factory.mktemp("filler")
     records = [{"messages": talk(2 + 3 * (i % 9), 100 + i)} for i in range(60)]
-    settings = preparation.PrepareConfig(out_dir=str(folder), tokenizer="train:600", val_share=0.33)
+    settings = PrepareConfig(out_dir=str(folder), tokenizer="train:600", val_share=0.33)
     about = {"name": "talk", "licence": "CC0", "url": "none"}
-    preparation.prepare(settings, SimpleNamespace(), lambda settings, skipped: records, about)
+    prepare_folder(settings, SimpleNamespace(), lambda settings, skipped: records, about)
     return folder
 
 
@@ -136,7 +136,7 @@ def settings(data_dir, tmp_path):
 @pytest.fixture(scope="session")
 def chromium():
     """Debian's Chromium, or whichever is installed; the tests are skipped where there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -r requirements-browser.txt")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="pip install -r runs/requirements-browser.txt")
     path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if path is None:
         pytest.skip("there is no chromium: apt-get install chromium")

@@ -8,16 +8,16 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import chat
-import checkpoint
-import engine
-from configurator import InputError
+from checkpoint import model_folder
+from inference.engine import Engine
+from inference.streaming import Piece
+from runtime.errors import InputError
 
-ROOT = Path(__file__).parents[1]
 GREEDY = dict(temperature=0.0, repetition_penalty=1.0, device="cpu")
 PERSONA = "you have two dogs."
 
@@ -30,8 +30,8 @@ class Speaker:
 
     def reply(self, messages, sampling):
         self.seen.append(([dict(message) for message in messages], sampling.seed))
-        yield engine.Piece(f"{len(messages)}: ", None)
-        yield engine.Piece(messages[-1]["content"], self.reason)
+        yield Piece(f"{len(messages)}: ", None)
+        yield Piece(messages[-1]["content"], self.reason)
 
 
 def test_an_answer_joins_the_conversation():
@@ -47,7 +47,7 @@ def test_a_question_that_does_not_fit_is_forgotten(tiny, tokens):
     """What raised InputError is not in the way of the next question."""
     messages = []
     with pytest.raises(InputError):
-        chat.answer(engine.Engine(tiny, tokens), messages, "word " * 500, chat.ChatConfig())
+        chat.answer(Engine(tiny, tokens), messages, "word " * 500, chat.ChatConfig())
     assert messages == []
 
 
@@ -112,7 +112,7 @@ def test_a_prompt_is_answered_in_process(learned, capsys):
 
 def test_a_model_that_never_chatted_is_noted(tiny, tokens, tmp_path, capsys):
     """Any GPT-2 folder answers, after a note that it was not trained to."""
-    checkpoint.save(tmp_path, tiny, tokens, {})
+    model_folder.save(tmp_path, tiny, tokens, {})
     (tmp_path / "chat.json").unlink()
     chat.chat(chat.ChatConfig(init_from=str(tmp_path), prompt="hi", max_new_tokens=3, **GREEDY))
     assert "never trained to chat" in capsys.readouterr().err
@@ -190,7 +190,7 @@ def test_ctrl_c_stops_a_reply_and_keeps_what_was_said(monkeypatch):
 
     class Stopped:
         def reply(self, messages, sampling):
-            yield engine.Piece("well, ", None)
+            yield Piece("well, ", None)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)

@@ -13,8 +13,8 @@ import pytest
 from conftest import ROOT
 
 import configurator
-from configurator import InputError
-from preparation import PrepareConfig
+from dataset.prepare import PrepareConfig
+from runtime.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ The one test above all: a model that learned one conversation says it, word for 
 
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from conftest import ROOT
 
 
 def run(*words, stdin=""):

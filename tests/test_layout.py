@@ -1,60 +1,117 @@
 """
-The repository keeps its shape: modules that import only modules, in no circle, scripts that nobody imports, nothing
-executed that a user wrote, no failure swallowed, and small files where small was promised.
+The repository keeps its shape: the files of the card, verbs that nobody imports, packages that import downwards only,
+no circle, nothing executed that a user wrote, no failure swallowed, and small files where small was promised.
 """
 
 import ast
 import graphlib
+import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import script
+from conftest import ROOT, script
 
 import configurator
 from train import TrainConfig
 
-ROOT = Path(__file__).parents[1]
-SCRIPTS = {"train", "sample", "chat", "serve", "evaluate", "export", "bench"}
-TOP = sorted(ROOT.glob("*.py"))
-OURS = [*TOP, *sorted(ROOT.glob("readers/*.py")), *sorted(ROOT.glob("data/*/prepare.py"))]
-NAMES = {path.stem for path in TOP} | {"readers"}
+VERBS = ("train", "sample", "chat", "serve", "evaluate", "bench")
+# each imports only what stands above it
+PACKAGES = (
+    "runtime",
+    "ops",
+    "configurator",
+    "tokenization",
+    "readers",
+    "model",
+    "checkpoint",
+    "dataset",
+    "memory",
+    "training",
+    "inference",
+    "serving",
+    "evaluation",
+    "benchmarks",
+)
+FILES = "LICENSE NOTES.md README.md configurator.py model.py pyproject.toml requirements.txt .gitignore".split()
+FOLDERS = {".ci", "assets", "config", "data", "models", "runs", "tests", "web", "docs", *PACKAGES}
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+SOURCES = sorted(path for name in PACKAGES for path in (*ROOT.glob(f"{name}.py"), *ROOT.glob(f"{name}/**/*.py")))
+SCRIPTS = sorted([*(ROOT / f"{verb}.py" for verb in VERBS), *ROOT.glob("data/*/prepare.py")])
+OURS = [*SOURCES, *SCRIPTS]
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
 
 
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def module_name(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path) for path in SOURCES}
+
+
 def imports(path):
-    """The names of this repository that a file imports, anywhere in it."""
+    """The modules of this repository, and verbs, that a file imports anywhere in it."""
     found = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add((node.module or "").partition(".")[0] if not node.level else path.parent.name)
-    return found & NAMES
+            assert not node.level, f"{name_of(path)}: a relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else node.module for name in names}
+    return {name for name in found if name in MODULES or name in VERBS}
 
 
 def test_there_is_something_to_look_at():
     """The globs find the modules, so that the tests below cannot pass on nothing."""
-    assert {"model", "engine", "train", "chat", "conversation"} <= NAMES and len(OURS) >= 18
+    assert {"model", "inference.engine", "tokenization.chat_format", "dataset.recall.tasks"} <= MODULES
+    assert len(OURS) >= 100
+
+
+def test_the_top_level_is_what_the_card_says():
+    """At the top are the verbs, the files that every repository has, and the folders of the design; nothing else."""
+    top = {name.partition("/")[0] for name in TRACKED if name and (ROOT / name).exists()}
+    files = {name for name in top if (ROOT / name).is_file()}
+    assert top - files <= FOLDERS
+    assert files - set(FILES) == {f"{verb}.py" for verb in VERBS}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_a_package_imports_downwards_only(path):
+    """Each package, model.py and configurator.py import what stands above them in PACKAGES, and no verb."""
+    own = PACKAGES.index(module_name(path).partition(".")[0])
+    for name in imports(path):
+        assert name not in VERBS, name
+        assert PACKAGES.index(name.partition(".")[0]) <= own, name
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=name_of)
+def test_a_script_is_never_imported(path):
+    """A verb may import packages; nobody imports a verb."""
+    assert not imports(path) & set(VERBS)
 
 
 def test_no_circle():
     """The import graph of the modules can be put in an order."""
-    graph = {path.stem: imports(path) for path in TOP}
-    graph["readers"] = {name for path in OURS if path.parent.name == "readers" for name in imports(path)} - {"readers"}
-    order = list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
-    assert order.index("configurator") < order.index("engine") < order.index("chat")
+    order = list(graphlib.TopologicalSorter({module_name(path): imports(path) for path in SOURCES}).static_order())
+    assert order.index("runtime.errors") < order.index("model") < order.index("inference.engine")  # or CycleError
 
 
-@pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_script_is_never_imported(path):
-    """A verb may import nouns; nobody imports a verb."""
-    assert not imports(path) & SCRIPTS
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=name_of)
+def test_a_package_says_what_it_is_in_a_sentence(path):
+    """An __init__.py is a docstring of one sentence and no imports."""
+    content = tree(path)
+    assert len(content.body) == 1 and len(path.read_text(encoding="utf-8").splitlines()) == 1
+    assert ast.get_docstring(content).endswith(".")
 
 
-@pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", OURS, ids=name_of)
 def test_nothing_is_executed_or_swallowed(path):
     """No exec, eval or pickle.load(s), no torch.load without weights_only, no bare except, no except Exception."""
     for node in ast.walk(tree(path)):
@@ -71,7 +128,7 @@ def test_nothing_is_executed_or_swallowed(path):
             assert not swallowed or any(isinstance(child, ast.Raise) for child in ast.walk(node)), f"{where}: {caught}"
 
 
-@pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", OURS, ids=name_of)
 def test_a_file_says_what_it_is_and_does_nothing_at_import(path):
     """Each begins with a docstring; at the top level are declarations only, and last a main guard in a script."""
     content = tree(path)
@@ -88,15 +145,16 @@ def test_a_file_says_what_it_is_and_does_nothing_at_import(path):
     )
     for node in content.body[1:]:
         is_guard = isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
-        is_path = path.name == "prepare.py" and "sys.path" in ast.unparse(node)
-        assert isinstance(node, declared) or is_guard or is_path, f"{path.name}:{node.lineno}"
-    assert (path.stem in SCRIPTS | {"prepare"}) == ("__main__" in ast.unparse(content.body[-1]))
+        is_typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        is_path = path in SCRIPTS and "sys.path.insert(0, " in ast.unparse(node)
+        assert isinstance(node, declared) or is_guard or is_typing or is_path, f"{path.name}:{node.lineno}"
+    assert (path in SCRIPTS) == ("__main__" in ast.unparse(content.body[-1]))
 
 
 def test_no_drawer_for_everything():
     """No utils, helpers, common or misc: a thing has a name."""
     drawers = {"util", "utils", "helper", "helpers", "common", "misc", "tools"}
-    names = [p for p in ROOT.rglob("*.py") if not {".venv", "node_modules"} & set(p.relative_to(ROOT).parts)]
+    names = [Path(name) for name in TRACKED if name.endswith(".py")]
     assert len(names) > 20 and not [path for path in names if path.stem in drawers or path.parent.name in drawers]
 
 
@@ -113,9 +171,9 @@ def test_a_config_file_is_short_and_loads(path):
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("data/*/prepare.py")), ids=lambda path: path.parent.name)
-def test_a_prepare_file_is_short(path):
-    """At most 60 lines: where the chats come from, and conversations()."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+def test_a_data_set_is_one_short_file(path):
+    """At most 100 lines: where the chats come from, and conversations(); its folder holds nothing else but examples."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 100
     functions = {node.name for node in tree(path).body if isinstance(node, ast.FunctionDef)}
     assert "conversations" in functions
     assert {"licence", "Licence"} & set(ast.get_docstring(tree(path)).replace(":", " ").split()), "no licence told"

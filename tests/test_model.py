@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-import checkpoint
-from engine import Engine, Sampling
+from checkpoint import model_folder
+from inference.engine import Engine
+from inference.sampling import SamplingParams
 from model import GPT, GPTConfig, KVCache
-from optimizer import Optimizer
+from training.optimizer import Optimizer
 
 
 def ids_of(shape, n_vocab, seed=1):
@@ -33,7 +34,7 @@ def pair(tmp_path_factory, tokens):
                 p.add_(torch.randn_like(p) * 0.1)
     theirs.save_pretrained(folder)
     (folder / "tokenizer.json").write_text(json.dumps(tokens.to_json()))  # with the chat's tokens: no row is new
-    ours, _, _ = checkpoint.load(folder, tokens)
+    ours, _, _ = model_folder.load(folder, tokens)
     return theirs, ours
 
 
@@ -52,7 +53,7 @@ def test_greedy_text_equals_transformers(pair, tokens):
     wanted = theirs.generate(
         start, attention_mask=torch.ones_like(start), max_new_tokens=40, do_sample=False, eos_token_id=None
     )[0, 5:].tolist()
-    sampling = Sampling(temperature=0, repetition_penalty=1.0, max_new_tokens=40)
+    sampling = SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=40)
     assert [token.id for token in Engine(ours, tokens).generate(start[0].tolist(), sampling)] == wanted
     assert len(set(wanted)) > 5
 
@@ -189,7 +190,7 @@ def test_chat_tokens_start_from_what_gpt2_knows(tmp_path, tokens):
     n_plain = min(tokens.system, tokens.human, tokens.bot, tokens.end_of_turn)
     small = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=32, n_positions=32, vocab_size=n_plain))
     small.save_pretrained(tmp_path)
-    model, _, _ = checkpoint.load(tmp_path, tokens)
+    model, _, _ = model_folder.load(tmp_path, tokens)
     wte, rows = model.transformer.wte.weight, small.transformer.wte.weight
     assert model.config.vocab_size == tokens.n_vocab
     assert torch.equal(wte[:n_plain], rows)

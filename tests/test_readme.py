@@ -14,18 +14,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import script
+from conftest import ROOT, script
 
 import configurator
 from bench import BenchConfig
 from chat import ChatConfig
+from dataset.prepare import PrepareConfig
 from evaluate import EvaluateConfig
-from preparation import PrepareConfig
 from sample import SampleConfig
 from serve import ServeConfig
 from train import TrainConfig
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SETTINGS = {
     "train.py": TrainConfig,
@@ -52,7 +51,11 @@ def settings_of(name):
     if name in SETTINGS:
         return SETTINGS[name]
     module = script(Path(name).parent.name)
-    own = [one for one in vars(module).values() if isinstance(one, type) and issubclass(one, PrepareConfig)]
+    own = [
+        one
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, PrepareConfig) and one is not PrepareConfig
+    ]
     return own[0] if own else PrepareConfig
 
 

@@ -2,22 +2,22 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-import checkpoint
-from configurator import InputError
-from engine import Engine, Sampling
+from checkpoint import model_folder
+from inference.engine import Engine
+from inference.sampling import SamplingParams
+from runtime.errors import InputError
 from sample import SampleConfig, sample
 
-ROOT = Path(__file__).parents[1]
 PLAIN = dict(device="cpu", repetition_penalty=1.0)
 
 
 @pytest.fixture
 def folder(tmp_path, tiny, tokens):
-    checkpoint.save(tmp_path / "out", tiny, tokens, {})
+    model_folder.save(tmp_path / "out", tiny, tokens, {})
     return str(tmp_path / "out")
 
 
@@ -25,7 +25,7 @@ def test_the_continuation_is_the_models(folder, tiny, tokens, capsys):
     """Greedily, what is printed is the start and what the engine generates behind <|endoftext|> and the start."""
     sample(SampleConfig(out_dir=folder, start="hello", temperature=0.0, max_new_tokens=20, **PLAIN))
     ids = [tokens.endoftext, *tokens.encode("hello")]
-    sampling = Sampling(temperature=0.0, max_new_tokens=20, repetition_penalty=1.0)
+    sampling = SamplingParams(temperature=0.0, max_new_tokens=20, repetition_penalty=1.0)
     new = [t.id for t in Engine(tiny, tokens).generate(ids, sampling, ends=(tokens.endoftext,)) if t.id is not None]
     assert capsys.readouterr().out == "hello" + tokens.decode(new) + "\n"
 
@@ -54,7 +54,7 @@ def test_a_start_from_a_file(folder, tmp_path, capsys):
 
 def test_a_text_longer_than_the_context_goes_on(folder, monkeypatch, capsys):
     """200 tokens come from a context of 64; a start that fills the context goes on too, a longer one is an error."""
-    monkeypatch.setattr("engine.sample", lambda *args: 65)
+    monkeypatch.setattr("inference.engine.sample_token", lambda *args: 65)
     sample(SampleConfig(out_dir=folder, max_new_tokens=200, **PLAIN))
     one = capsys.readouterr().out.strip()[:1]
     for start in ("", "!" * 63):
@@ -67,7 +67,7 @@ def test_a_text_longer_than_the_context_goes_on(folder, monkeypatch, capsys):
 def test_a_stop_word_ends_it_unseen(folder, tokens, monkeypatch, capsys):
     """What comes before the stop word is shown, with its white space; the word and the rest are not."""
     script = iter(tokens.encode(" one two STOP three"))
-    monkeypatch.setattr("engine.sample", lambda *args: next(script))
+    monkeypatch.setattr("inference.engine.sample_token", lambda *args: next(script))
     sample(SampleConfig(out_dir=folder, start="zero", stop=("STOP",), **PLAIN))
     assert capsys.readouterr().out == "zero one two \n"
 
@@ -77,7 +77,7 @@ def test_the_end_of_the_document_ends_it(folder, tokens, monkeypatch, capsys):
     script = iter([*tokens.encode(" one"), "🐆".encode()[0], tokens.endoftext])
     half = next(id for id, piece in tokens.bytes.items() if piece == "🐆".encode()[:1])
     script = iter([*tokens.encode(" one"), half, tokens.endoftext])
-    monkeypatch.setattr("engine.sample", lambda *args: next(script))
+    monkeypatch.setattr("inference.engine.sample_token", lambda *args: next(script))
     sample(SampleConfig(out_dir=folder, **PLAIN))
     assert capsys.readouterr().out == " one\ufffd\n"
 

@@ -19,18 +19,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import ROOT
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
-import checkpoint
-import dataset
-import device
-import resume
-from configurator import InputError
-from optimizer import Optimizer
-from schedule import get_lr
+from checkpoint import model_folder, trainer_state
+from dataset.folder import open_split
+from dataset.loader import Loader
+from runtime import device
+from runtime.errors import InputError
+from tokenization import tokenizer
 from train import TrainConfig, train
-
-ROOT = Path(__file__).parents[1]
+from training import resume
+from training.optimizer import Optimizer
+from training.schedule import get_lr
 
 
 def flags(config):
@@ -45,7 +46,7 @@ def rows(folder):
 
 
 def state(folder):
-    return checkpoint.load_trainer(folder)
+    return trainer_state.load(folder)
 
 
 def assert_same_weights(a, b):
@@ -83,14 +84,14 @@ def test_resume_is_bit_identical(settings, tmp_path, dropout):
     half = settings(out_dir=str(tmp_path / "half"), **more)
     whole, at_3 = state(tmp_path / "whole"), {}
 
-    def stop_at_3(folder, content, save=checkpoint.save_trainer):
+    def stop_at_3(folder, content, save=trainer_state.save):
         save(folder, content)
         at_3.update(iter_num=content["progress"]["iter_num"])
         if content["progress"]["iter_num"] == 3:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(checkpoint, "save_trainer", stop_at_3)
+        patch.setattr(trainer_state, "save", stop_at_3)
         train(half)
     assert at_3["iter_num"] == 3
     torch.manual_seed(99)  # what the process did before does not count
@@ -142,7 +143,7 @@ def assert_close(one, two):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5, msg=name)
     losses = [[row.get("val", row.get("loss")) for row in rows(folder)] for folder in (one, two)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-    (model, _, _), (other, _, _) = checkpoint.load(one), checkpoint.load(two)
+    (model, _, _), (other, _, _) = model_folder.load(one), model_folder.load(two)
     idx = torch.arange(20)[None]
     torch.testing.assert_close(model(idx)[0], other(idx)[0], atol=1e-4, rtol=1e-4)
 
@@ -217,7 +218,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(settings, tmp_path):
     stopped = re.fullmatch(r"stopped at iter (\d+), saved to .*; go on: (python train.py .*--init_from=resume)", last)
     assert stopped, last
     assert state(tmp_path / "a run")["progress"]["iter_num"] == int(stopped[1])
-    checkpoint.load(tmp_path / "a run")  # somebody can talk to it already
+    model_folder.load(tmp_path / "a run")  # somebody can talk to it already
     command = f"{stopped[2]} --max_iters={int(stopped[1]) + 3}".replace("python", sys.executable, 1)
     done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -325,7 +326,7 @@ def test_a_loss_that_is_no_number_stops_with_the_old_model_kept(settings, tmp_pa
     spoil(monkeypatch, {5}, to_nan)
     with pytest.raises(InputError, match="iter 7: the loss is nan, the third .*the model in .* is from before; try a"):
         train(settings(max_iters=20, eval_interval=4))
-    assert checkpoint.load(tmp_path / "out")[2]["iter_num"] == 4
+    assert model_folder.load(tmp_path / "out")[2]["iter_num"] == 4
     assert capsys.readouterr().out.count("the loss is nan; the step is skipped") == 2
 
 
@@ -335,12 +336,12 @@ def test_a_spoiled_model_is_not_saved(settings, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="iter 6: the loss on val is nan; the model in .* is from before"):
         train(settings())
     assert state(tmp_path / "out")["progress"]["iter_num"] == 3
-    assert checkpoint.load(tmp_path / "out")[2]["iter_num"] == 3
+    assert model_folder.load(tmp_path / "out")[2]["iter_num"] == 3
 
 
 def test_a_spike_is_skipped(settings, tmp_path, capsys):
     """A batch whose loss leaps takes no step: the weights are those from before, and the run goes on."""
-    get_batch = dataset.Loader.get_batch
+    get_batch = Loader.get_batch
 
     def odd(self, batch_size):
         batch = get_batch(self, batch_size)
@@ -349,7 +350,7 @@ def test_a_spike_is_skipped(settings, tmp_path, capsys):
         return batch
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset.Loader, "get_batch", odd)
+        patch.setattr(Loader, "get_batch", odd)
         train(settings(max_iters=64, eval_interval=64, log_interval=1))
     out = capsys.readouterr().out
     assert re.search(r"iter 60: the loss leaps from \d\.\d\d to \d+\.\d\d; the step is skipped", out)
@@ -369,13 +370,13 @@ def test_a_block_size_beyond_the_models_is_lowered(settings, gpt2, tmp_path, cap
     """A row cannot be longer than the positions of the model that is started from: it is said, and done."""
     train(settings(init_from=str(gpt2), block_size=64, max_iters=1))
     assert f"block_size 64 is lowered to 32, the context of {gpt2}" in capsys.readouterr().out
-    assert checkpoint.load(tmp_path / "out")[0].config.block_size == 32
+    assert model_folder.load(tmp_path / "out")[0].config.block_size == 32
 
 
 def test_fine_tuning_keeps_the_longer_context(settings, gpt2, tmp_path):
     """Rows of 16 tokens leave the model its 32 positions; gradient checkpointing and bfloat16 go with it."""
     train(settings(init_from=str(gpt2), block_size=16, gradient_checkpointing=True, dtype="bfloat16"))
-    assert checkpoint.load(tmp_path / "out")[0].config.block_size == 32
+    assert model_folder.load(tmp_path / "out")[0].config.block_size == 32
 
 
 def test_lora_is_merged_and_resumed(settings, gpt2, tmp_path):
@@ -394,7 +395,7 @@ def test_lora_is_merged_and_resumed(settings, gpt2, tmp_path):
 
 def test_a_tokenizer_that_does_not_match_is_one_line(settings, gpt2, tmp_path):
     """The model's and the data's tokenizers must be the same: said before anything is written."""
-    other = dataset.tokenizers.trained(["quite other words"] * 3, 270)
+    other = tokenizer.train(["quite other words"] * 3, 270)
     (gpt2 / "tokenizer.json").write_text(json.dumps(other.to_json()))
     with pytest.raises(InputError, match="must be the same; prepare the data with --tokenizer="):
         train(settings(init_from=str(gpt2)))
@@ -454,7 +455,7 @@ def test_a_setting_out_of_range_is_named(wrong):
 
 def test_no_compiler_is_one_line(settings, tmp_path, monkeypatch, capsys):
     """--compile=true without a C++ compiler goes on without it and says so."""
-    monkeypatch.setattr("device.shutil.which", lambda name: None)
+    monkeypatch.setattr("training.parallel.shutil.which", lambda name: None)
     train(settings(compile=True, max_iters=1))
     assert "torch.compile needs a C++ compiler, which is not here: going on without it" in capsys.readouterr().out
 
@@ -462,8 +463,8 @@ def test_no_compiler_is_one_line(settings, tmp_path, monkeypatch, capsys):
 def test_val_is_measured_over_supervised_tokens(settings, tmp_path, data_dir, tokens):
     """The loss that is written for the last step is that of the saved model over all of val's supervised tokens."""
     train(settings(eval_iters=99, batch_size=1, learning_rate=1e-3))
-    model, tokenizer, _ = checkpoint.load(tmp_path / "out")
-    split = dataset.open_split(data_dir, "train", tokenizer)  # val is empty: train stands in
+    model, tokenizer, _ = model_folder.load(tmp_path / "out")
+    split = open_split(data_dir, "train", tokenizer)  # val is empty: train stands in
     total, n = 0.0, 0
     for start, end in zip(split.starts, split.starts[1:], strict=False):
         ids = torch.tensor(split.ids[start:end].astype("int64"))
@@ -479,4 +480,4 @@ def test_signals_are_as_before_after_a_run(settings):
     before = signal.getsignal(signal.SIGINT)
     train(settings(max_iters=1))
     assert signal.getsignal(signal.SIGINT) is before
-    assert device.chosen("cpu").world_size == 1 and "RANK" not in os.environ
+    assert device.choose("cpu").world_size == 1 and "RANK" not in os.environ

@@ -9,10 +9,10 @@ each. Licence: none stated on the hub; ParlAI's pages have named both CC BY-NC a
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import blended, rows
 
 HUB_ID = "ParlAI/blended_skill_talk"
@@ -20,13 +20,13 @@ ABOUT = {"name": "Blended Skill Talk", "licence": "none stated", "url": f"https:
 
 
 def conversations(settings, skipped):
-    pairs = rows.found(settings, HUB_ID, skipped)
-    return rows.records(pairs, blended.of_row, blended.WANTED, skipped)
+    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped)
+    return rows.records_of_rows(pairs, blended.of_row, blended.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

@@ -13,10 +13,11 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
+from runtime.errors import InputError
 
 ABOUT = {"name": "Chit-Chat Challenge", "licence": "MIT", "url": "https://github.com/BYU-PCCL/chitchat-dataset"}
 
@@ -24,7 +25,7 @@ ABOUT = {"name": "Chit-Chat Challenge", "licence": "MIT", "url": "https://github
 def conversations(settings, skipped):
     package = importlib.util.find_spec("chitchat_dataset")
     if not settings.source and package is None:
-        raise configurator.InputError("the package chitchat-dataset is missing: pip install -r requirements.txt")
+        raise InputError("the package chitchat-dataset is missing: pip install -r requirements.txt")
     for path in settings.source or (Path(package.origin).with_name("dataset.json"),):
         yield from records(path, skipped)
 
@@ -44,12 +45,12 @@ def records(path, skipped):
                 role = {speaker: "assistant" if speaker == bot else "user" for speaker in speakers}
                 yield {"messages": [{"role": role[sender], "content": text} for sender, text in said]}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise configurator.InputError(f"{path}: not the Chit-Chat Challenge's JSON ({error})") from None
+        raise InputError(f"{path}: not the Chit-Chat Challenge's JSON ({error})") from None
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

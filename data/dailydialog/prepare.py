@@ -9,10 +9,10 @@ DailyDialog (Li et al. 2017): everyday talk that learners of English read, at ho
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import dailydialog, rows
 
 HUB_ID = "OpenRL/daily_dialog"
@@ -20,13 +20,13 @@ ABOUT = {"name": "DailyDialog", "licence": "CC BY-NC-SA 4.0", "url": f"https://h
 
 
 def conversations(settings, skipped):
-    pairs = rows.found(settings, HUB_ID, skipped, read=dailydialog.dialogues)
-    return rows.records(pairs, dailydialog.of_row, dailydialog.WANTED, skipped)
+    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped, read=dailydialog.dialogues)
+    return rows.records_of_rows(pairs, dailydialog.of_row, dailydialog.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

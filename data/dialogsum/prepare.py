@@ -9,10 +9,10 @@ DialogSum (Chen et al. 2021): everyday dialogues, each pasted or had with the bo
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import rows, summaries
 
 HUB_ID = "knkarthick/dialogsum"
@@ -20,13 +20,13 @@ ABOUT = {"name": "DialogSum", "licence": "CC BY-NC-SA 4.0", "url": f"https://hug
 
 
 def conversations(settings, skipped):
-    pairs = rows.found(settings, HUB_ID, skipped)
-    return rows.records(pairs, summaries.of_row, summaries.WANTED, skipped)
+    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped)
+    return rows.records_of_rows(pairs, summaries.of_row, summaries.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

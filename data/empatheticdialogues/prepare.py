@@ -9,10 +9,10 @@ short dialogues (valid: 2,770, 0.2M GPT-2 tokens). Licence: CC BY-NC 4.0, not fo
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import empathetic, rows
 
 HUB_ID = "Estwld/empathetic_dialogues_llm"
@@ -20,13 +20,13 @@ ABOUT = {"name": "EmpatheticDialogues", "licence": "CC BY-NC 4.0", "url": f"http
 
 
 def conversations(settings, skipped):
-    pairs = empathetic.dialogues(rows.found(settings, HUB_ID, skipped, read=empathetic.utterances))
-    return rows.records(pairs, empathetic.of_row, empathetic.WANTED, skipped)
+    pairs = empathetic.dialogues(rows.local_or_hub_rows(settings, HUB_ID, skipped, read=empathetic.utterances))
+    return rows.records_of_rows(pairs, empathetic.of_row, empathetic.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

@@ -10,15 +10,16 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import mixture
-import preparation
+from dataset import mixture
+from dataset.prepare import PrepareConfig, prepare_folder
+from runtime.errors import InputError
 
 
 @dataclass(frozen=True)
-class MixConfig(preparation.PrepareConfig):
+class MixConfig(PrepareConfig):
     """Mix prepared data folders into one."""
 
     folders: tuple[str, ...] = ()  # FOLDER=WEIGHT or FOLDER=WEIGHT,CAP: its share of the tokens; tokens taken at most
@@ -36,20 +37,20 @@ class MixConfig(preparation.PrepareConfig):
 
 
 def conversations(settings, skipped):
-    return mixture.records(mixture.planned(settings.folders, settings.max_epochs), settings.seed)
+    return mixture.mixed_records(mixture.plan(settings.folders, settings.max_epochs), settings.seed)
 
 
 def prepare(settings):
-    parts = mixture.planned(settings.folders, settings.max_epochs)
+    parts = mixture.plan(settings.folders, settings.max_epochs)
     sources = [source for part in parts for source in part.sources]
     for part in parts:
         if settings.permissive and not part.permissive:
             licences = ", ".join(source["licence"] for source in part.sources)
-            raise configurator.InputError(f"{part.folder}: licence {licences}; --permissive=false would take it")
+            raise InputError(f"{part.folder}: licence {licences}; --permissive=false would take it")
         print(part)
     licences = ", ".join(sorted({source["licence"] for source in sources}))
     about = {"name": "mixture", "licence": licences, "url": "data/mix/prepare.py", "sources": sources}
-    preparation.prepare(settings, __file__, conversations, about)
+    prepare_folder(settings, __file__, conversations, about)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ tokens); session 1 is a dialogue of PersonaChat. Licence: none stated.
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import msc, rows
 
 HUB_ID = "nayohan/multi_session_chat"
@@ -21,13 +21,13 @@ ABOUT = {"name": "Multi-Session Chat", "licence": "none stated", "url": f"https:
 
 
 def conversations(settings, skipped):
-    pairs = msc.conversations(rows.found(settings, HUB_ID, skipped), skipped)
-    return rows.records(pairs, msc.of_row, msc.WANTED, skipped)
+    pairs = msc.conversations(rows.local_or_hub_rows(settings, HUB_ID, skipped), skipped)
+    return rows.records_of_rows(pairs, msc.of_row, msc.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

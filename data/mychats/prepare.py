@@ -11,18 +11,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
-import readers
-from readers import layouts, private
+from dataset.prepare import PrepareConfig, prepare_folder
+from readers import detect, pii
+from readers.source import Skipped, open_sources
 
 ABOUT = {"name": "my chats", "licence": "private", "url": "this machine"}
 
 
 @dataclass(frozen=True)
-class MyChatsConfig(preparation.PrepareConfig):
+class MyChatsConfig(PrepareConfig):
     """Turn your own chats, in whatever layout they were exported, into the files that train.py reads."""
 
     bot: str | None = None  # who of the people in the chats the model becomes; everyone else is the human
@@ -40,18 +40,18 @@ class MyChatsConfig(preparation.PrepareConfig):
 
 
 def conversations(settings, skipped):
-    found = layouts.recognised(readers.opened(settings), skipped)
-    return layouts.records(found, settings.bot, settings.gap_hours, skipped)
+    found = detect.recognise(open_sources(settings), skipped)
+    return detect.records(found, settings.bot, settings.gap_hours, skipped)
 
 
 def prepare(settings):
-    found = layouts.recognised(readers.opened(settings), readers.Skipped(settings.skip_errors))
+    found = detect.recognise(open_sources(settings), Skipped(settings.skip_errors))
     for reader, sources in found:
         names = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
         print(f"{reader.NAME}: {names} ({len(sources)} {'file' if len(sources) == 1 else 'files'})")
-    bot = layouts.chosen_bot(found, settings.bot, readers.Skipped(settings.skip_errors))
+    bot = detect.choose_bot(found, settings.bot, Skipped(settings.skip_errors))
     settings = dataclasses.replace(settings, bot=bot)
-    preparation.prepare(settings, __file__, conversations, ABOUT, None if settings.keep_private else private.masked)
+    prepare_folder(settings, __file__, conversations, ABOUT, None if settings.keep_private else pii.mask)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ last answer is a conversation. Its English part, about 65,000 messages in oasst2
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import oasst, rows
 
 HUB_ID = "OpenAssistant/oasst2"
@@ -24,13 +24,13 @@ ABOUT = {
 
 
 def conversations(settings, skipped):
-    pairs = oasst.trees(rows.found(settings, HUB_ID, skipped), skipped)
-    return rows.records(pairs, oasst.of_row, oasst.WANTED, skipped)
+    pairs = oasst.trees(rows.local_or_hub_rows(settings, HUB_ID, skipped), skipped)
+    return rows.records_of_rows(pairs, oasst.of_row, oasst.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

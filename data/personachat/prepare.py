@@ -9,11 +9,12 @@ About 18,000 views of 10,000 dialogues, 6M GPT-2 tokens. Licence: CC BY 4.0.
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
-from readers import hub, personachat
+from dataset.prepare import PrepareConfig, prepare_folder
+from readers import personachat
+from readers.rows import hub_splits
 
 HUB_ID = "AlekseyKorshuk/persona-chat"
 ABOUT = {"name": "PersonaChat", "licence": "CC BY 4.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
@@ -22,13 +23,13 @@ ABOUT = {"name": "PersonaChat", "licence": "CC BY 4.0", "url": f"https://hugging
 def conversations(settings, skipped):
     if settings.source:
         return (record for path in settings.source for record in personachat.records(path, skipped))
-    splits = hub.splits(HUB_ID, "a file from parl.ai/downloads/convai2 would do: --source=train_both_original.txt")
+    splits = hub_splits(HUB_ID, "a file from parl.ai/downloads/convai2 would do: --source=train_both_original.txt")
     return (record for rows in splits for record in personachat.of_rows(rows, HUB_ID, skipped))
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

@@ -9,25 +9,26 @@ It is not on the hub: get data/ALL of https://github.com/Yale-LILY/QMSum
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import qmsum, rows
+from runtime.errors import InputError
 
 ABOUT = {"name": "QMSum", "licence": "MIT", "url": "https://github.com/Yale-LILY/QMSum"}
 
 
 def conversations(settings, skipped):
     if not settings.source:
-        raise configurator.InputError(f"get data/ALL of {ABOUT['url']} and name it: --source=FILE_OR_FOLDER")
-    pairs = rows.found(settings, None, skipped)
-    return rows.records(pairs, qmsum.of_row, qmsum.WANTED, skipped)
+        raise InputError(f"get data/ALL of {ABOUT['url']} and name it: --source=FILE_OR_FOLDER")
+    pairs = rows.local_or_hub_rows(settings, None, skipped)
+    return rows.records_of_rows(pairs, qmsum.of_row, qmsum.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

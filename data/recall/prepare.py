@@ -13,16 +13,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import dataset
-import preparation
-import recall
+from dataset.folder import open_meta
+from dataset.prepare import PrepareConfig, prepare_folder
+from dataset.recall import tasks
+from dataset.recall.filler import Filler
 
 
 @dataclass(frozen=True)
-class RecallConfig(preparation.PrepareConfig):
+class RecallConfig(PrepareConfig):
     """Weave facts, and questions about them, into conversations that are prepared already."""
 
     filler: tuple[str, ...] = ("data/chitchat",)  # prepared data folders
@@ -38,20 +39,20 @@ class RecallConfig(preparation.PrepareConfig):
 
 
 def conversations(settings, skipped):
-    filler = {split: recall.Filler(settings.filler, split) for split in ("train", "val")}
+    filler = {split: Filler(settings.filler, split) for split in ("train", "val")}
     for index in range(settings.count):
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
         values = "held_out" if split == "val" else "train"
-        story = recall.conversation(filler[split], settings.seed, index, values, settings.context)
+        story = tasks.conversation(filler[split], settings.seed, index, values, settings.context)
         yield {"messages": story.messages, "split": split}
 
 
 def prepare(settings):
-    metas = [dataset.open_meta(folder)[0] for folder in settings.filler]
+    metas = [open_meta(folder)[0] for folder in settings.filler]
     sources = [{**source, "name": f"recall over {source['name']}"} for meta in metas for source in meta["sources"]]
     names, licences = ({source[key]: None for source in sources} for key in ("name", "licence"))
     about = {"name": ", ".join(names), "licence": ", ".join(licences), "url": "recall.py", "sources": sources}
-    preparation.prepare(settings, __file__, conversations, about)
+    prepare_folder(settings, __file__, conversations, about)
 
 
 if __name__ == "__main__":

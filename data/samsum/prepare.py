@@ -9,10 +9,10 @@ SAMSum (Gliwa et al. 2019): chats between friends, each pasted or had with the b
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import rows, summaries
 
 HUB_ID = "knkarthick/samsum"
@@ -20,13 +20,13 @@ ABOUT = {"name": "SAMSum", "licence": "CC BY-NC-ND 4.0", "url": f"https://huggin
 
 
 def conversations(settings, skipped):
-    pairs = rows.found(settings, HUB_ID, skipped)
-    return rows.records(pairs, summaries.of_row, summaries.WANTED, skipped)
+    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped)
+    return rows.records_of_rows(pairs, summaries.of_row, summaries.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

@@ -9,11 +9,12 @@ It is not on the hub: get the folder corpus/ of https://github.com/jfainberg/sel
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import rows, selfdialogue
+from runtime.errors import InputError
 
 ABOUT = {
     "name": "Self-dialogue Corpus",
@@ -24,14 +25,14 @@ ABOUT = {
 
 def conversations(settings, skipped):
     if not settings.source:
-        raise configurator.InputError(f"get the folder corpus/ of {ABOUT['url']} and name it: --source=FILE_OR_FOLDER")
-    pairs = rows.found(settings, None, skipped)
-    return rows.records(pairs, selfdialogue.of_row, selfdialogue.WANTED, skipped)
+        raise InputError(f"get the folder corpus/ of {ABOUT['url']} and name it: --source=FILE_OR_FOLDER")
+    pairs = rows.local_or_hub_rows(settings, None, skipped)
+    return rows.records_of_rows(pairs, selfdialogue.of_row, selfdialogue.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

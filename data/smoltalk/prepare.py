@@ -9,10 +9,10 @@ it with --limit. Licence: Apache-2.0.
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import openai, rows
 
 HUB_ID = "HuggingFaceTB/smoltalk"
@@ -20,13 +20,13 @@ ABOUT = {"name": "SmolTalk", "licence": "Apache-2.0", "url": f"https://huggingfa
 
 
 def conversations(settings, skipped):
-    pairs = rows.found(settings, HUB_ID, skipped, config="all")
-    return rows.records(pairs, openai.of_row, openai.WANTED, skipped)
+    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped, config="all")
+    return rows.records_of_rows(pairs, openai.of_row, openai.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

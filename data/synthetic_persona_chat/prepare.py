@@ -9,10 +9,10 @@ About 11,000 dialogues (1,000 of them valid, 0.4M GPT-2 tokens), two views of ea
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import rows, syntheticpersona
 
 HUB_ID = "google/Synthetic-Persona-Chat"
@@ -20,13 +20,13 @@ ABOUT = {"name": "Synthetic-Persona-Chat", "licence": "CC BY 4.0", "url": f"http
 
 
 def conversations(settings, skipped):
-    pairs = rows.found(settings, HUB_ID, skipped)
-    return rows.records(pairs, syntheticpersona.of_row, syntheticpersona.WANTED, skipped)
+    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped)
+    return rows.records_of_rows(pairs, syntheticpersona.of_row, syntheticpersona.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

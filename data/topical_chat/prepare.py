@@ -9,27 +9,26 @@ It is not on the hub: get the files in conversations/ of https://github.com/alex
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import rows, topical
+from runtime.errors import InputError
 
 ABOUT = {"name": "Topical-Chat", "licence": "CDLA-Sharing-1.0", "url": "https://github.com/alexa/Topical-Chat"}
 
 
 def conversations(settings, skipped):
     if not settings.source:
-        raise configurator.InputError(
-            f"get conversations/*.json of {ABOUT['url']} and name them: --source=FILE_OR_FOLDER"
-        )
-    pairs = rows.found(settings, None, skipped, read=topical.rows)
-    return rows.records(pairs, topical.of_row, topical.WANTED, skipped)
+        raise InputError(f"get conversations/*.json of {ABOUT['url']} and name them: --source=FILE_OR_FOLDER")
+    pairs = rows.local_or_hub_rows(settings, None, skipped, read=topical.rows)
+    return rows.records_of_rows(pairs, topical.of_row, topical.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

@@ -9,10 +9,10 @@ on. Take a part of it with --limit. Licence: MIT.
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-import preparation
+from dataset.prepare import PrepareConfig, prepare_folder
 from readers import openai, rows
 
 HUB_ID = "HuggingFaceH4/ultrachat_200k"
@@ -20,13 +20,13 @@ ABOUT = {"name": "UltraChat 200k", "licence": "MIT", "url": f"https://huggingfac
 
 
 def conversations(settings, skipped):
-    pairs = rows.found(settings, HUB_ID, skipped)
-    return rows.records(pairs, openai.of_row, openai.WANTED, skipped)
+    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped)
+    return rows.records_of_rows(pairs, openai.of_row, openai.WANTED, skipped)
 
 
 def prepare(settings):
-    preparation.prepare(settings, __file__, conversations, ABOUT)
+    prepare_folder(settings, __file__, conversations, ABOUT)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, preparation.PrepareConfig)
+    configurator.main(prepare, PrepareConfig)

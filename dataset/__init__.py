@@ -1,0 +1,1 @@
+"""Chats to token files to packed batches."""

@@ -1,0 +1,1 @@
+"""Conversations that teach memory, and questions that test it."""

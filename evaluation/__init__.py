@@ -1,0 +1,1 @@
+"""Quality: one file for each group of the report card."""

@@ -1,0 +1,1 @@
+"""Ids to ids, many at once, and ids to text."""

@@ -1,0 +1,1 @@
+"""Operators that torch lacks or computes more slowly than it could."""

@@ -1,0 +1,1 @@
+"""The process: errors, atomic writes, device and dtype, numbers as people read them."""

@@ -1,0 +1,1 @@
+"""OpenAI's protocol, and the queue and thread behind it."""

@@ -1,0 +1,303 @@
+"""
+What is drawn is what was asked for: the operators are transformers' number for number, alone and in their order; those
+it has not are the published rules; the fast path keeps what a plain sort keeps; a stop word is never seen.
+"""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+    TypicalLogitsWarper,
+)
+
+from inference.sampling import (
+    SamplingParams,
+    adjusted,
+    apply_penalties,
+    filter_logits,
+    logprobs_of,
+    repeated_run_lengths,
+    sample_token,
+)
+from inference.streaming import HeldText
+
+PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
+
+
+def random_logits(n=500, seed=0, scale=3.0):
+    return torch.randn(n, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def theirs(logits, sampling, recent):
+    """The same operators by transformers, in the order in which its generate() applies them."""
+    chain = LogitsProcessorList()
+    if sampling.biases:
+        chain.append(SequenceBiasLogitsProcessor([[[id], bias] for id, bias in sampling.biases.items()]))
+    if sampling.repetition_penalty != 1.0:
+        chain.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
+    if sampling.no_repeat_ngram:
+        chain.append(NoRepeatNGramLogitsProcessor(sampling.no_repeat_ngram))
+    if sampling.temperature not in (0, 1.0):
+        chain.append(TemperatureLogitsWarper(float(sampling.temperature)))
+    if sampling.top_k:
+        chain.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1.0:
+        chain.append(TopPLogitsWarper(sampling.top_p))
+    if sampling.min_p:
+        chain.append(MinPLogitsWarper(sampling.min_p))
+    if sampling.typical_p < 1.0:
+        chain.append(TypicalLogitsWarper(mass=sampling.typical_p))
+    return chain(torch.tensor([recent], dtype=torch.long), logits[None].clone())[0]
+
+
+CASES = [
+    dict(temperature=0.7),
+    dict(temperature=2.5),
+    dict(top_k=1),
+    dict(top_k=7),
+    dict(top_k=10_000),
+    dict(top_p=0.9),
+    dict(top_p=0.05),
+    dict(top_p=0.99),
+    dict(min_p=0.1),
+    dict(min_p=1.0),
+    dict(typical_p=0.9),
+    dict(typical_p=0.2),
+    dict(typical_p=0.01),
+    dict(repetition_penalty=1.3),
+    dict(repetition_penalty=0.8),
+    dict(no_repeat_ngram=1),
+    dict(no_repeat_ngram=2),
+    dict(no_repeat_ngram=3),
+    dict(logit_bias=("7:5", "3:-2.5", "499:-100")),
+    dict(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
+    dict(temperature=1.5, top_k=5, top_p=0.5, min_p=0.3, repetition_penalty=2.0),
+    dict(temperature=1.2, top_k=80, top_p=0.97, typical_p=0.8, no_repeat_ngram=2, repetition_penalty=1.1),
+    dict(temperature=0.6, min_p=0.01, typical_p=0.5, logit_bias=("12:9",), repetition_penalty=1.5, no_repeat_ngram=3),
+]
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_operators_equal_transformers(case, scale):
+    """Alone and combined, peaked or flat, operators give transformers' numbers, and rule out what they rule out."""
+    sampling = SamplingParams(**{**PLAIN, **case})
+    for seed in range(20):
+        logits, recent = random_logits(seed=seed, scale=scale), [3, 7, 7, 499, 12, 3, 7]
+        torch.testing.assert_close(adjusted(logits, sampling, recent), theirs(logits, sampling, recent))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([0.1, 1.0, 4.0, 12.0]),
+    st.floats(0.01, 0.999),
+    st.sampled_from([None, 3, 40]),
+)
+def test_top_p_without_a_sort_is_top_p(seed, scale, top_p, top_k):
+    """The tokens near the highest stand for all only where they hold the share: the same set as one sort of all."""
+    logits = random_logits(2000, seed, scale)
+    ids, left = filter_logits(logits, SamplingParams(**{**PLAIN, "top_p": top_p, "top_k": top_k}))
+    pool = (
+        logits
+        if top_k is None
+        else torch.full_like(logits, -torch.inf).index_put((logits.topk(top_k).indices,), logits.topk(top_k).values)
+    )
+    probs, order = pool.double().softmax(0).sort(descending=True)
+    before = probs.cumsum(0) - probs
+    if (before - top_p).abs().min() > 5e-5:  # else the rounding of 2,000 float32 sums decides
+        assert set(ids.tolist()) == set(order[before < top_p].tolist())
+    assert torch.equal(left, logits[ids])
+
+
+def test_frequency_and_presence_are_openais():
+    """mu_j - c_j * frequency - [c_j > 0] * presence, with c_j the times a token was said."""
+    sampling = SamplingParams(**PLAIN, frequency_penalty=0.5, presence_penalty=0.25)
+    ours = adjusted(torch.zeros(5), sampling, [1, 3, 3, 3])
+    assert ours.tolist() == [0.0, -0.75, 0.0, -1.75, 0.0]
+
+
+def test_dry_penalises_what_would_repeat():
+    """multiplier * base ** (length - allowed_length) off what followed an earlier run; nothing for short runs."""
+    sampling = SamplingParams(**PLAIN, dry_multiplier=0.8, dry_base=2.0, dry_allowed_length=2)
+    said = [1, 2, 3, 4, 9, 1, 2, 3]  # 1 2 3 was followed by 4
+    ours = adjusted(torch.zeros(12), sampling, said)
+    assert ours[4].item() == pytest.approx(-1.6) and ours.count_nonzero() == 1
+    assert not adjusted(torch.zeros(12), sampling, [5, 4, 9, 5]).any()  # a run of 1 is allowed
+
+
+@given(st.lists(st.integers(0, 3), max_size=25))
+def test_runs_are_the_longest_repeats(recent):
+    """For each id the greatest n for which the last n ids, then it, stand somewhere before."""
+    wanted = {}
+    for id in range(4):
+        for n in range(1, len(recent)):
+            gram = [*recent[-n:], id]
+            if any(recent[i : i + n + 1] == gram for i in range(len(recent) - n)):
+                wanted[id] = n
+    assert repeated_run_lengths(recent) == wanted
+
+
+def test_dry_stays_finite():
+    """A bot that said one word two thousand times gets a huge penalty, and no infinity that softmax would choke on."""
+    ours = apply_penalties(
+        torch.zeros(12), SamplingParams(**PLAIN, dry_multiplier=0.8, penalty_window=2000), [7] * 2000
+    )
+    assert (
+        sample_token(
+            torch.zeros(12), SamplingParams(**PLAIN, dry_multiplier=0.8), torch.Generator().manual_seed(1), [7] * 2000
+        )
+        != 7
+    )
+    assert ours[7] < -1e30 and not ours.isnan().any()
+
+
+def test_logprobs_are_the_models_own():
+    """The chosen token's and the likeliest ones' log softmax, before any operator."""
+    logits = random_logits()
+    logprob, likeliest = logprobs_of(logits, 17, 3)
+    logs = torch.log_softmax(logits, dim=0)
+    assert logprob == pytest.approx(logs[17].item())
+    assert [id for id, _ in likeliest] == logs.topk(3).indices.tolist()
+    assert [value for _, value in likeliest] == pytest.approx(logs.topk(3).values.tolist())
+    assert logprobs_of(logits, 17, 0)[1] == []
+
+
+def test_operators_respect_a_ban():
+    """A token at minus infinity stays there through every operator, and the others are as without it."""
+    logits = random_logits()
+    logits[[4, 5]] = -torch.inf
+    sampling = SamplingParams(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2)
+    ours = adjusted(logits, sampling, [4, 9])
+    assert torch.equal(ours[[4, 5]], torch.tensor([-torch.inf] * 2)) and not ours.isnan().any()
+    torch.testing.assert_close(ours, theirs(logits, sampling, [4, 9]))
+
+
+def test_top_p_ends_where_its_share_is_reached():
+    """At exactly top_p the next token is out: of 1/2, 1/4, 1/4 a top_p of 0.5 keeps the first alone."""
+    logits = torch.tensor([0.5, 0.25, 0.25]).log()
+    assert adjusted(logits, SamplingParams(**{**PLAIN, "top_p": 0.5}), []).isfinite().tolist() == [True, False, False]
+
+
+def test_operators_leave_their_input_alone():
+    """The logits that come in are the same after."""
+    logits = random_logits()
+    before = logits.clone()
+    adjusted(logits, SamplingParams(temperature=0.5, top_k=3, min_p=0.2), [1, 2])
+    assert torch.equal(logits, before)
+
+
+def test_temperature_0_is_argmax():
+    """The likeliest token always, after the penalty, whatever the other settings."""
+    for seed in range(20):
+        logits = random_logits(seed=seed)
+        best = int(logits.argmax())
+        assert sample_token(logits, SamplingParams(temperature=0, top_p=0.1, min_p=0.5), None) == best
+        assert sample_token(logits, SamplingParams(temperature=0, repetition_penalty=100.0), None, [best]) != best
+
+
+def test_draws_follow_the_distribution():
+    """Of 20,000 draws each token gets its share of softmax, within 2%."""
+    logits, generator = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.Generator().manual_seed(0)
+    sampling = SamplingParams(**PLAIN)
+    drawn = torch.tensor([sample_token(logits, sampling, generator) for _ in range(20_000)]).bincount() / 20_000
+    torch.testing.assert_close(drawn, torch.softmax(logits, dim=-1), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(temperature=-1),
+        dict(temperature=1e-40),  # the quotients would be infinite
+        dict(temperature=float("inf")),
+        dict(temperature=float("nan")),
+        dict(top_k=0),
+        dict(top_p=0.0),
+        dict(top_p=1.1),
+        dict(min_p=-0.1),
+        dict(typical_p=0.0),
+        dict(frequency_penalty=float("nan")),
+        dict(presence_penalty=float("inf")),
+        dict(dry_multiplier=-1.0),
+        dict(dry_base=0.5),
+        dict(dry_allowed_length=0),
+        dict(no_repeat_ngram=-1),
+        dict(logit_bias=("198",)),
+        dict(logit_bias=("a:1",)),
+        dict(logit_bias=("198:nan",)),
+        dict(logit_bias=("-1:2",)),
+        dict(stop_ids=("x",)),
+        dict(logprobs=21),
+        dict(repetition_penalty=0.0),
+        dict(penalty_window=-1),
+        dict(max_new_tokens=0),
+        dict(stop=("",)),
+        dict(seed=-1),
+        dict(seed=2**70),
+    ],
+    ids=str,
+)
+def test_a_setting_out_of_range_is_named(wrong):
+    """Sampling refuses what the operators cannot do, with the name of the setting."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        SamplingParams(**wrong)
+
+
+def test_extreme_settings_still_draw():
+    """The least temperature and the greatest penalty give a token, not an error."""
+    for case in (dict(temperature=1e-6), dict(temperature=1e6), dict(repetition_penalty=1e6), dict(top_p=1e-9)):
+        assert (
+            0 <= sample_token(random_logits(), SamplingParams(**case), torch.Generator().manual_seed(0), [1, 2]) < 500
+        )
+
+
+# stop words
+
+
+def oracle(text, stop):
+    """(what is shown, whether a stop word came): cut at the first moment at which a stop word is whole."""
+    for end in range(1, len(text) + 1):
+        whole = [word for word in stop if text[:end].endswith(word)]
+        if whole:
+            return text[: end - max(map(len, whole))], True
+    return text, False
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.text("ab \n", max_size=30),
+    st.lists(st.text("ab \n", min_size=1, max_size=4), max_size=3),
+    st.lists(st.integers(0, 30), max_size=10),
+    st.booleans(),
+)
+def test_a_stop_word_is_never_shown(text, stop, cuts, strip):
+    """However a text is cut into pieces, what is shown is what comes before the first whole stop word, and no more."""
+    held, shown = HeldText(stop, strip), ""
+    wanted, stopped = oracle(text, stop)
+    borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    for start, end in itertools.pairwise(borders):
+        shown += held.add(text[start:end])
+        assert (wanted.strip() if strip else wanted).startswith(shown)  # at no moment a part of a stop word
+        if held.stopped:
+            break
+    shown += held.rest()
+    assert held.stopped == stopped
+    assert shown == (wanted.strip() if strip else wanted)
+
+
+def test_text_that_cannot_begin_a_stop_word_is_shown_at_once():
+    """Holding back is for what may become a stop word only: streaming stays live."""
+    held = HeldText(["END"])
+    assert [held.add(piece) for piece in ("he", "llo E", "arth EN", "D", "x")][:4] == ["he", "llo", " Earth", ""]
+    assert held.stopped

@@ -1,0 +1,66 @@
+"""
+Training a little of a model: low-rank matrices beside its own (LoRA, Hu et al. 2021), or its upper blocks alone.
+
+    lora.add(model, rank=16)        # from here on only the new matrices are trained
+    dict(lora.plain(model))         # the weights of a plain GPT-2, what was learned merged into them
+    lora.freeze(model, 6)           # or: the embeddings and the lowest six blocks stay as they are
+"""
+
+import math
+
+import torch
+import torch.nn as nn
+
+from model import Linear
+from ops.linear import linear
+
+
+class LoRALinear(nn.Module):
+    """x W^T + b + scale (x A^T) B^T of a Linear whose W and b stay. A: (rank, in), random; B: (out, rank), zero."""
+
+    def __init__(self, base, rank, scale):
+        super().__init__()
+        self.weight, self.bias, self.scale = base.weight, base.bias, scale
+        new = dict(device=base.weight.device, dtype=torch.float32)
+        self.A = nn.Parameter(torch.randn(rank, base.in_features, **new) / math.sqrt(base.in_features))
+        self.B = nn.Parameter(torch.zeros(base.out_features, rank, **new))
+
+    def forward(self, x, gelu=False):
+        if gelu:
+            x = nn.functional.gelu(x, approximate="tanh")
+        low = nn.functional.linear(nn.functional.linear(x, self.A), self.B)
+        return linear(x, self.weight, self.bias) + self.scale * low
+
+    def merged(self):
+        """W with what was learned, (out, in) float32."""
+        return self.weight.detach().float() + self.scale * self.B.detach() @ self.A.detach()
+
+
+def add_lora(model, rank):
+    """Replace the Linears of the blocks by LoRALinears; nothing else of the model is trained. The scale is 2."""
+    if rank < 1:
+        raise ValueError(f"rank ({rank}) must be at least 1")
+    model.requires_grad_(False)
+    for module in list(model.transformer.h.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Linear):
+                setattr(module, name, LoRALinear(child, rank, 2.0))
+
+
+def merged_parameters(model):
+    """Name -> tensor of each parameter that a plain GPT-2 has, with what LoRA learned merged in."""
+    layers = {f"{name}.weight": layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
+    return {
+        name: layers[name].merged() if name in layers else p
+        for name, p in model.named_parameters()
+        if not (name.endswith((".A", ".B")) and name[:-1] + "weight" in layers)
+    }
+
+
+def freeze_lowest(model, n):
+    """Keep the embeddings and the lowest n blocks as they are. Raises ValueError if there are not as many."""
+    blocks = model.transformer.h
+    if n > len(blocks):
+        raise ValueError(f"freeze_layers ({n}) must be at most n_layer ({len(blocks)})")
+    for part in (model.transformer.wte, model.transformer.wpe, *blocks[:n]):
+        part.requires_grad_(False)

@@ -1,0 +1,82 @@
+"""
+How a run of train.py stops and goes on: signals, what may change when it is resumed, and what is never overwritten.
+"""
+
+import dataclasses
+import os
+import shlex
+import signal
+import sys
+
+from checkpoint import trainer_state
+from runtime.errors import InputError
+
+# settings that a resumed run must share with the one it resumes: with another value it would be another run
+FIXED = ("data_dir", "batch_size", "gradient_accumulation_steps", "block_size", "n_layer", "n_head", "n_embd", "seed")
+FIXED += ("muon", "lora_rank", "freeze_layers", "learn")
+
+
+def refuse_other_run(out_dir):
+    """Raise InputError if out_dir holds a model or a run already."""
+    for name in ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin"):
+        if (out_dir / name).exists():
+            raise InputError(
+                f"{out_dir} holds a model already ({name}): --init_from=resume goes on with it, "
+                f"--out_dir=OTHER keeps it, --overwrite=true replaces it"
+            )
+
+
+def resumable(config, tokenizer, say):
+    """
+    The state to resume from, checked against the settings; `say` is told of those that changed and may. Raises
+    InputError that names what differs and may not.
+    """
+    state = trainer_state.load(config.out_dir)
+    if state["tokenizer"] != tokenizer.hash:
+        raise InputError(
+            f"{config.out_dir} was trained with another tokenizer than {config.data_dir} has; prepare that anew"
+        )
+    if "steps" not in state["optimizer"]:
+        raise InputError(
+            f"{config.out_dir} was stopped by an older train.py; --init_from={config.out_dir} starts from it"
+        )
+    now, then = dataclasses.asdict(config), {**dataclasses.asdict(type(config)()), **state["config"]}
+    for name in (name for name in now if then[name] != now[name]):
+        if name == "batch_size" and now[name] == "auto":
+            continue  # it takes what the run had
+        if name in FIXED:
+            raise InputError(
+                f"{config.out_dir} was trained with {name}={then[name]}, not {now[name]}: "
+                f"resume needs --{name}={then[name]}"
+            )
+        if name not in ("init_from", "out_dir", "overwrite", "eval_only"):
+            say(f"{name} was {then[name]} and is {now[name]} from here on")
+    return state
+
+
+def resume_command():
+    """The command that resumes this run: as it was given, but for where it starts; torchrun's where that runs it."""
+    of = os.environ
+    nodes = "" if of.get("GROUP_WORLD_SIZE", "1") == "1" else f"--nnodes={of['GROUP_WORLD_SIZE']} ... "
+    processes = f"torchrun {nodes}--nproc_per_node={of['LOCAL_WORLD_SIZE']}" if "LOCAL_WORLD_SIZE" in of else "python"
+    words = [word for word in sys.argv[1:] if not word.startswith(("--init_from=", "--overwrite"))]
+    return f"{processes} train.py " + shlex.join([*words, "--init_from=resume"])
+
+
+class StopSignal:
+    """`came` turns true at Ctrl-C or SIGTERM, so that the step ends and is saved; a second Ctrl-C ends at once."""
+
+    def __init__(self):
+        self.came = False
+
+    def __enter__(self):
+        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(self, number, frame):
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+
+    def __exit__(self, *error):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
