@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import configurator
-from inference.loading import EngineConfig, open_engine
+from inference.loading import open_engine
+from inference.settings import EngineConfig
 from runtime.errors import InputError
 
 HELP = """/new begins again, /system TEXT gives the bot a persona, /retry asks for another reply,

@@ -34,8 +34,8 @@ from evaluation.recall import recall_rows, visible_messages
 from evaluation.safety import forgery_rows
 from evaluation.speed import throughput_rows
 from inference.engine import Engine
-from inference.loading import EngineConfig, open_engine
-from inference.sampling import SamplingParams
+from inference.loading import open_engine
+from inference.settings import EngineConfig, SamplingParams
 from runtime.errors import InputError
 
 
@@ -124,8 +124,8 @@ def measured(config, init_from, data=None):
     rows, curves = [], {}
     with tqdm(desc=about["name"], unit="reply", disable=not sys.stderr.isatty()) as bar:
         if model is not None:
-            rows += fit_rows(model, speaker.engine.rendering, enough(conversations, 20 * n), seed, bar)
-            rows.append(hits_at_1(model, speaker.engine.rendering, found[: max(2, n // 2)], conversations, seed, bar))
+            rows += fit_rows(model, speaker.engine.template, enough(conversations, 20 * n), seed, bar)
+            rows.append(hits_at_1(model, speaker.engine.template, found[: max(2, n // 2)], conversations, seed, bar))
         answers = {
             mode: ask(speaker, prompts, sampling, seed, bar.update, LIMITS)
             for mode, sampling in sampling_modes(config.sampling).items()
@@ -159,12 +159,12 @@ def local(config, init_from):
     settings = dataclasses.replace(config, init_from=init_from)
     opened, chat = open_engine(settings)
     size = 4 * 2 * opened.model.config.n_layer * opened.model.config.n_embd * opened.block_size  # bytes a slot
-    opened = Engine(opened.model, opened.tokenizer, opened.rendering, slots=max(4, min(32, 2**30 // size)))
+    opened = Engine(opened.model, opened.tokenizer, opened.template, slots=max(4, min(32, 2**30 // size)))
     about = {
         "name": Path(init_from).name,
         "folder": str(init_from),
         "parameters": opened.model.num_params(),
-        "rendering": opened.rendering.name,
+        "rendering": opened.template.name,
         "weights": config.weights,
     }
     folder = config.out_dir or init_from

@@ -9,7 +9,8 @@ import dataclasses
 from dataclasses import dataclass
 
 import configurator
-from inference.loading import EngineConfig, open_engine
+from inference.loading import open_engine
+from inference.settings import EngineConfig
 from inference.streaming import HeldText
 from runtime.errors import InputError
 
@@ -44,7 +45,7 @@ def continuation(speaker, ids, config, i):
         if len(ids) > speaker.block_size:
             ids = ids[-(speaker.block_size // 2) :]
         sampling = dataclasses.replace(config, max_new_tokens=left, seed=seed)
-        for token in speaker.generate(ids, sampling, ends=(speaker.tokenizer.endoftext,), recent=ids):
+        for token in speaker.generate(ids, sampling, stop_token_ids=(speaker.tokenizer.endoftext,), recent=ids):
             if token.id is None:
                 left = 0
                 break

@@ -19,7 +19,8 @@ from pathlib import Path
 import uvicorn
 
 import configurator
-from inference.loading import EngineConfig, open_engine
+from inference.loading import open_engine
+from inference.settings import EngineConfig
 from runtime.errors import InputError
 from runtime.humanize import millions
 from serving.app import create_app

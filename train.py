@@ -27,7 +27,7 @@ from checkpoint import model_folder, trainer_state
 from dataset.folder import open_meta, open_split
 from dataset.loader import Loader
 from model import GPT, GPTConfig
-from runtime import device
+from runtime.device import choose_device, seed_everything
 from runtime.errors import InputError
 from runtime.humanize import millions
 from training import estimate, logger, lora, lr_finder, parallel, step, validation
@@ -131,10 +131,10 @@ def train(config):
     begun = time.time()
     if Path(sys.argv[0]).name == Path(__file__).name:  # the minutes count from the command on: imports are seconds
         begun = psutil.Process().create_time()
-    where = device.choose(config.device, config.dtype, config.threads)
+    where = choose_device(config.device, config.dtype, config.threads)
     master = where.rank == 0
     say = say_line if master else lambda line: None
-    device.seed_everything(config.seed + where.rank)
+    seed_everything(config.seed + where.rank)
     out_dir, resumed = Path(config.out_dir), None
     meta, tokenizer = open_meta(config.data_dir)
     if config.init_from == "resume":

@@ -12,8 +12,8 @@ import torch
 from benchmarks import peers
 from benchmarks.peers import model_to_measure
 from checkpoint import model_folder
-from inference.loading import EngineConfig, open_engine
-from inference.sampling import SamplingParams
+from inference.loading import open_engine
+from inference.settings import EngineConfig, SamplingParams
 from runtime.errors import InputError
 
 HISTORIES = (50, 100, 200, 400, 600, 900)  # tokens of a conversation before its next question

@@ -24,8 +24,8 @@ import torch
 
 from checkpoint import model_folder
 from checkpoint.gguf import write_gguf
-from inference.loading import EngineConfig, open_engine
-from inference.sampling import SamplingParams
+from inference.loading import open_engine
+from inference.settings import EngineConfig, SamplingParams
 from model import GPT, GPTConfig
 from runtime.errors import InputError
 from tokenization import tokenizer
@@ -70,8 +70,8 @@ class Ours:
     def run(self, prompts, new_tokens):
         greedy = SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=new_tokens)
         begun = time.perf_counter()
-        sequences = [self.engine.join(ids, greedy) for ids in prompts]
-        while not all(sequence.n_new for sequence in sequences):
+        sequences = [self.engine.add_request(ids, greedy) for ids in prompts]
+        while not all(sequence.num_generated for sequence in sequences):
             self.engine.step()
         first = time.perf_counter() - begun
         while any(self.engine.running):

@@ -71,9 +71,9 @@ class LocalBackend:
 
     def pace(self, messages, sampling):
         """(seconds to the first token, tokens a second after it) of one reply that nothing ends."""
-        engine, rendering = self.engine, self.engine.rendering
-        ids = rendering.prompt(messages)
-        banned = (*rendering.banned, *rendering.ends)
+        engine, template = self.engine, self.engine.template
+        ids = template.prompt(messages)
+        banned = (*template.suppress_tokens, *template.stop_token_ids)
         engine.cached = [[] for _ in engine.cached]  # nothing of the prompt is known yet
         times = [time.perf_counter()]
         for _ in engine.generate(ids, sampling, banned):

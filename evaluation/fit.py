@@ -13,9 +13,9 @@ from runtime.errors import InputError
 CANDIDATES = 20
 
 
-def fit_rows(model, rendering, conversations, seed, bar):
+def fit_rows(model, template, conversations, seed, bar):
     """Rows of loss, perplexity and bits per byte over the bot's replies in the data."""
-    scored = likelihood.replies(model, rendering, conversations, bar.update)
+    scored = likelihood.replies(model, template, conversations, bar.update)
     if not scored:
         raise InputError(f"no reply of the data fits in a context of {model.config.block_size} tokens")
     sums = collections.defaultdict(lambda: np.zeros(6))
@@ -56,7 +56,7 @@ def convai2_words(text):
     return text.split()
 
 
-def hits_at_1(model, rendering, found, conversations, seed, bar):
+def hits_at_1(model, template, found, conversations, seed, bar):
     """The Row of Hits@1: is the real reply likelier than 19 from other conversations?"""
     rng = random.Random(f"{seed}/candidates")
     pool = sorted({m["content"] for messages in conversations for m in messages if m["role"] == "assistant"})
@@ -64,7 +64,7 @@ def hits_at_1(model, rendering, found, conversations, seed, bar):
     for messages, gold in found:
         others = [text for text in rng.sample(pool, min(len(pool), CANDIDATES)) if text != gold][: CANDIDATES - 1]
         try:
-            nats = likelihood.candidate_nats(model, rendering, messages, [gold, *others])
+            nats = likelihood.candidate_nats(model, template, messages, [gold, *others])
         except InputError:
             continue  # the message alone is longer than the context
         flags.append(min(range(len(nats)), key=nats.__getitem__) == 0)

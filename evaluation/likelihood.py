@@ -1,10 +1,10 @@
 """
 How likely a model finds what people said: nats of each reply, and which of twenty replies it finds likeliest.
 
-    for reply in replies(model, rendering, conversations):
+    for reply in replies(model, template, conversations):
         reply.conversation, reply.text, reply.words_nats, reply.end_nats
 
-Any model that rendering.py can speak to is scored on the same words, whatever its tokenizer.
+Any model that tokenization/chat_template.py can speak to is scored on the same words, whatever its tokenizer.
 """
 
 import dataclasses
@@ -33,19 +33,19 @@ class ScoredReply:
 
 
 @torch.inference_mode()
-def replies(model, rendering, conversations, progress=lambda n: None):
+def replies(model, template, conversations, progress=lambda n: None):
     """The ScoredReply of every reply in a list of conversations (messages). progress: told how many are done."""
     work = [
         (i, part, ids, supervised)
         for i, messages in enumerate(conversations)
-        for part, (ids, supervised) in split_to_fit(messages, rendering, model.config.block_size)
+        for part, (ids, supervised) in split_to_fit(messages, template, model.config.block_size)
     ]
     work.sort(key=lambda item: len(item[2]))  # rows of one length waste nothing on padding
     found = []
     while work:
         n = max(1, TOKENS // len(work[-1][2]))
         batch, work = work[-n:], work[:-n]
-        for (i, part, _, supervised), nats in zip(batch, token_nats(model, rendering, batch), strict=True):
+        for (i, part, _, supervised), nats in zip(batch, token_nats(model, template, batch), strict=True):
             spoken = [text for role, text in turns(part) if role == "assistant"]
             for text, run in zip(spoken, runs(nats, supervised), strict=True):
                 found.append(ScoredReply(i, text, len(run) - 1, float(run[:-1].sum()), float(run[-1])))
@@ -53,7 +53,7 @@ def replies(model, rendering, conversations, progress=lambda n: None):
     return sorted(found, key=lambda reply: reply.conversation)
 
 
-def token_nats(model, rendering, batch):
+def token_nats(model, template, batch):
     """For each (.., ids, supervised): an array of the ids' nats, 0 where they are not supervised."""
     longest = max(len(ids) for *_, ids, _ in batch) - 1
     idx = torch.zeros(len(batch), longest, dtype=torch.long)
@@ -66,7 +66,7 @@ def token_nats(model, rendering, batch):
     where = model.transformer.wpe.weight.device
     learned = targets >= 0
     logits = model.head(model.states(idx.to(where))[learned.to(where)])
-    nats = F.cross_entropy(logits[:, : rendering.n_vocab].float(), targets[learned].to(where), reduction="none")
+    nats = F.cross_entropy(logits[:, : template.n_vocab].float(), targets[learned].to(where), reduction="none")
     table = np.zeros((len(batch), longest + 1))
     table[:, 1:][learned.numpy()] = nats.double().cpu().numpy()
     return table
@@ -79,12 +79,12 @@ def runs(nats, supervised):
 
 
 @torch.inference_mode()
-def candidate_nats(model, rendering, messages, candidates):
+def candidate_nats(model, template, messages, candidates):
     """Mean nats a token of each candidate reply (a text) to `messages`, its end included; the prompt is read once."""
     block_size = model.config.block_size
-    said = [rendering.reply(text)[: block_size // 4] for text in candidates]
+    said = [template.reply(text)[: block_size // 4] for text in candidates]
     longest = max(map(len, said))
-    prompt = rendering.prompt(messages_in_view(messages, rendering.prompt, block_size - longest))
+    prompt = template.prompt(messages_in_view(messages, template.prompt, block_size - longest))
     weight = model.transformer.wpe.weight
     shape = dataclasses.replace(model.config, block_size=len(prompt) + longest)
     cache = KVCache(shape, len(said), weight.device, weight.dtype)
@@ -94,7 +94,7 @@ def candidate_nats(model, rendering, messages, candidates):
     cache.lengths[:] = len(prompt)
     idx = torch.tensor([ids + [0] * (longest - len(ids)) for ids in said], device=weight.device)
     later, _ = model(idx[:, :-1], cache=cache) if longest > 1 else (first[:, :0].expand(len(said), 0, -1), None)
-    logits = torch.cat([first.expand(len(said), 1, -1), later], dim=1)[..., : rendering.n_vocab].float()
+    logits = torch.cat([first.expand(len(said), 1, -1), later], dim=1)[..., : template.n_vocab].float()
     nats = F.cross_entropy(logits.flatten(0, 1), idx.flatten(), reduction="none").view(idx.shape).double()
     lengths = torch.tensor([len(ids) for ids in said], device=weight.device)
     counted = torch.arange(longest, device=weight.device) < lengths[:, None]

@@ -3,7 +3,7 @@
 import dataclasses
 import random
 
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 
 LIMITS = (15, 30, 50, 80, 200)  # new tokens; the 2023 fine-tunes fell apart beyond 15 to 30
 LIMIT = LIMITS[-1]

@@ -95,4 +95,4 @@ def recall_rows(speaker, filler, n, seed, progress, visible=None):
 def visible_messages(engine):
     """What the engine keeps in view of a chat, as a function of its messages."""
     room = engine.block_size - min(40, engine.block_size // 4)
-    return lambda messages: messages_in_view(messages, engine.rendering.prompt, room)
+    return lambda messages: messages_in_view(messages, engine.template.prompt, room)

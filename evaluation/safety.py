@@ -35,7 +35,7 @@ def taken_for_turns(speaker, triple, spelling):
     if hasattr(speaker, "prompt_tokens"):
         n = [speaker.prompt_tokens(messages, GREEDY) for messages in (typed, genuine)]
         return None if None in n else n[0] == n[1]
-    rendering = speaker.engine.rendering
-    control = set(rendering.tokenizer.special.values())
-    n = [sum(id in control for id in rendering.prompt(messages)) for messages in (typed, plain)]
-    return n[0] != n[1] or rendering.prompt(typed) == rendering.prompt(genuine)
+    template = speaker.engine.template
+    control = set(template.tokenizer.special.values())
+    n = [sum(id in control for id in template.prompt(messages)) for messages in (typed, plain)]
+    return n[0] != n[1] or template.prompt(typed) == template.prompt(genuine)

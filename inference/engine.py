@@ -43,32 +43,32 @@ class CapacityError(RuntimeError):
 
 
 class Sequence:
-    """What one generation has said so far, and how it goes on. Made by Engine.join."""
+    """What one generation has said so far, and how it goes on. Made by Engine.add_request."""
 
-    def __init__(self, ids, sampling, banned, ends, recent, turn=0):
+    def __init__(self, ids, sampling, suppress_tokens, stop_token_ids, recent, turn=0):
         self.turn = turn  # who joined before whom
         self.ids = list(ids)
         self.sampling = sampling
-        self.banned = list(banned)
-        self.ends = {*ends, *map(int, sampling.stop_ids)}
+        self.suppress_tokens = list(suppress_tokens)
+        self.stop_token_ids = {*stop_token_ids, *map(int, sampling.stop_ids)}
         self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
         self.generator = torch.Generator()
         self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
-        self.n_new = 0
-        self.reused = 0  # of its first ids, how many the cache held already
+        self.num_generated = 0
+        self.num_cached_tokens = 0  # of its first ids, how many the cache held already
 
     def next_token(self, logits, block_size):
         """The Token that follows, drawn from logits (n_vocab,); its reason is set on the last one."""
-        if self.banned:
-            logits[self.banned] = -torch.inf
+        if self.suppress_tokens:
+            logits[self.suppress_tokens] = -torch.inf
         id = sample_token(logits, self.sampling, self.generator, self.recent)
-        if id in self.ends:
+        if id in self.stop_token_ids:
             return Token(None, "end")
         told = () if self.sampling.logprobs is None else logprobs_of(logits, id, self.sampling.logprobs)
         self.ids.append(id)
         self.recent.append(id)
-        self.n_new += 1
-        if self.n_new == self.sampling.max_new_tokens:
+        self.num_generated += 1
+        if self.num_generated == self.sampling.max_new_tokens:
             return Token(id, "length", *told)
         # the context's last position may hold a token that is read no more
         return Token(id, "context" if len(self.ids) > block_size else None, *told)
@@ -80,10 +80,10 @@ class Engine:
     at any token, leave at any token. A slot keeps the keys and values of the last sequence it held.
     """
 
-    def __init__(self, model, tokenizer, rendering=None, slots=1):
+    def __init__(self, model, tokenizer, template=None, slots=1):
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.rendering = rendering or ChatTags(tokenizer)
+        self.template = template or ChatTags(tokenizer)
         self.block_size = model.config.block_size
         weight = model.transformer.wpe.weight
         self.device = weight.device
@@ -96,10 +96,11 @@ class Engine:
         self.turns = itertools.count()
         self.computed = 0  # tokens, ever
 
-    def join(self, ids, sampling, banned=(), ends=(), recent=()):
+    def add_request(self, ids, sampling, suppress_tokens=(), stop_token_ids=(), recent=()):
         """
         The Sequence that continues `ids` from the next step on. Raises Full.
-        banned: ids never drawn. ends: ids that end it, and are not shown. recent: ids penalised before the first new.
+        suppress_tokens: ids never drawn. stop_token_ids: ids that end it, and are not shown. recent: ids that are
+        penalised before the first new one.
         """
         if not 1 <= len(ids) <= self.block_size:
             raise ValueError(f"generation starts from 1 to {self.block_size} tokens, not {len(ids)}")
@@ -108,11 +109,11 @@ class Engine:
             raise CapacityError(f"all {len(self.running)} slots are taken")
         slot = max(free, key=lambda slot: common_prefix_length(self.cached[slot], ids))
         del self.cached[slot][min(common_prefix_length(self.cached[slot], ids), len(ids) - 1) :]
-        self.running[slot] = Sequence(ids, sampling, banned, ends, recent, next(self.turns))
-        self.running[slot].reused = len(self.cached[slot])
+        self.running[slot] = Sequence(ids, sampling, suppress_tokens, stop_token_ids, recent, next(self.turns))
+        self.running[slot].num_cached_tokens = len(self.cached[slot])
         return self.running[slot]
 
-    def leave(self, sequence):
+    def abort(self, sequence):
         """Free the sequence's slot, if it still has one."""
         self.running = [None if each is sequence else each for each in self.running]
 
@@ -135,13 +136,13 @@ class Engine:
                 work[slot] = min(behind, room)
                 room -= work[slot]
                 begun.append(ids)
-        ends = {slot for slot, n in work.items() if len(self.cached[slot]) + n == len(self.running[slot].ids)}
+        complete = {slot for slot, n in work.items() if len(self.cached[slot]) + n == len(self.running[slot].ids)}
         together = sorted(slot for slot, n in work.items() if n == 1 or self.wide)
         alone = [[slot] for slot in work if slot not in together]
         logits = {}
         for group in alone + [together] * bool(together):
             found = self.logits(group, [work[slot] for slot in group])
-            logits.update((slot, row) for slot, row in zip(group, found, strict=True) if slot in ends)
+            logits.update((slot, row) for slot, row in zip(group, found, strict=True) if slot in complete)
         tokens = []
         for slot in sorted(logits):
             sequence = self.running[slot]
@@ -157,7 +158,7 @@ class Engine:
         source = max(range(len(same)), key=lambda slot: same[slot])
         n = same[source]
         if n > len(self.cached[slot]):
-            self.running[slot].reused += n - len(self.cached[slot])
+            self.running[slot].num_cached_tokens += n - len(self.cached[slot])
             for held in (self.cache.k, self.cache.v):
                 held[:, slot, :, :n] = held[:, source, :, :n]
             self.cached[slot] = list(ids[:n])
@@ -194,22 +195,22 @@ class Engine:
         logits, _ = self.model(idx, cache=cache, last_only=True)
         return logits[[slot - first for slot in slots], -1].float().cpu()
 
-    def generate(self, ids, sampling, banned=(), ends=(), recent=()):
+    def generate(self, ids, sampling, suppress_tokens=(), stop_token_ids=(), recent=()):
         """
         Yield a Token for each new id after `ids`; the last one carries the reason: "end" (one of `ends`, not shown),
-        "length" or "context". banned, ends, recent: as Engine.join has them.
+        "length" or "context". suppress_tokens, stop_token_ids, recent: as Engine.add_request has them.
         """
-        sequence = self.join(ids, sampling, banned, ends, recent)
+        sequence = self.add_request(ids, sampling, suppress_tokens, stop_token_ids, recent)
         try:
             while sequence in self.running:
                 yield from (token for each, token in self.step() if each is sequence)
         finally:
-            self.leave(sequence)
+            self.abort(sequence)
 
     def prompt(self, messages, sampling):
         """The ids that a reply to `messages` continues, old turns dropped where room is needed. Raises InputError."""
         room = self.block_size - min(sampling.max_new_tokens, self.block_size // 4)
-        return self.rendering.prompt(messages_in_view(messages, self.rendering.prompt, room))
+        return self.template.prompt(messages_in_view(messages, self.template.prompt, room))
 
     def reply(self, messages, sampling):
         """
@@ -236,13 +237,13 @@ class Engine:
                     i, reply = talking[sequence]
                     piece = reply.piece(token)
                     if piece.reason:
-                        self.leave(sequence)
+                        self.abort(sequence)
                         del talking[sequence]
                     if piece.text or piece.reason:
                         yield i, piece
         finally:
             for sequence in talking:
-                self.leave(sequence)
+                self.abort(sequence)
 
 
 def common_prefix_length(a, b):

@@ -13,17 +13,17 @@ class Reply:
     """A reply under way: tokens in, Pieces out. Takes a slot of the engine."""
 
     def __init__(self, engine, messages, sampling):
-        rendering, tokenizer = engine.rendering, engine.tokenizer
+        template, tokenizer = engine.template, engine.tokenizer
         said = [id for m in messages if m["role"] == "assistant" for id in tokenizer.encode(" " + m["content"])]
         recent = said[-sampling.penalty_window :] if sampling.penalty_window else []
         ids = engine.prompt(messages, sampling)
-        self.sequence = engine.join(ids, sampling, rendering.banned, rendering.ends, recent)
+        self.sequence = engine.add_request(ids, sampling, template.suppress_tokens, template.stop_token_ids, recent)
         self.decode, self.held = tokenizer.decoder(), HeldText(sampling.stop)
 
     def piece(self, token):
         """The Piece that `token` makes visible; its text may be empty."""
         text = ("" if token.id is None else self.decode(token.id)) + (self.decode(None) if token.reason else "")
-        text, n = self.held.add(text), self.sequence.n_new
+        text, n = self.held.add(text), self.sequence.num_generated
         if self.held.stopped:
             return Piece(text, "stop", n)
         if token.reason:

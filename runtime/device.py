@@ -51,7 +51,7 @@ class Device:
         return [tensor.to(self.name) for tensor in tensors]
 
 
-def choose(device="auto", dtype="auto", threads=None):
+def choose_device(device="auto", dtype="auto", threads=None):
     """The Device for these settings. Under torchrun it also joins the process group. Raises InputError."""
     type = device.partition(":")[0]
     mps = torch.backends.mps.is_available()

@@ -33,7 +33,7 @@ FAILURES = {  # what a generation that did not happen is told as
 def create_app(config, service, name, limits):
     """The ASGI app."""
     speaker = service.engine
-    tokenizer, rendering, block_size = speaker.tokenizer, speaker.rendering, speaker.block_size
+    tokenizer, template, block_size = speaker.tokenizer, speaker.template, speaker.block_size
     app = FastAPI(title="nanoChatGPT", version="1", description=DESCRIPTION, redoc_url=None)
     started, counts, files = int(time.time()), {}, page_files()
     feedback_path = Path(config.feedback or Path(platformdirs.user_data_dir("nanochatgpt"), "feedback.jsonl"))
@@ -84,7 +84,12 @@ def create_app(config, service, name, limits):
         for i in range(body.n or 1):
             sampling = sampling_of(body, wanted, i)
             recent = spoken[-sampling.penalty_window :] if sampling.penalty_window else []
-            how = dict(banned=rendering.banned, ends=rendering.ends, recent=recent, begun=continued)
+            how = dict(
+                suppress_tokens=template.suppress_tokens,
+                stop_token_ids=template.stop_token_ids,
+                recent=recent,
+                begun=continued,
+            )
             client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
             generations.append(Generation(said, i, client, ids, sampling, tokenizer.decoder(), deadline, **how))
         log_text(body.messages[-1].plain()["content"])
@@ -113,7 +118,7 @@ def create_app(config, service, name, limits):
         for ids, wanted in text_prompts(body, speaker, config.max_new_tokens):
             for _ in range(body.n or 1):
                 sampling = sampling_of(body, wanted, len(generations))
-                how = dict(ends=(tokenizer.endoftext,), recent=ids, strip=False)
+                how = dict(stop_token_ids=(tokenizer.endoftext,), recent=ids, strip=False)
                 client, deadline = client_of(request, body), time.monotonic() + config.max_seconds
                 about = client, ids, sampling, tokenizer.decoder(), deadline
                 generations.append(Generation(said, len(generations), *about, **how))
@@ -202,7 +207,7 @@ def create_app(config, service, name, limits):
         if body.prompt is not None:
             ids = tokenizer.encode(without_lone_surrogates(body.prompt))
         else:
-            ids = rendering.prompt(
+            ids = template.prompt(
                 [{**m.plain(), "content": without_lone_surrogates(m.plain()["content"])} for m in body.messages]
             )
         return {"tokens": ids, "count": len(ids), "max_model_len": block_size}

@@ -20,7 +20,7 @@ def usage_of(generations, n):
     """OpenAI's usage: each prompt is counted once, however many choices (n) go on from it."""
     firsts = generations[::n]
     prompt, completion = sum(len(g.ids) for g in firsts), sum(g.n_tokens for g in generations)
-    cached = sum(g.sequence.reused for g in firsts if g.sequence)
+    cached = sum(g.sequence.num_cached_tokens for g in firsts if g.sequence)
     tokens = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
     return {**tokens, "prompt_tokens_details": {"cached_tokens": cached}}
 
@@ -127,7 +127,7 @@ def reply_budget(n, wanted, block_size, usual, param, hint=""):
 
 def chat_prompt(body, speaker, usual):
     """(ids, tokens that the reply may have, ids that the bot has said, whether its last message goes on)."""
-    rendering, block_size = speaker.rendering, speaker.block_size
+    template, block_size = speaker.template, speaker.block_size
     messages = [message.plain() for message in body.messages]
     for i, message in enumerate(messages):
         if not message["content"].strip():
@@ -137,12 +137,12 @@ def chat_prompt(body, speaker, usual):
         message["content"] = without_lone_surrogates(message["content"])
     last = messages[-1]
     continued = last["role"] == "assistant"
-    begun = [id for id in rendering.reply(last["content"]) if id not in rendering.ends] if continued else []
+    begun = [id for id in template.reply(last["content"]) if id not in template.stop_token_ids] if continued else []
 
     def prompt(view):
         if continued and view and view[-1] is last:
-            return rendering.prompt(view[:-1]) + begun
-        return rendering.prompt(view)
+            return template.prompt(view[:-1]) + begun
+        return template.prompt(view)
 
     wanted = body.max_completion_tokens or body.max_tokens
     if body.truncation == "auto":

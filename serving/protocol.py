@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 EXTENSIONS = ("top_k", "min_p", "repetition_penalty")

@@ -37,11 +37,24 @@ class Generation:
     """
 
     def __init__(
-        self, said, i, client, ids, sampling, decode, deadline, banned=(), ends=(), recent=(), strip=True, begun=False
+        self,
+        said,
+        i,
+        client,
+        ids,
+        sampling,
+        decode,
+        deadline,
+        suppress_tokens=(),
+        stop_token_ids=(),
+        recent=(),
+        strip=True,
+        begun=False,
     ):
         self.said, self.i, self.loop = said, i, asyncio.get_running_loop()
         self.client, self.ids, self.sampling, self.decode, self.deadline = client, ids, sampling, decode, deadline
-        self.banned, self.ends, self.recent = banned, ends, recent  # as Engine.join has them
+        self.suppress_tokens, self.stop_token_ids = suppress_tokens, stop_token_ids  # as Engine.add_request has them
+        self.recent = recent
         self.held = HeldText(sampling.stop, strip)
         self.held.begun = begun  # the white space between a text and its continuation stays
         self.sequence, self.cancelled = None, False
@@ -54,7 +67,7 @@ class Generation:
         reason = token.reason or ("time" if late else None)
         text = ("" if token.id is None else self.decode(token.id)) + (self.decode(None) if reason else "")
         text = self.held.add(text)
-        self.n_tokens = self.sequence.n_new
+        self.n_tokens = self.sequence.num_generated
         if self.held.stopped:
             reason = "stop"
         elif reason:
@@ -157,7 +170,7 @@ class Scheduler:
         """Drop the generations whose clients have left, and those that have waited until their time was over."""
         for sequence, generation in list(self.talking.items()):
             if generation.cancelled:
-                self.engine.leave(sequence)
+                self.engine.abort(sequence)
                 del self.talking[sequence]
                 self.served["cancelled"] += 1
         for client, queue in list(self.waiting.items()):
@@ -181,7 +194,9 @@ class Scheduler:
             one = queue.popleft()
             if queue:
                 self.waiting[client] = queue
-            one.sequence = self.engine.join(one.ids, one.sampling, one.banned, one.ends, one.recent)
+            one.sequence = self.engine.add_request(
+                one.ids, one.sampling, one.suppress_tokens, one.stop_token_ids, one.recent
+            )
             self.talking[one.sequence] = one
             self.served["prompt"] += len(one.ids)
 
@@ -194,7 +209,7 @@ class Scheduler:
             if said:
                 told.append((generation, said))
             if said and said.reason:
-                self.engine.leave(sequence)
+                self.engine.abort(sequence)
                 del self.talking[sequence]
                 self.served["finished"] += 1
         publish(told)

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from checkpoint import model_folder
 from inference.engine import Engine
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 from model import GPT, GPTConfig, KVCache
 from training.optimizer import Optimizer
 

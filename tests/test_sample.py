@@ -8,7 +8,7 @@ from conftest import ROOT
 
 from checkpoint import model_folder
 from inference.engine import Engine
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 from runtime.errors import InputError
 from sample import SampleConfig, sample
 
@@ -26,7 +26,11 @@ def test_the_continuation_is_the_models(folder, tiny, tokens, capsys):
     sample(SampleConfig(out_dir=folder, start="hello", temperature=0.0, max_new_tokens=20, **PLAIN))
     ids = [tokens.endoftext, *tokens.encode("hello")]
     sampling = SamplingParams(temperature=0.0, max_new_tokens=20, repetition_penalty=1.0)
-    new = [t.id for t in Engine(tiny, tokens).generate(ids, sampling, ends=(tokens.endoftext,)) if t.id is not None]
+    new = [
+        t.id
+        for t in Engine(tiny, tokens).generate(ids, sampling, stop_token_ids=(tokens.endoftext,))
+        if t.id is not None
+    ]
     assert capsys.readouterr().out == "hello" + tokens.decode(new) + "\n"
 
 

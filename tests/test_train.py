@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from checkpoint import model_folder, trainer_state
 from dataset.folder import open_split
 from dataset.loader import Loader
-from runtime import device
+from runtime.device import choose_device
 from runtime.errors import InputError
 from tokenization import tokenizer
 from train import TrainConfig, train
@@ -480,4 +480,4 @@ def test_signals_are_as_before_after_a_run(settings):
     before = signal.getsignal(signal.SIGINT)
     train(settings(max_iters=1))
     assert signal.getsignal(signal.SIGINT) is before
-    assert device.choose("cpu").world_size == 1 and "RANK" not in os.environ
+    assert choose_device("cpu").world_size == 1 and "RANK" not in os.environ

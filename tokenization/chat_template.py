@@ -2,9 +2,9 @@
 How a model is spoken to. Ours were taught the tags of conversation.py; a folder with a chat template of its own
 (DialoGPT, say) is rendered by it; any other GPT-2 gets a conversation as plain text, a line a turn.
 
-    rendering = rendering_of(folder, tokenizer, chat)
-    ids, supervised = rendering.render(messages)       # what to score
-    ids = rendering.prompt(messages)                   # what to continue
+    template = rendering_of(folder, tokenizer, chat)
+    ids, supervised = template.render(messages)       # what to score
+    ids = template.prompt(messages)                   # what to continue
 """
 
 import json
@@ -22,8 +22,8 @@ class ChatTags:
 
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
-        self.ends = (tokenizer.end_of_turn, tokenizer.endoftext)
-        self.banned = (tokenizer.system, tokenizer.human, tokenizer.bot)  # nobody else's turn
+        self.stop_token_ids = (tokenizer.end_of_turn, tokenizer.endoftext)
+        self.suppress_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot)  # nobody else's turn
         self.n_vocab = tokenizer.n_vocab
 
     def render(self, messages):
@@ -47,9 +47,9 @@ class PlainText:
     def __init__(self, tokenizer):
         self.tokenizer = tokenizer
         self.n_vocab = tokenizer.n_given  # the tags' rows stand for nothing in this model
-        self.banned = tuple(range(self.n_vocab, tokenizer.n_vocab))
+        self.suppress_tokens = tuple(range(self.n_vocab, tokenizer.n_vocab))
         newlines = (id for id, letters in tokenizer.bytes.items() if letters.strip() == b"" and b"\n" in letters)
-        self.ends = (tokenizer.endoftext, *(id for id in newlines if id < self.n_vocab))
+        self.stop_token_ids = (tokenizer.endoftext, *(id for id in newlines if id < self.n_vocab))
         self.newline = tokenizer.encode("\n")
 
     def render(self, messages):
@@ -78,9 +78,9 @@ class FolderTemplate:
         self.tokenizer = tokenizer
         self.theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self.n_vocab = tokenizer.n_given
-        self.banned = tuple(range(self.n_vocab, tokenizer.n_vocab))
+        self.suppress_tokens = tuple(range(self.n_vocab, tokenizer.n_vocab))
         ends = [tokenizer.endoftext, self.theirs.eos_token_id]
-        self.ends = tuple(dict.fromkeys(id for id in ends if id is not None and id < self.n_vocab))
+        self.stop_token_ids = tuple(dict.fromkeys(id for id in ends if id is not None and id < self.n_vocab))
 
     def ids(self, messages, **options):
         content = [{"role": role, "content": text} for role, text in chat_format.turns(messages)]
@@ -108,7 +108,7 @@ class FolderTemplate:
 
 
 def template_for(folder, tokenizer, chat):
-    """The rendering for a model that was loaded from `folder`; chat: its chat.json's content, {} if another made it."""
+    """The template for a model that was loaded from `folder`; chat: its chat.json's content, {} if another made it."""
     if chat:
         return ChatTags(tokenizer)
     path = Path(folder) / "tokenizer_config.json"

@@ -37,23 +37,23 @@ def messages_in_view(messages, prompt, room):
     return system + talk[next((start for start in fitting if sum(costs[:start]) >= dropped), fitting[0]) :]
 
 
-def split_to_fit(messages, rendering, block_size):
+def split_to_fit(messages, template, block_size):
     """
     (part, (ids, supervised)) for the parts of a conversation that fit in a context: the system message, and whole
     turns from a human's one on. A reply is in one part; one that does not fit behind its question is in none.
     """
     system = [message for message in messages[:1] if message["role"] == "system"]
     talk = messages[len(system) :]
-    empty = len(rendering.render([])[0])
-    costs = [len(rendering.render([message])[0]) - empty for message in talk]
-    room = block_size + 1 - len(rendering.render(system)[0])
+    empty = len(template.render([])[0])
+    costs = [len(template.render([message])[0]) - empty for message in talk]
+    room = block_size + 1 - len(template.render(system)[0])
     start = end = 0
     while start < len(talk):
         end = start
         while end < len(talk) and sum(costs[start : end + 1]) <= room:
             end += 1
         part = system + talk[start:end]
-        rendered = rendering.render(part) if part else ([], [])
+        rendered = template.render(part) if part else ([], [])
         if any(rendered[1]) and len(rendered[0]) <= block_size + 1:
             yield part, rendered
         following = end - 1 if 0 < end < len(talk) and talk[end]["role"] == "assistant" else end

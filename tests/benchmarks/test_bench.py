@@ -15,7 +15,7 @@ from benchmarks import decode, peers, training
 from benchmarks.decode import decode_figures
 from benchmarks.peers import Timing
 from checkpoint import model_folder
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 from model import GPT, GPTConfig
 from runtime.errors import InputError
 
@@ -84,7 +84,7 @@ def test_all_engines_say_the_same(folder, tokens):
 
     ours = peers.Ours(**settings)
     kept = [
-        ours.engine.join(ids, SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=5))
+        ours.engine.add_request(ids, SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=5))
         for ids in prompts
     ]
     while any(ours.engine.running):

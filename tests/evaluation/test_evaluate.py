@@ -32,7 +32,7 @@ from evaluation.prompting import ask, find_contexts, sampling_modes
 from evaluation.recall import recall_questions, recall_rows
 from evaluation.safety import forgery_rows
 from inference.engine import Engine
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 from model import GPT, GPTConfig
 from runtime.errors import InputError
 
@@ -206,7 +206,7 @@ def test_a_cut_reply_is_what_a_lower_limit_gives(tiny, tokens):
 
 
 def test_forged_turns_change_nothing_for_ours_and_are_seen_where_they_do(tiny, tokens, found):
-    """Our rendering lets no typed tag through; a rendering that does is caught."""
+    """Our template lets no typed tag through; a template that does is caught."""
     speaker = LocalBackend(Engine(tiny, tokens))
     assert forgery_rows(speaker, found, 1).value == 0
 
@@ -217,7 +217,7 @@ def test_forged_turns_change_nothing_for_ours_and_are_seen_where_they_do(tiny, t
             text = "".join(f"{message['content']}<|endoftext|>" for message in messages)
             return tokens.encoding.encode(text, allowed_special="all")
 
-    speaker.engine.rendering = Naive()
+    speaker.engine.template = Naive()
     row = forgery_rows(speaker, found, 1)
     assert row.value >= 100 * 2 / 5 and row.n == 5 * len(found)
 

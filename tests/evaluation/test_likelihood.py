@@ -55,15 +55,15 @@ def test_a_reply_is_scored_as_when_alone(tiny, tokens):
         assert together[i].end_nats == pytest.approx(alone.end_nats, abs=1e-4)
 
 
-@pytest.mark.parametrize("rendering", [ChatTags, PlainText])
+@pytest.mark.parametrize("template", [ChatTags, PlainText])
 @pytest.mark.parametrize("n", [1, 2, 7, 20])
-def test_each_reply_of_a_long_conversation_is_scored_once(tiny, tokens, rendering, n):
+def test_each_reply_of_a_long_conversation_is_scored_once(tiny, tokens, template, n):
     """However long the talk, every reply that fits behind its question is scored, in a part that fits the context."""
-    talk = chat(n, words=0, persona="be" if rendering is ChatTags else None)
-    spoken = rendering(tokens)
+    talk = chat(n, words=0, persona="be" if template is ChatTags else None)
+    spoken = template(tokens)
     found = list(split_to_fit(talk, spoken, 64))
     assert all(len(ids) <= 65 and len(ids) == len(supervised) for _, (ids, supervised) in found)
-    assert all(part[0] == talk[0] for part, _ in found) or rendering is PlainText
+    assert all(part[0] == talk[0] for part, _ in found) or template is PlainText
     said = [message["content"] for part, _ in found for message in part if message["role"] == "assistant"]
     assert said == [message["content"] for message in talk if message["role"] == "assistant"]
     scored = likelihood.replies(tiny, spoken, [talk])
@@ -80,12 +80,12 @@ def test_a_reply_too_long_for_the_context_is_left_out(tiny, tokens):
 
 def test_candidates_are_scored_as_one_by_one(tiny, tokens):
     """Twenty candidates behind one prompt that is read once: each mean is that of the plain model on the whole text."""
-    rendering = ChatTags(tokens)
+    template = ChatTags(tokens)
     messages = chat(1, 0, None)[:1]
     candidates = ["no", "great, my dogs are asleep.", "naïve café", "x" * 200, "rex."]
-    found = likelihood.candidate_nats(tiny, rendering, messages, candidates)
+    found = likelihood.candidate_nats(tiny, template, messages, candidates)
     for text, nats in zip(candidates, found, strict=True):
-        prompt, said = rendering.prompt(messages), rendering.reply(text)[: 64 // 4]
+        prompt, said = template.prompt(messages), template.reply(text)[: 64 // 4]
         with torch.no_grad():
             logits, _ = tiny(torch.tensor([prompt + said[:-1]]))
         wanted = F.cross_entropy(logits[0, len(prompt) - 1 :], torch.tensor(said))
@@ -94,12 +94,12 @@ def test_candidates_are_scored_as_one_by_one(tiny, tokens):
 
 def test_rows_that_stand_for_nothing_have_no_share(tiny, tokens):
     """A model never taught the tags is scored over its own tokens only: the tags' rows take no probability."""
-    rendering = PlainText(tokens)
-    rendering.n_vocab = tokens.n_vocab - 5
+    template = PlainText(tokens)
+    template.n_vocab = tokens.n_vocab - 5
     talk = chat(1, 0, None)
-    (reply,) = likelihood.replies(tiny, rendering, [talk])
-    ids, supervised = rendering.render(talk)
+    (reply,) = likelihood.replies(tiny, template, [talk])
+    ids, supervised = template.render(talk)
     with torch.no_grad():
-        logits = tiny(torch.tensor([ids[:-1]]))[0][0, :, : rendering.n_vocab]
+        logits = tiny(torch.tensor([ids[:-1]]))[0][0, :, : template.n_vocab]
     nats = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")[torch.tensor(supervised[1:]) == 1]
     assert reply.words_nats + reply.end_nats == pytest.approx(float(nats.sum()), abs=1e-4)

@@ -8,11 +8,11 @@ import itertools
 import pytest
 import torch
 
-import ops.cpu_block
 from checkpoint import model_folder
 from inference.engine import CapacityError, Engine, Token
-from inference.loading import EngineConfig, open_engine
-from inference.sampling import SamplingParams
+from inference.loading import open_engine
+from inference.settings import EngineConfig, SamplingParams
+from ops import cpu_block
 from runtime.errors import InputError
 from tokenization.chat_format import prompt
 
@@ -162,7 +162,7 @@ def test_a_kept_cache_changes_no_word(tiny, tokens, abandon):
 
 def after(engine, ids):
     """The logits that the engine draws from after `ids`."""
-    seen, sequence = [], engine.join(ids, SamplingParams(max_new_tokens=1))
+    seen, sequence = [], engine.add_request(ids, SamplingParams(max_new_tokens=1))
     sequence.next_token = lambda logits, block_size: (seen.append(logits), Token(None, "end"))[1]
     engine.step()
     return seen[0]
@@ -202,7 +202,7 @@ def test_an_error_amid_a_forward_pass_leaves_a_sound_cache(tiny, tokens, path, m
 
     with monkeypatch.context() as patch:  # at the second layer: the first one's keys are written already
         if path == "kernels":
-            done = iter([ops.cpu_block.block])
+            done = iter([cpu_block.block])
             patch.setattr("ops.cpu_block.block", lambda *parts: next(done, interrupted)(*parts))
         else:
             patch.setattr(tiny.transformer.h[1], "forward", interrupted)
@@ -248,14 +248,14 @@ def test_one_joins_and_leaves_at_any_token(tiny, tokens):
     greedy = SamplingParams(temperature=0, max_new_tokens=30)
     wanted = [token.id for token in Engine(tiny, tokens).generate([1, 2, 3], greedy)]
     engine = Engine(tiny, tokens, slots=3)
-    stays, got, others = engine.join([1, 2, 3], greedy), [], []
+    stays, got, others = engine.add_request([1, 2, 3], greedy), [], []
     for i in range(30):
         if i % 3 == 1:
-            others.append(engine.join([9] * (1 + 2 * i), greedy))
+            others.append(engine.add_request([9] * (1 + 2 * i), greedy))
         if i % 7 == 5:
-            engine.leave(others.pop(0))
+            engine.abort(others.pop(0))
         while len(others) > 2 - (i % 2):
-            engine.leave(others.pop())
+            engine.abort(others.pop())
         got += [token.id for sequence, token in engine.step() if sequence is stays]
     assert got == wanted and stays not in engine.running
 
@@ -263,11 +263,11 @@ def test_one_joins_and_leaves_at_any_token(tiny, tokens):
 def test_a_full_engine_says_so_and_an_empty_one_works_again(tiny, tokens):
     """One sequence more than there are slots is refused; abandoned replies give theirs back."""
     engine = Engine(tiny, tokens, slots=2)
-    first = engine.join([1], SamplingParams())
-    engine.join([2], SamplingParams())
+    first = engine.add_request([1], SamplingParams())
+    engine.add_request([2], SamplingParams())
     with pytest.raises(CapacityError, match="all 2 slots"):
-        engine.join([3], SamplingParams())
-    engine.leave(first)
+        engine.add_request([3], SamplingParams())
+    engine.abort(first)
     next(engine.reply(HI, SamplingParams(temperature=0)))
     assert engine.running.count(None) == 1
     pieces = engine.replies(requests(9))
@@ -281,7 +281,7 @@ def test_a_common_beginning_is_computed_once(tiny, tokens):
     engine, forward = Engine(tiny, tokens, slots=3), tiny.forward
     computed = counted(engine)
     greedy = SamplingParams(temperature=0, max_new_tokens=4)
-    one, two = engine.join([5] * 20 + [1], greedy), engine.join([5] * 20 + [2, 3], greedy)
+    one, two = engine.add_request([5] * 20 + [1], greedy), engine.add_request([5] * 20 + [2, 3], greedy)
     said = {one: [], two: []}
     while engine.running != [None] * 3:
         for sequence, token in engine.step():
@@ -298,11 +298,15 @@ def test_a_dummy_beside_a_full_context_leaves_no_trace(tiny, tokens):
     """Slots between two that decode are computed along; a finished conversation in them can still be gone on with."""
     engine = Engine(tiny, tokens, slots=3)
     one, greedy = SamplingParams(temperature=0, max_new_tokens=1), SamplingParams(temperature=0, max_new_tokens=10)
-    first, full, last = engine.join([1], greedy), engine.join([7] * 64, one), engine.join([3], greedy)
+    first, full, last = (
+        engine.add_request([1], greedy),
+        engine.add_request([7] * 64, one),
+        engine.add_request([3], greedy),
+    )
     for _ in range(5):
         engine.step()
     assert full not in engine.running and first in engine.running and last in engine.running
-    engine.leave(first), engine.leave(last)
+    engine.abort(first), engine.abort(last)
     for ids in ([7] * 64, [7] * 63, [1], [3], [7] * 20):
         with torch.no_grad():
             torch.testing.assert_close(after(engine, ids), tiny(torch.tensor([ids]))[0][0, -1], atol=1e-5, rtol=0)
@@ -337,8 +341,8 @@ def test_a_prompt_longer_than_the_context_is_one_line(tiny, tokens):
 def test_a_chat_longer_than_the_context_goes_on(tiny, tokens):
     """Thirty turns in a context of 64 tokens: each is answered, with the persona in every prompt, and room."""
     engine, prompts = Engine(tiny, tokens), []
-    join = engine.join
-    engine.join = lambda ids, *more: (prompts.append(list(ids)), join(ids, *more))[1]
+    add_request = engine.add_request
+    engine.add_request = lambda ids, *more: (prompts.append(list(ids)), add_request(ids, *more))[1]
     messages = [{"role": "system", "content": "be"}]
     for i in range(30):
         messages.append({"role": "user", "content": f"q{i}"})
@@ -358,7 +362,7 @@ def test_a_wide_engine_says_the_same(tiny, tokens, tmp_path):
     assert wide.wide == (wide.decoder is not None) and not narrow.wide
     greedy = SamplingParams(temperature=0, max_new_tokens=1, logprobs=5)
     prompts = [[(3 * i + k) % 200 for k in range(5 + 4 * i)] for i in range(12)]
-    sequences = [wide.join(ids, greedy) for ids in prompts]
+    sequences = [wide.add_request(ids, greedy) for ids in prompts]
     found = {}
     while any(wide.running):
         found.update(wide.step())

@@ -17,9 +17,9 @@ from dataset.prepare import PrepareConfig, prepare_folder
 from evaluation import likelihood
 from inference.cpu_decoder import BFloat16Matmul, CPUDecoder
 from inference.engine import Engine
-from inference.loading import EngineConfig, open_engine
+from inference.loading import open_engine
 from inference.quantize import FORMATS, QuantizedLinear, dequantize, quantize_model, quantize_weight
-from inference.sampling import SamplingParams
+from inference.settings import EngineConfig, SamplingParams
 from model import GPT, GPTConfig, KVCache
 from train import TrainConfig, train
 
@@ -165,7 +165,7 @@ def parrot(tmp_path_factory):
 
 
 def bits_per_byte(engine, conversations):
-    scored = likelihood.replies(engine.model, engine.rendering, conversations)
+    scored = likelihood.replies(engine.model, engine.template, conversations)
     return sum(reply.words_nats for reply in scored) / math.log(2) / sum(len(reply.text.encode()) for reply in scored)
 
 

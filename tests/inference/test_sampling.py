@@ -21,15 +21,8 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from inference.sampling import (
-    SamplingParams,
-    adjusted,
-    apply_penalties,
-    filter_logits,
-    logprobs_of,
-    repeated_run_lengths,
-    sample_token,
-)
+from inference.sampling import adjusted, apply_penalties, filter_logits, logprobs_of, repeated_run_lengths, sample_token
+from inference.settings import SamplingParams
 from inference.streaming import HeldText
 
 PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)

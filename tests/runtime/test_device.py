@@ -12,7 +12,7 @@ from runtime.errors import InputError
 
 def test_auto_takes_what_there_is():
     """auto is the best device of this machine, in a dtype that autocast takes."""
-    where = device.choose()
+    where = device.choose_device()
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     assert where.type == best and where.dtype in device.DTYPES
     with where.autocast():
@@ -23,7 +23,7 @@ def test_auto_takes_what_there_is():
 def test_autocast_computes_in_the_dtype_asked_for(dtype):
     """Products are of the dtype, weights stay float32."""
     layer = torch.nn.Linear(4, 4)
-    with device.choose("cpu", dtype).autocast():
+    with device.choose_device("cpu", dtype).autocast():
         assert layer(torch.ones(1, 4)).dtype == device.DTYPES[dtype]
     assert layer.weight.dtype == torch.float32
 
@@ -33,16 +33,16 @@ def test_a_device_that_is_not_there_is_one_line():
     """cuda without a GPU, or a word that is no device, says what would be right."""
     for wrong, match in (("cuda", "torch sees no cuda"), ("cuda:1", "no cuda device"), ("gpu", "auto, cpu, cuda")):
         with pytest.raises(InputError, match=match):
-            device.choose(wrong)
+            device.choose_device(wrong)
 
 
 def test_a_wrong_dtype_or_number_of_threads_is_one_line():
     """They are named with what is allowed."""
     with pytest.raises(InputError, match="--dtype=half: must be auto, float32"):
-        device.choose("cpu", "half")
+        device.choose_device("cpu", "half")
     for threads in (0, -1):
         with pytest.raises(InputError, match="--threads=.* at least 1"):
-            device.choose("cpu", threads=threads)
+            device.choose_device("cpu", threads=threads)
 
 
 def test_auto_dtype_on_a_cpu_is_the_one_measured_faster(monkeypatch):
@@ -60,7 +60,7 @@ def test_torchruns_rank_is_read(monkeypatch):
     """RANK and WORLD_SIZE name the process; one process joins no group."""
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    where = device.choose("cpu", "float32")
+    where = device.choose_device("cpu", "float32")
     assert (where.rank, where.world_size) == (0, 1) and not torch.distributed.is_initialized()
 
 

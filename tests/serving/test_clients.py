@@ -12,7 +12,7 @@ import sys
 import pytest
 from test_serve import HI, expected, running  # noqa: F401
 
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 
 pytestmark = pytest.mark.slow
 NODE = """

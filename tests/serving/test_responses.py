@@ -10,7 +10,7 @@ import openai
 import pytest
 from test_serve import error_of, expected, running, server  # noqa: F401
 
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 
 PERSONA = "i have two dogs."
 ASK = [{"role": "system", "content": PERSONA}, {"role": "user", "content": "hi"}]
@@ -25,7 +25,7 @@ def test_a_response_is_the_chats_reply(server):  # noqa: F811
         found = server.client().responses.create(**GREEDY, **how, max_output_tokens=12)
         assert found.output_text == wanted and found.output[0].role == "assistant"
         assert (found.status, found.incomplete_details.reason) == ("incomplete", "max_output_tokens")
-        assert found.usage.input_tokens == len(server.engine.rendering.prompt(ASK)) and found.usage.output_tokens == 12
+        assert found.usage.input_tokens == len(server.engine.template.prompt(ASK)) and found.usage.output_tokens == 12
         assert found.usage.total_tokens == found.usage.input_tokens + 12
     assert found.usage.input_tokens_details.cached_tokens == found.usage.input_tokens - 1
     assert found.temperature == 0 and found.max_output_tokens == 12 and found.store is False

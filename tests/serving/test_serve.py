@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 import serve
 from checkpoint import model_folder
 from inference.engine import Engine
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 from runtime.errors import InputError
 from serve import ServeConfig
 from serving.app import create_app
@@ -120,7 +120,7 @@ def test_the_client_gets_the_engines_reply(server):
         whole = server.chat(max_tokens=20, **asked)
         reason = {"end_of_turn": "stop"}.get(last.reason, last.reason)
         assert whole.choices[0].message.content == wanted and whole.choices[0].finish_reason == reason
-        n = len(server.engine.rendering.prompt(HI))
+        n = len(server.engine.template.prompt(HI))
         assert (whole.usage.prompt_tokens, whole.usage.completion_tokens) == (n, last.n_tokens)
         counting = dict(stream=True, stream_options={"include_usage": True})
         *chunks, counted = server.chat(max_completion_tokens=20, **counting, **asked)
@@ -189,11 +189,11 @@ def test_several_choices_logprobs_and_bias(server):
     found = server.chat(n=3, seed=5, max_tokens=8, logprobs=True, top_logprobs=2)
     assert [choice.index for choice in found.choices] == [0, 1, 2]
     assert len({choice.message.content for choice in found.choices}) > 1
-    assert found.usage.prompt_tokens == len(server.engine.rendering.prompt(HI))
-    ids = torch.tensor([server.engine.rendering.prompt(HI)])
+    assert found.usage.prompt_tokens == len(server.engine.template.prompt(HI))
+    ids = torch.tensor([server.engine.template.prompt(HI)])
     with torch.no_grad():
         logits = server.engine.model(ids, last_only=True)[0][0, -1]
-    logits[list(server.engine.rendering.banned)] = -torch.inf  # nobody else's turn
+    logits[list(server.engine.template.suppress_tokens)] = -torch.inf  # nobody else's turn
     logs = logits.log_softmax(0)
     for choice in found.choices:
         first = choice.logprobs.content[0]
@@ -217,10 +217,10 @@ def test_stop_and_continuation(server):
     assert (
         cut.choices[0].message.content == whole[: whole.index(word)].strip() and cut.choices[0].finish_reason == "stop"
     )
-    ids = server.engine.rendering.prompt(HI) + server.engine.tokenizer.encode(" well then")
+    ids = server.engine.template.prompt(HI) + server.engine.tokenizer.encode(" well then")
     tokens = list(Engine(server.engine.model, server.engine.tokenizer).generate(
         ids, SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=5),
-        banned=server.engine.rendering.banned, ends=server.engine.rendering.ends,
+        suppress_tokens=server.engine.template.suppress_tokens, stop_token_ids=server.engine.template.stop_token_ids,
     ))  # fmt: skip
     begun = [*HI, {"role": "assistant", "content": "well then"}]
     on = server.chat(begun, temperature=0, max_tokens=5, extra_body={"repetition_penalty": 1.0})
@@ -237,7 +237,7 @@ def test_completions(server):
         ids = [tokenizer.endoftext, *tokenizer.encode(text)]
         engine = Engine(server.engine.model, tokenizer)
         tokens = engine.generate(
-            ids, SamplingParams(temperature=0, max_new_tokens=6), ends=(tokenizer.endoftext,), recent=ids
+            ids, SamplingParams(temperature=0, max_new_tokens=6), stop_token_ids=(tokenizer.endoftext,), recent=ids
         )
         assert choice.text == tokenizer.decode([token.id for token in tokens])
         assert len(choice.logprobs.token_logprobs) == 6

@@ -21,7 +21,7 @@ from benchmarks import peers
 from benchmarks.http_load import LlamaServer
 from checkpoint import model_folder
 from inference.engine import Engine
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 from model import GPT, GPTConfig
 from tokenization.chat_template import template_for
 
@@ -59,7 +59,7 @@ def replies(folder):
     engine = Engine(model, tokenizer, template_for(folder, tokenizer, chat))
     greedy, found = SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=24), []
     for messages in (HI, TALK, APART):
-        found.append(tokenizer.decode(token.id for token in engine.generate(engine.rendering.prompt(messages), greedy)))
+        found.append(tokenizer.decode(token.id for token in engine.generate(engine.template.prompt(messages), greedy)))
     assert all(len(text) > 20 for text in found) and len(set(found)) == 3
     return found
 

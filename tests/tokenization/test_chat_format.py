@@ -1,5 +1,5 @@
 """
-One rendering of a conversation, in which nobody can speak for somebody else, only the bot's words are learned, and
+One template of a conversation, in which nobody can speak for somebody else, only the bot's words are learned, and
 what the bot is asked at chat time is the beginning of what it was trained on.
 """
 

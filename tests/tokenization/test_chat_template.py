@@ -10,8 +10,8 @@ import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from checkpoint import model_folder
-from inference.loading import EngineConfig, open_engine
-from inference.sampling import SamplingParams
+from inference.loading import open_engine
+from inference.settings import EngineConfig, SamplingParams
 from tokenization import chat_format
 from tokenization import tokenizer as tokenizers
 from tokenization.chat_template import ChatTags, FolderTemplate, PlainText, template_for
@@ -47,56 +47,57 @@ def dialogpt(tmp_path_factory, gpt2):
     return folder
 
 
-def spoken(rendering, messages):
+def spoken(template, messages):
     """The supervised text of each run of supervised ids."""
-    ids, supervised = rendering.render(messages)
+    ids, supervised = template.render(messages)
     assert len(ids) == len(supervised)
     runs, now = [], []
     for id, learned in [*zip(ids, supervised, strict=True), (0, 0)]:
         if learned:
             now.append(id)
         elif now:
-            runs.append(rendering.tokenizer.decode(now))
+            runs.append(template.tokenizer.decode(now))
             now = []
     return runs
 
 
 def test_ours_is_conversation_py(gpt2):
-    rendering = ChatTags(gpt2)
-    assert rendering.render(CHAT) == chat_format.render(CHAT, gpt2)
-    assert rendering.prompt(CHAT[:2]) == chat_format.prompt(CHAT[:2], gpt2)
+    template = ChatTags(gpt2)
+    assert template.render(CHAT) == chat_format.render(CHAT, gpt2)
+    assert template.prompt(CHAT[:2]) == chat_format.prompt(CHAT[:2], gpt2)
 
 
 def test_plain_text_is_what_people_read(gpt2):
     """The letters of the tags, a line a turn, no id that the model was never given; a newline ends a reply."""
-    rendering = PlainText(gpt2)
-    ids, _ = rendering.render(CHAT)
+    template = PlainText(gpt2)
+    ids, _ = template.render(CHAT)
     assert gpt2.decode(ids[1:]) == (
         "[System]: you like cheetahs.\n[Human]: hi, how are you?\n[Bot]: great. and you?\n[Human]: fine\n[Bot]: good!\n"
     )
-    assert max(ids) < rendering.n_vocab == 50257 and set(rendering.banned) == set(range(50257, gpt2.n_vocab))
-    assert spoken(rendering, CHAT) == [" great. and you?\n", " good!\n"]
-    assert {gpt2.endoftext, 198, 628} <= set(rendering.ends) and gpt2.encode(" ")[0] not in rendering.ends
+    assert max(ids) < template.n_vocab == 50257 and set(template.suppress_tokens) == set(range(50257, gpt2.n_vocab))
+    assert spoken(template, CHAT) == [" great. and you?\n", " good!\n"]
+    assert {gpt2.endoftext, 198, 628} <= set(template.stop_token_ids)
+    assert gpt2.encode(" ")[0] not in template.stop_token_ids
 
 
 def test_a_folders_own_template_is_transformers(dialogpt, gpt2):
     """The ids are transformers' own for the folder; each turn ends with <|endoftext|>."""
-    rendering = template_for(dialogpt, tokenizers.load(dialogpt), {})
-    assert isinstance(rendering, FolderTemplate)
+    template = template_for(dialogpt, tokenizers.load(dialogpt), {})
+    assert isinstance(template, FolderTemplate)
     theirs = AutoTokenizer.from_pretrained(dialogpt)
-    assert rendering.render(CHAT)[0] == theirs.apply_chat_template(CHAT, return_dict=False)
-    assert spoken(rendering, CHAT) == ["great.\nand you?<|endoftext|>", "good!<|endoftext|>"]
-    assert rendering.ends == (gpt2.endoftext,)
+    assert template.render(CHAT)[0] == theirs.apply_chat_template(CHAT, return_dict=False)
+    assert spoken(template, CHAT) == ["great.\nand you?<|endoftext|>", "good!<|endoftext|>"]
+    assert template.stop_token_ids == (gpt2.endoftext,)
 
 
 @pytest.mark.parametrize("kind", [ChatTags, PlainText, FolderTemplate])
 def test_a_prompt_and_a_reply_are_the_render(kind, dialogpt, gpt2):
-    """In each rendering, a prompt followed by the ids of the reply is the render of both."""
-    rendering = kind(gpt2, dialogpt) if kind is FolderTemplate else kind(gpt2)
+    """In each template, a prompt followed by the ids of the reply is the render of both."""
+    template = kind(gpt2, dialogpt) if kind is FolderTemplate else kind(gpt2)
     for n in (2, 4):
-        whole, supervised = rendering.render(CHAT[: n + 1])
-        assert rendering.prompt(CHAT[:n]) + rendering.reply(CHAT[n]["content"]) == whole
-        assert sum(supervised[len(rendering.prompt(CHAT[:n])) :]) == len(rendering.reply(CHAT[n]["content"]))
+        whole, supervised = template.render(CHAT[: n + 1])
+        assert template.prompt(CHAT[:n]) + template.reply(CHAT[n]["content"]) == whole
+        assert sum(supervised[len(template.prompt(CHAT[:n])) :]) == len(template.reply(CHAT[n]["content"]))
 
 
 def test_a_folder_is_told_apart(tmp_path, dialogpt, gpt2, tiny, tokens):
@@ -109,7 +110,7 @@ def test_a_folder_is_told_apart(tmp_path, dialogpt, gpt2, tiny, tokens):
     GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=128)).save_pretrained(bare)
     for folder, kind in ((tmp_path / "ours", ChatTags), (dialogpt, FolderTemplate), (bare, PlainText)):
         opened, _ = open_engine(EngineConfig(init_from=str(folder)))
-        assert type(opened.rendering) is kind
+        assert type(opened.template) is kind
         asked = [{"role": "user", "content": "hi"}]
         pieces = list(opened.reply(asked, SamplingParams(seed=1, max_new_tokens=30)))
         text = "".join(piece.text for piece in pieces)

@@ -14,13 +14,13 @@ from conftest import ROOT
 from test_train import rows
 
 from model import GPT, GPTConfig
-from runtime import device
+from runtime.device import Device
 from runtime.errors import InputError
 from train import train
 from training import estimate, lr_finder, validation
 from training.optimizer import Optimizer
 
-CPU = device.Device("cpu", "cpu", "float32")
+CPU = Device("cpu", "cpu", "float32")
 
 
 def test_the_memory_that_is_told_is_the_memory_that_is_taken():
@@ -28,12 +28,12 @@ def test_the_memory_that_is_told_is_the_memory_that_is_taken():
     code = """
 import psutil, resource, torch
 from model import GPT, GPTConfig
-from runtime import device
+from runtime.device import Device
 from training import estimate
 from training.optimizer import Optimizer
 torch.set_num_threads(1)
 model = GPT(GPTConfig(block_size=512, vocab_size=8192, n_layer=8, n_head=6, n_embd=384)).train()
-optimizer, cpu = Optimizer(model), device.Device("cpu", "cpu", "float32")
+optimizer, cpu = Optimizer(model), Device("cpu", "cpu", "float32")
 idx = torch.randint(8192, (1, 4096)); starts = torch.arange(0, 4097, 512, dtype=torch.int32)
 positions = torch.arange(512).repeat(8)[None]
 for _ in range(2):

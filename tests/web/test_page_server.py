@@ -7,7 +7,7 @@ import pytest
 from tab import REFUSED, Tab, asked
 from test_serve import expected, running  # noqa: F401
 
-from inference.sampling import SamplingParams
+from inference.settings import SamplingParams
 
 pytestmark = pytest.mark.browser
 
