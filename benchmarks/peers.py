@@ -94,7 +94,7 @@ class Uncached:
         def logits_after(rows):
             for ids, new in zip(seen, rows, strict=True):
                 ids += new
-            return self.model(torch.tensor(seen), last_only=True)[0][:, -1]
+            return self.model(torch.tensor(seen), last_only=True)[:, -1]
 
         return decoded(logits_after, prompts, new_tokens)
 

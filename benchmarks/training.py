@@ -70,7 +70,7 @@ def reference(settings, save_to=None):
             group["lr"] = learning_rate(step, settings.steps)
         starts = rng.integers(len(split.ids) - T - 1, size=settings.batch_size)
         windows = torch.from_numpy(np.stack([split.ids[i : i + T + 1] for i in starts]).astype(np.int64))
-        logits, _ = model(windows[:, :-1])
+        logits = model(windows[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,63 +1,80 @@
 """
-Conversations on disk, and packed batches of them.
+A split of a data folder to endless packed batches, which train.py learns from.
 
-    data/chitchat/train.bin     ids, uint16; a conversation begins at its <|endoftext|>
-    data/chitchat/train.sup     supervised, uint8, one for each id
-    data/chitchat/val.bin val.sup tokenizer.json meta.json
-
-preparation.py writes them; `open_meta`, `open_split` and `Loader` are what train.py reads with.
+    loader = Loader(split, block_size=1024, tokenizer=tokenizer, seed=1337)
+    batch = loader.get_batch(batch_size=12)
+    loss = model.loss(**device.tensors(batch.arrays))
 """
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from dataset.folder import Split
 from dataset.packing import find_segments, pack_best_fit
 from runtime.errors import InputError
+from tokenization.tokenizer import Tokenizer
 
-NGRAM = 4  # tokens of the bot in a row that are a repetition
+NGRAM = 4  # tokens of the bot in a row that count as a repetition
+WINDOW = 4096  # segments that are packed into rows together: enough for full rows, few enough for a shuffled order
+FULL = 0.97  # of block_size: a row that is less full waits for the segments of the next window
 
 
 @dataclass
 class Batch:
     """
-    Conversations one behind another, as GPT.forward takes them: idx, targets and positions, int64 (1, N); starts,
-    int32 (conversations + 1,). N is a multiple of 64, which GPUs like: the last up to 63 tokens are padding.
+    Conversations one behind another, without padding between them. N tokens, a multiple of 64, which GPUs like: up to
+    63 tokens of padding stand at the end.
     """
 
-    idx: np.ndarray
-    targets: np.ndarray
-    positions: np.ndarray
-    starts: np.ndarray
-    filled: int  # tokens that are no padding
-    unlikely: np.ndarray | None = None  # int64 (2, m): learned tokens, by their number, and ids that they should not be
+    idx: np.ndarray  # (1, N) int64
+    targets: np.ndarray  # (1, N) int64: the next id where it is to be learned, -1 elsewhere
+    positions: np.ndarray  # (1, N) int64: each token's place in its conversation
+    cu_seqlens: np.ndarray  # (conversations + 1,) int32: where each conversation begins, and N
+    n_filled: int  # tokens that are no padding
+    unlikelihood_candidates: np.ndarray | None = (
+        None  # (2, m) int64: numbers of learned tokens, ids that are wrong there
+    )
 
     @property
-    def arrays(self):
-        known = (self.idx, self.targets, self.positions, self.starts)
-        return known if self.unlikely is None else (*known, self.unlikely)
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arguments of GPT.loss, as numpy arrays."""
+        names = ("idx", "targets", "positions", "cu_seqlens", "unlikelihood_candidates")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
-    def n_supervised(self):
+    def n_supervised(self) -> int:
+        """Tokens that are learned."""
         return int((self.targets >= 0).sum())
 
 
 class Loader:
     """
-    Endless packed rows of `block_size` tokens, each epoch in a new order that (seed, epoch) decides.
-    `rows_drawn` is its whole state: a Loader that starts there goes on with the same rows. Of each draw, rank r of
-    world_size takes the r-th batch. learn: "bot", the supervised tokens; "all", everybody's. unlikely: Batches have it.
+    Endless rows of at most `block_size` tokens, in a new order each epoch that (seed, epoch) decides. `rows_drawn` is
+    the whole state: a Loader that is made with it goes on with the same rows.
+
+    Of each draw, rank r of world_size takes the r-th batch. train_on: "bot", the supervised tokens, or "all",
+    everybody's. unlikelihood: whether batches have candidates. Raises InputError where there is nothing to learn from.
     """
 
-    WINDOW = 4096  # segments packed together
-
     def __init__(
-        self, split, block_size, tokenizer, seed=1337, rank=0, world_size=1, rows_drawn=0, learn="bot", unlikely=False
-    ):
-        self.unlikely = unlikely
+        self,
+        split: Split,
+        block_size: int,
+        tokenizer: Tokenizer,
+        seed: int = 1337,
+        rank: int = 0,
+        world_size: int = 1,
+        rows_drawn: int = 0,
+        train_on: Literal["bot", "all"] = "bot",
+        unlikelihood: bool = False,
+    ) -> None:
         self.split, self.block_size, self.tokenizer = split, block_size, tokenizer
-        self.seed, self.rank, self.world_size, self.learn = seed, rank, world_size, learn
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.train_on, self.unlikelihood = train_on, unlikelihood
         self.segments = find_segments(split, block_size, tokenizer)
         if not len(self.segments):
             raise InputError("no conversation with words of the bot to learn from")
@@ -67,85 +84,95 @@ class Loader:
             next(self.rows)
             self.rows_drawn += 1
 
-    def epoch_rows(self, epoch):
-        """The rows of one epoch, lists of segment numbers: best fit within a window, rows with much room left wait."""
+    def epoch_rows(self, epoch: int) -> Iterator[list[int]]:
+        """The rows of one epoch, lists of segment numbers, packed by best fit within windows of a random order."""
         rng = np.random.default_rng([self.seed % 2**63, epoch])  # numpy takes no negative seed
-        heads, bodies, starts, ends = self.segments.T
-        lengths = bodies - heads + ends - starts - 1  # inputs: the last token is only a target
+        prefix_starts, prefix_ends, starts, ends = self.segments.T
+        lengths = prefix_ends - prefix_starts + ends - starts - 1  # inputs: the last token is only a target
         order = rng.permutation(len(lengths)).tolist()
-        waiting = []
-        for i in range(0, len(order), self.WINDOW):
-            last = i + self.WINDOW >= len(order)
-            rows = pack_best_fit(waiting + order[i : i + self.WINDOW], lengths, self.block_size)
-            full = [row for row in rows if last or sum(lengths[row]) >= 0.97 * self.block_size]
-            waiting = (
-                []
-                if last
-                else [segment for row in rows if sum(lengths[row]) < 0.97 * self.block_size for segment in row]
-            )
+        waiting: list[int] = []
+        for i in range(0, len(order), WINDOW):
+            is_last = i + WINDOW >= len(order)
+            rows = pack_best_fit(waiting + order[i : i + WINDOW], lengths, self.block_size)
+            is_full = [is_last or sum(lengths[row]) >= FULL * self.block_size for row in rows]
+            full = list(itertools.compress(rows, is_full))
+            waiting = [segment for row, ready in zip(rows, is_full, strict=True) if not ready for segment in row]
             yield from (full[j] for j in rng.permutation(len(full)))
 
-    def get_batch(self, batch_size):
-        """The next Batch of `batch_size` rows for this rank."""
+    def get_batch(self, batch_size: int) -> Batch:
+        """The next batch of `batch_size` rows for this rank."""
         rows = list(itertools.islice(self.rows, batch_size * self.world_size))
         self.rows_drawn += len(rows)
         return self.batch(rows[self.rank * batch_size : (self.rank + 1) * batch_size])
 
-    def epoch(self, batch_size, epoch=0):
-        """Batches of one epoch, once through; the last may be smaller. Ranks take turns; all have all of a few rows."""
+    def epoch(self, batch_size: int, epoch: int = 0) -> Iterator[Batch]:
+        """
+        The batches of one epoch, once through; the last may be smaller. Each rank has rows of its own, unless there are
+        fewer rows than ranks: then each has them all.
+        """
         rows = list(self.epoch_rows(epoch))
         if len(rows) >= self.world_size:
             rows = rows[self.rank :: self.world_size]
         return (self.batch(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
 
-    def batch(self, rows):
-        parts = [self.segments[number] for row in rows for number in row]
-        ids, learned = (
-            [np.concatenate([array[head:body], array[start:end]]) for head, body, start, end in parts]
+    def batch(self, rows: list[list[int]]) -> Batch:
+        """The Batch of these rows, each a list of segment numbers: their segments in order."""
+        segments = [self.segments[number] for row in rows for number in row]
+        ids, supervised = (
+            [np.concatenate([array[head:body], array[start:end]]) for head, body, start, end in segments]
             for array in (self.split.ids, self.split.supervised)
         )
-        lengths = [len(each) - 1 for each in ids]  # the last token is only a target
-        filled = sum(lengths)
-        N = -(-filled // 64) * 64
-        starts = np.cumsum([0, *lengths, N - filled] if filled < N else [0, *lengths], dtype=np.int32)
+        lengths = [len(segment) - 1 for segment in ids]  # the last token is only a target
+        n_filled = sum(lengths)
+        N = -(-n_filled // 64) * 64
+        padding = [N - n_filled] if n_filled < N else []
+        cu_seqlens = np.cumsum([0, *lengths, *padding], dtype=np.int32)
         idx = np.full((1, N), self.tokenizer.endoftext, dtype=np.int64)
         targets = np.full((1, N), -1, dtype=np.int64)
         positions = np.zeros((1, N), dtype=np.int64)
-        idx[0, :filled] = np.concatenate([each[:-1] for each in ids])
-        after = np.concatenate([each[1:] for each in ids]).astype(np.int64)
-        wanted = np.concatenate([each[1:] for each in learned]) if self.learn == "bot" else True
-        targets[0, :filled] = np.where(wanted, after, -1)
-        positions[0, :filled] = np.concatenate([np.arange(n) for n in lengths])
-        batch = Batch(idx, targets, positions, starts, filled)
-        if self.unlikely:
-            spoken = [each[1:] for each in learned]
-            found = [
-                unlikelihood_candidates(each, said, self.tokenizer) for each, said in zip(ids, spoken, strict=True)
-            ]
-            places = np.concatenate([at + start for (at, _), start in zip(found, starts, strict=False)])
-            numbers = np.cumsum(targets[0] >= 0) - 1
-            batch.unlikely = np.stack([numbers[places], np.concatenate([tokens for _, tokens in found])])
+        idx[0, :n_filled] = np.concatenate([segment[:-1] for segment in ids])
+        next_ids = np.concatenate([segment[1:] for segment in ids]).astype(np.int64)
+        learned = np.concatenate([segment[1:] for segment in supervised]) if self.train_on == "bot" else True
+        targets[0, :n_filled] = np.where(learned, next_ids, -1)
+        positions[0, :n_filled] = np.concatenate([np.arange(n) for n in lengths])
+        batch = Batch(idx, targets, positions, cu_seqlens, n_filled)
+        if self.unlikelihood:
+            batch.unlikelihood_candidates = self.candidates(ids, supervised, cu_seqlens, targets)
         return batch
 
+    def candidates(
+        self, ids: list[np.ndarray], supervised: list[np.ndarray], cu_seqlens: np.ndarray, targets: np.ndarray
+    ) -> np.ndarray:
+        """unlikelihood_candidates of a Batch of these segments: their places as numbers among the learned tokens."""
+        pairs = [
+            unlikelihood_candidates(segment, is_bot[1:], self.tokenizer)
+            for segment, is_bot in zip(ids, supervised, strict=True)
+        ]
+        places = np.concatenate([at + start for (at, _), start in zip(pairs, cu_seqlens, strict=False)])
+        numbers = np.cumsum(targets[0] >= 0) - 1
+        return np.stack([numbers[places], np.concatenate([wrong for _, wrong in pairs])])
 
-def unlikelihood_candidates(ids, spoken, tokenizer):
+
+def unlikelihood_candidates(ids: np.ndarray, is_bot: np.ndarray, tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """
-    What the bot should not say, (places, ids) as int64: at each of its tokens in a conversation (spoken[i]: ids[i + 1]
+    What the bot should not say, as int64 (places, ids): at each of its tokens in a conversation (is_bot[i]: ids[i + 1]
     is the bot's) the tags of the others, and what would complete a run of NGRAM tokens that it has said already.
     """
-    places, tokens = [], []
-    after, said = {}, []  # what followed NGRAM - 1 tokens of the bot; its tokens in this turn
-    ids = ids.tolist()
-    for i in np.flatnonzero(spoken).tolist():
-        if not (i and spoken[i - 1]):
-            said = []
-        wanted, before = ids[i + 1], tuple(said[1 - NGRAM :])
+    places: list[int] = []
+    wrong_ids: list[int] = []
+    followers: dict[tuple[int, ...], set[int]] = {}  # NGRAM - 1 tokens of the bot -> what has followed them
+    turn: list[int] = []  # the bot's tokens in this turn
+    tokens = ids.tolist()
+    for i in np.flatnonzero(is_bot).tolist():
+        if not (i and is_bot[i - 1]):
+            turn = []
+        target, before = tokens[i + 1], tuple(turn[1 - NGRAM :])
         wrong = {tokenizer.human, tokenizer.system}
         if len(before) == NGRAM - 1:
-            wrong |= after.get(before, set())
-            after.setdefault(before, set()).add(wanted)
-        wrong.discard(wanted)
+            wrong |= followers.get(before, set())
+            followers.setdefault(before, set()).add(target)
+        wrong.discard(target)
         places += [i] * len(wrong)
-        tokens += sorted(wrong)
-        said.append(wanted)
-    return np.array(places, dtype=np.int64), np.array(tokens, dtype=np.int64)
+        wrong_ids += sorted(wrong)
+        turn.append(target)
+    return np.array(places, dtype=np.int64), np.array(wrong_ids, dtype=np.int64)

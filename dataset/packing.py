@@ -1,64 +1,75 @@
 """Conversations to rows of a fixed length: where they are cut, and which go into a row together."""
 
 import bisect
+from collections.abc import Sequence
 
 import numpy as np
 
+from dataset.folder import Split
+from tokenization.tokenizer import Tokenizer
 
-def find_segments(split, block_size, tokenizer):
+
+def find_segments(split: Split, block_size: int, tokenizer: Tokenizer) -> np.ndarray:
     """
-    What is learned from: (n, 4) int64, each row a conversation, or a part of one that is longer than the context.
-    Its ids are ids[head:body] followed by ids[start:end]; they fill at most block_size inputs and their targets. A part
-    opens with the <|endoftext|> and system message of the whole, and with a human turn if there is one to cut at.
-    What has no supervised token is left out.
+    What is learned from, (n, 4) int64: a row is a conversation, or a part of one that is longer than the context.
+
+    The ids of a segment (prefix_start, prefix_end, start, end) are ids[prefix_start:prefix_end], then ids[start:end]:
+    at most block_size inputs and their targets. The prefix of a part is the <|endoftext|> and system message of the
+    whole; a part begins with a human turn if there is one to cut at. What has no supervised token is left out.
     """
     if len(split.starts) < 2:
         return np.zeros((0, 4), dtype=np.int64)
     starts, ends = split.starts[:-1], split.starts[1:]
-    learned = np.add.reduceat(split.supervised, starts, dtype=np.int64) > 0
-    whole = ends - starts <= block_size + 1
-    rows = np.stack([starts, starts, starts, ends], axis=1)[whole & learned]
+    supervised = np.add.reduceat(split.supervised, starts, dtype=np.int64) > 0
+    fits = ends - starts <= block_size + 1
+    whole = np.stack([starts, starts, starts, ends], axis=1)[fits & supervised]
     parts = [
         part
-        for start, end in zip(starts[~whole & learned], ends[~whole & learned], strict=True)
+        for start, end in zip(starts[~fits & supervised], ends[~fits & supervised], strict=True)
         for part in cut_conversation(split.ids[start:end], start, block_size, tokenizer)
         if split.supervised[part[2] : part[3]].any()
     ]
-    return np.concatenate([rows, np.array(parts, dtype=np.int64).reshape(-1, 4)])
+    return np.concatenate([whole, np.array(parts, dtype=np.int64).reshape(-1, 4)])
 
 
-def cut_conversation(ids, offset, block_size, tokenizer):
-    """The parts, as `segments` has them, of one conversation's ids, which begin at `offset` of the split."""
+def cut_conversation(
+    ids: np.ndarray, offset: int, block_size: int, tokenizer: Tokenizer
+) -> list[tuple[int, int, int, int]]:
+    """The segments, as find_segments has them, of one conversation's ids, which begin at `offset` of the split."""
     tags = np.flatnonzero(np.isin(ids, (tokenizer.system, tokenizer.human, tokenizer.bot)))
-    body = int(tags[1]) if ids[1] == tokenizer.system and len(tags) > 1 else 1
-    if body > block_size // 2:
-        body = 1  # a persona that leaves no room for talk is only in the first part
-    bots = tags[ids[tags] == tokenizer.bot]
-    borders = np.append(tags[1:], len(ids))  # where a turn ends
-    humans = borders[np.append(ids[tags[1:]] == tokenizer.human, True)]  # and the human's begins, or nothing
+    prefix_end = int(tags[1]) if ids[1] == tokenizer.system and len(tags) > 1 else 1
+    if prefix_end > block_size // 2:
+        prefix_end = 1  # a persona that leaves little space for the talk is only in the first part
+    bot_tags = tags[ids[tags] == tokenizer.bot]
+    turn_ends = np.append(tags[1:], len(ids))
+    human_next = turn_ends[np.append(ids[tags[1:]] == tokenizer.human, True)]  # a human turn follows, or nothing
     parts, start = [], 0
     while start < len(ids):
-        head = body if start else 0
-        room = block_size + 1 - head
-        fitting = [ends[(start < ends) & (ends <= start + room)][-1:] for ends in (humans, borders)]
-        end = next((int(end) for ends in fitting for end in ends if ((start <= bots) & (bots < end)).any()), None)
+        prefix = prefix_end if start else 0
+        tokens_left = block_size + 1 - prefix
+        # the last end that fits, best before a human turn, of those that leave a bot's tag in the part
+        last_fits = [ends[(start < ends) & (ends <= start + tokens_left)][-1:] for ends in (human_next, turn_ends)]
+        end = next(
+            (int(end) for ends in last_fits for end in ends if ((start <= bot_tags) & (bot_tags < end)).any()), None
+        )
         if end is None:  # no turn of the bot fits whole: it loses its end, so that the human's before it stays in view
-            end = int(borders[(borders > start + room) | (borders == len(ids))][0])
-        parts.append((offset, offset + head, offset + start, offset + min(end, start + room)))
+            end = int(turn_ends[(turn_ends > start + tokens_left) | (turn_ends == len(ids))][0])
+        parts.append((offset, offset + prefix, offset + start, offset + min(end, start + tokens_left)))
         start = end
     return parts
 
 
-def pack_best_fit(pieces, lengths, capacity):
-    """Rows of pieces, the longest first, each into the fullest row that has room for it."""
-    rows, room = [], []  # room: sorted (tokens left, row number)
+def pack_best_fit(pieces: Sequence[int], lengths: np.ndarray, capacity: int) -> list[list[int]]:
+    """Rows of pieces, by number: the longest first, each into the fullest row that still has space for it."""
+    rows: list[list[int]] = []
+    spaces: list[tuple[int, int]] = []  # sorted: (tokens left, row number)
     for piece in sorted(pieces, key=lambda piece: -lengths[piece]):
-        i = bisect.bisect_left(room, (lengths[piece], -1))
-        if i < len(room):
-            left, number = room.pop(i)
+        i = bisect.bisect_left(spaces, (lengths[piece], -1))
+        if i < len(spaces):
+            tokens_left, row = spaces.pop(i)
         else:
-            left, number = capacity, len(rows)
+            tokens_left, row = capacity, len(rows)
             rows.append([])
-        rows[number].append(piece)
-        bisect.insort(room, (left - lengths[piece], number))
+        rows[row].append(piece)
+        bisect.insort(spaces, (tokens_left - lengths[piece], row))
     return rows

@@ -65,7 +65,7 @@ def token_nats(model, template, batch):
         targets[row, : len(ids) - 1] = wanted
     where = model.transformer.wpe.weight.device
     learned = targets >= 0
-    logits = model.head(model.states(idx.to(where))[learned.to(where)])
+    logits = model.head(model.hidden_states(idx.to(where))[learned.to(where)])
     nats = F.cross_entropy(logits[:, : template.n_vocab].float(), targets[learned].to(where), reduction="none")
     table = np.zeros((len(batch), longest + 1))
     table[:, 1:][learned.numpy()] = nats.double().cpu().numpy()
@@ -88,12 +88,12 @@ def candidate_nats(model, template, messages, candidates):
     weight = model.transformer.wpe.weight
     shape = dataclasses.replace(model.config, block_size=len(prompt) + longest)
     cache = KVCache(shape, len(said), weight.device, weight.dtype)
-    first, _ = model(torch.tensor([prompt], device=weight.device), cache=cache[:1], last_only=True)
+    first = model(torch.tensor([prompt], device=weight.device), cache=cache[:1], last_only=True)
     cache.k[:] = cache.k[:, :1]
     cache.v[:] = cache.v[:, :1]
     cache.lengths[:] = len(prompt)
     idx = torch.tensor([ids + [0] * (longest - len(ids)) for ids in said], device=weight.device)
-    later, _ = model(idx[:, :-1], cache=cache) if longest > 1 else (first[:, :0].expand(len(said), 0, -1), None)
+    later = model(idx[:, :-1], cache=cache) if longest > 1 else first[:, :0].expand(len(said), 0, -1)
     logits = torch.cat([first.expand(len(said), 1, -1), later], dim=1)[..., : template.n_vocab].float()
     nats = F.cross_entropy(logits.flatten(0, 1), idx.flatten(), reduction="none").view(idx.shape).double()
     lengths = torch.tensor([len(ids) for ids in said], device=weight.device)

@@ -192,7 +192,7 @@ class Engine:
         cache = self.cache[first:end]
         cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in range(first, end)])
         idx = torch.tensor([ids.get(slot, [0]) for slot in range(first, end)], device=self.device)
-        logits, _ = self.model(idx, cache=cache, last_only=True)
+        logits = self.model(idx, cache=cache, last_only=True)
         return logits[[slot - first for slot in slots], -1].float().cpu()
 
     def generate(self, ids, sampling, suppress_tokens=(), stop_token_ids=(), recent=()):

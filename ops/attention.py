@@ -2,7 +2,8 @@
 Causal attention within the conversations of a packed batch. No token sees another conversation's, and nothing of the
 size of tokens x tokens is kept: each conversation is attended by itself, or all by one kernel that knows their starts.
 
-    y = attention.packed(qkv, n_head, starts)       # (N, 3 n_embd) -> (N, n_embd)
+    layout = packed_layout(cu_seqlens, x, head_size)      # once a batch
+    y = packed_attention(qkv, n_head, layout)             # (N, 3 n_embd) -> (N, n_embd), in each layer
 
 CUDA in 16 bits: torch's variable-length flash attention. A CPU in bfloat16: PackedOnCPU below, a third faster than
 torch's own flash kernel there. All else: scaled_dot_product_attention for each conversation.
@@ -11,123 +12,145 @@ torch's own flash kernel there. All else: scaled_dot_product_attention for each 
 import functools
 import itertools
 import math
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 QUERIES_PER_PIECE = 128  # queries at a time: their scores stay in the processor's cache
-QUERY_MULTIPLE = 32  # queries that a piece's number is a multiple of
+QUERY_MULTIPLE = 32  # pieces are rounded up to a multiple of so many queries, so that oneDNN meets few shapes
 
 
-def packed_attention(qkv, n_head, starts):
-    """
-    qkv: (N, 3 n_embd), the queries, keys and values of N tokens. starts: where each conversation begins, and N, as
-    `layout` gives it. Returns (N, n_embd).
-    """
+class PackedLayout(NamedTuple):
+    """Where the conversations of a packed row are, and the kernel that attends to them. Made by packed_layout."""
+
+    cu_seqlens: Tensor  # (conversations + 1,) int32 on the row's device: where each begins, and the row's length
+    boundaries: list[int] | None  # the same numbers for the kernels that read them one by one; None for "varlen"
+    kernel: Literal["varlen", "cpu", "sdpa"]
+
+
+def packed_layout(cu_seqlens: Tensor, x: Tensor, head_size: int) -> PackedLayout:
+    """The layout of a row x whose conversations begin at `cu_seqlens`, for heads of this size."""
+    device = x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    varlen = device == "cuda" and dtype in (torch.bfloat16, torch.float16) and head_size % 8 == 0
+    if varlen and torch.cuda.get_device_capability(x.device) >= (8, 0):
+        return PackedLayout(cu_seqlens, None, "varlen")
+    kernel = "cpu" if device == "cpu" and dtype == torch.bfloat16 else "sdpa"
+    return PackedLayout(cu_seqlens, cu_seqlens.tolist(), kernel)
+
+
+def packed_attention(qkv: Tensor, n_head: int, layout: PackedLayout) -> Tensor:
+    """qkv: (N, 3 n_embd), the queries, keys and values of the N tokens of a packed row. Returns (N, n_embd)."""
     N, C = qkv.size(0), qkv.size(1) // 3
-    if isinstance(starts, torch.Tensor):
+    if layout.boundaries is None:
         from torch.nn.attention.varlen import varlen_attn
 
         q, k, v = qkv.view(N, 3, n_head, C // n_head).unbind(1)
-        return varlen_attn(q, k, v, starts, starts, N, N, window_size=(-1, 0)).reshape(N, C)  # causal
-    if qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16:
-        return PackedOnCPU.apply(qkv, n_head, starts)
-    lengths = [end - start for start, end in itertools.pairwise(starts)]
+        cu_seqlens = layout.cu_seqlens
+        y = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, N, N, window_size=(-1, 0))  # (-1, 0): causal
+        assert isinstance(y, Tensor)
+        return y.reshape(N, C)
+    if layout.kernel == "cpu":
+        y = PackedOnCPU.apply(qkv, n_head, layout.boundaries)
+        assert isinstance(y, Tensor)
+        return y
+    lengths = [end - start for start, end in itertools.pairwise(layout.boundaries)]
     return torch.cat([single_attention(part, n_head) for part in qkv.split(lengths)])
 
 
-def cu_seqlens_for(starts, x, head_size):
-    """`starts`, (conversations + 1,) int32, as `packed` wants it for x: a tensor for the flash kernel, else a list."""
-    type = x.device.type
-    dtype = torch.get_autocast_dtype(type) if torch.is_autocast_enabled(type) else x.dtype
-    flash = type == "cuda" and dtype in (torch.bfloat16, torch.float16) and head_size % 8 == 0
-    if flash and torch.cuda.get_device_capability(x.device) >= (8, 0):
-        return starts
-    return starts.tolist()
-
-
-def single_attention(qkv, n_head):
-    """One conversation, through torch's kernel."""
+def single_attention(qkv: Tensor, n_head: int) -> Tensor:
+    """One conversation, (T, 3 n_embd) -> (T, n_embd), through torch's kernel."""
     q, k, v = qkv.view(1, qkv.size(0), 3, n_head, -1).permute(2, 0, 3, 1, 4)
     return F.scaled_dot_product_attention(q, k, v, is_causal=True)[0].transpose(0, 1).reshape(qkv.size(0), -1)
 
 
+def exclude_from_compile() -> None:
+    """Have torch.compile call single_attention as it is: it would compile it anew for each length of a conversation."""
+    global single_attention
+    single_attention = torch.compiler.disable(single_attention)  # pyright: ignore[reportAssignmentType]
+
+
 class PackedOnCPU(torch.autograd.Function):
     """
-    softmax(q k^T) v in pieces of ROWS queries, which see the keys of their conversation up to their own, and its
-    gradient from the logarithms of the softmax's sums, as flash attention has it (Dao et al. 2022). Products are in
-    bfloat16, the softmax is in float32.
+    softmax(q k^T) v for QUERIES_PER_PIECE queries at a time, each of which sees the keys of its conversation up to its
+    own. Backward starts from the logarithms of the softmax's sums, as flash attention does (Dao et al. 2022). Products
+    are in bfloat16, the softmax is in float32.
     """
 
     @staticmethod
-    def forward(ctx, qkv, n_head, starts):
+    def forward(ctx: Any, qkv: Tensor, n_head: int, boundaries: list[int]) -> Tensor:
         N, C = qkv.size(0), qkv.size(1) // 3
         q, k, v = split_heads(qkv, n_head, 3)
         q = q * q.size(2) ** -0.5
-        out, sums = torch.empty(N, C, dtype=qkv.dtype), torch.empty(n_head, N, 1)
+        out, log_sums = torch.empty(N, C, dtype=qkv.dtype), torch.empty(n_head, N, 1)
         (y,) = split_heads(out, n_head, 1)
-        for start, a, b, c in query_pieces(starts):
-            s = torch.bmm(q[:, a:c], k[:, start:c].transpose(1, 2)).float()
-            s[..., a - start :].masked_fill_(future_mask(c - a), -math.inf)
-            largest = s.amax(-1, keepdim=True)
-            p = s.sub_(largest).exp_()
+        for start, first, end, padded_end in query_pieces(boundaries):
+            n = end - first
+            scores = torch.bmm(q[:, first:padded_end], k[:, start:padded_end].transpose(1, 2)).float()
+            scores[..., first - start :].masked_fill_(future_mask(padded_end - first), -math.inf)
+            largest = scores.amax(-1, keepdim=True)
+            p = scores.sub_(largest).exp_()
             total = p.sum(-1, keepdim=True)
-            found = torch.bmm(p.to(v.dtype), v[:, start:c])
-            y[:, a:b] = found[:, : b - a] / total[:, : b - a]
-            sums[:, a:b] = largest[:, : b - a] + total[:, : b - a].log()
-        ctx.save_for_backward(qkv, out, sums)
-        ctx.n_head, ctx.starts = n_head, starts
+            weighted = torch.bmm(p.to(v.dtype), v[:, start:padded_end])
+            y[:, first:end] = weighted[:, :n] / total[:, :n]
+            log_sums[:, first:end] = largest[:, :n] + total[:, :n].log()
+        ctx.save_for_backward(qkv, out, log_sums)
+        ctx.n_head, ctx.boundaries = n_head, boundaries
         return out
 
     @staticmethod
-    def backward(ctx, dout):
-        qkv, out, sums = ctx.saved_tensors
+    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor, None, None]:
+        qkv, out, log_sums = ctx.saved_tensors
         dqkv = torch.empty_like(qkv)
         (q, k, v), (dq, dk, dv) = (split_heads(x, ctx.n_head, 3) for x in (qkv, dqkv))
         (y,), (dy,) = (split_heads(x, ctx.n_head, 1) for x in (out, dout))
         scale = q.size(2) ** -0.5
         q = q * scale
         correction = (dy * y).sum(-1, keepdim=True, dtype=torch.float32)
-        for start, a, b, c in reversed(query_pieces(ctx.starts)):
-            p = torch.bmm(q[:, a:c], k[:, start:c].transpose(1, 2)).float()
-            p[:, : b - a].sub_(sums[:, a:b]).exp_()
-            p[..., a - start :].masked_fill_(future_mask(c - a), 0.0)
-            p[:, b - a :] = 0.0
-            ds = torch.bmm(dy[:, a:c], v[:, start:c].transpose(1, 2)).float()
-            ds = ds.sub_(correction[:, a:c]).mul_(p).to(q.dtype)
+        for start, first, end, padded_end in reversed(query_pieces(ctx.boundaries)):
+            n = end - first
+            p = torch.bmm(q[:, first:padded_end], k[:, start:padded_end].transpose(1, 2)).float()
+            p[:, :n].sub_(log_sums[:, first:end]).exp_()
+            p[..., first - start :].masked_fill_(future_mask(padded_end - first), 0.0)
+            p[:, n:] = 0.0
+            ds = torch.bmm(dy[:, first:padded_end], v[:, start:padded_end].transpose(1, 2)).float()
+            ds = ds.sub_(correction[:, first:padded_end]).mul_(p).to(q.dtype)
             p = p.to(q.dtype)
-            dq[:, a:b] = torch.bmm(ds, k[:, start:c])[:, : b - a]
-            for to, left, right in ((dk, ds, q), (dv, p, dy)):
-                found = torch.bmm(left.transpose(1, 2), right[:, a:c])[:, : b - start]
-                if b in ctx.starts:  # the conversation's last queries see all of its keys
-                    to[:, start:b] = found
+            dq[:, first:end] = torch.bmm(ds, k[:, start:padded_end])[:, :n]
+            for gradient, left, right in ((dk, ds, q), (dv, p, dy)):
+                part = torch.bmm(left.transpose(1, 2), right[:, first:padded_end])[:, : end - start]
+                if end in ctx.boundaries:  # the conversation's last queries see all of its keys
+                    gradient[:, start:end] = part
                 else:
-                    to[:, start:b] += found
+                    gradient[:, start:end] += part
         dq *= scale
         return dqkv, None, None
 
 
-def split_heads(x, n_head, n):
-    """(N, n * n_embd) as n views (n_head, N, head_size)."""
+def split_heads(x: Tensor, n_head: int, n: int) -> Tensor:
+    """(N, n * n_embd) as a view (n, n_head, N, head_size)."""
     return x.view(x.size(0), n, n_head, -1).permute(1, 2, 0, 3)
 
 
-def query_pieces(starts):
+def query_pieces(boundaries: list[int]) -> list[tuple[int, int, int, int]]:
     """
-    (where its conversation starts, first query, behind the last one, behind the last one that goes along) of each piece
-    of ROWS queries. Queries of the next conversation go along up to a multiple of STEP: oneDNN compiles a product for
-    each new shape and keeps it, which took 9 MB more at each step.
+    (start, first, end, padded_end) of each piece: its conversation starts at `start`, its queries are first:end, and
+    the products are computed for first:padded_end, a multiple of QUERY_MULTIPLE where the row has as many tokens. The
+    queries added belong to the next conversation, and what they give is thrown away: oneDNN compiles a product for each
+    new shape and keeps it, which took 9 MB more at each step.
     """
-    found = []
-    for start, end in itertools.pairwise(starts):
-        for a in range(start, end, QUERIES_PER_PIECE):
-            b = min(a + QUERIES_PER_PIECE, end)
-            c = a - (a - b) // QUERY_MULTIPLE * QUERY_MULTIPLE
-            found.append((start, a, b, c if c <= starts[-1] else b))
-    return found
+    pieces = []
+    for start, conversation_end in itertools.pairwise(boundaries):
+        for first in range(start, conversation_end, QUERIES_PER_PIECE):
+            end = min(first + QUERIES_PER_PIECE, conversation_end)
+            padded_end = first - (first - end) // QUERY_MULTIPLE * QUERY_MULTIPLE
+            pieces.append((start, first, end, padded_end if padded_end <= boundaries[-1] else end))
+    return pieces
 
 
 @functools.lru_cache
-def future_mask(n):
-    """(n, n): the keys that come after a query."""
+def future_mask(n: int) -> Tensor:
+    """(n, n) bool: True for the keys that come after a query."""
     return torch.ones(n, n, dtype=torch.bool).triu_(1)

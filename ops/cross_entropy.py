@@ -1,58 +1,112 @@
 """
-The loss of a batch without its logits: cross-entropy through the output head, some tokens at a time, the gradients
-taken at once. GPT-2's logits take 200 kB a token in float32, several times over; here they take a few MB in all.
+The loss of a batch without its logits: cross-entropy through the output head, some tokens at a time, with the gradients
+computed at once. GPT-2's logits take 200 kB a token in float32, several times over; here they take a few MB in all.
 
-    mean = loss.cross_entropy(states, weight, targets, n_vocab)
+    mean = cross_entropy(hidden_states, head_weight, targets, n_vocab)
 """
 
 import math
+from typing import Any
 
 import torch
+from torch import Tensor
 
-MAX_LOGITS = 2**22  # logits at a time at most: 16 MB in float32
-MIN_TOKENS = 64  # tokens
+MAX_LOGITS = 2**22  # computed at a time: 16 MB in float32
+MIN_TOKENS = 64  # at a time, however large the vocabulary is
 
 
-def cross_entropy(states, weight, targets, n_vocab, scratch=None, unlikely=None, strength=0.0):
+class HeadBuffer:
     """
-    The mean of -log p(target) over the tokens, float32. states: (n, n_embd), before the head; weight: (rows, n_embd),
-    of which the first n_vocab are tokens; targets: (n,) ids. Products run in autocast's dtype, the softmax in float32.
-    scratch: memory for the weight in that dtype. unlikely: (2, m), tokens by number, in order, and ids that they should
-    not be: `strength` times -log(1 - p(id)) is added (unlikelihood, Welleck et al. 2019).
+    Memory for the head's weight in autocast's dtype. On a CPU it is kept from step to step, since there new pages take
+    longer to get than the numbers to convert.
     """
-    type = states.device.type
-    dtype = torch.get_autocast_dtype(type) if torch.is_autocast_enabled(type) else states.dtype
-    how = dtype, torch.is_grad_enabled(), scratch, unlikely, strength
-    return ChunkedCrossEntropy.apply(states, weight, targets, n_vocab, *how)
+
+    def __init__(self) -> None:
+        self.buffer: Tensor | None = None
+
+    def filled(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
+        """The weight in `dtype`."""
+        if weight.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return weight.to(dtype)
+        if self.buffer is None or self.buffer.shape != weight.shape or self.buffer.dtype != dtype:
+            self.buffer = torch.empty_like(weight, dtype=dtype, requires_grad=False)
+        return self.buffer.copy_(weight)
+
+
+def cross_entropy(
+    hidden_states: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    n_vocab: int,
+    buffer: HeadBuffer | None = None,
+    unlikelihood_candidates: Tensor | None = None,
+    unlikelihood: float = 0.0,
+) -> Tensor:
+    """
+    The mean of -log p(target) over the tokens, a float32 scalar. Products run in autocast's dtype, the softmax in
+    float32.
+
+    hidden_states: (n, n_embd), before the head. weight: (rows, n_embd), of which the first n_vocab stand for tokens.
+    targets: (n,) ids. unlikelihood_candidates: (2, m), numbers of tokens in rising order, and ids that are wrong there;
+    `unlikelihood` times -log(1 - p(id)) is added for each of them (Welleck et al. 2019).
+    """
+    device = hidden_states.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_states.dtype
+    loss = ChunkedCrossEntropy.apply(
+        hidden_states,
+        weight,
+        targets,
+        n_vocab,
+        dtype,
+        torch.is_grad_enabled(),
+        buffer or HeadBuffer(),
+        unlikelihood_candidates,
+        unlikelihood,
+    )
+    assert isinstance(loss, Tensor)
+    return loss
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """As Liger kernel's fused linear cross-entropy (Hsu et al. 2024): backward only scales what forward found."""
+    """As Liger kernel's fused linear cross-entropy (Hsu et al. 2024): backward only scales what forward computed."""
 
     @staticmethod
-    def forward(ctx, states, weight, targets, n_vocab, dtype, with_gradients, scratch, unlikely, strength):
-        n, rows = (
-            len(targets),
-            min(max(MIN_TOKENS, MAX_LOGITS // len(weight)), -(-len(targets) // MIN_TOKENS) * MIN_TOKENS),
-        )
-        w = weight.to(dtype) if scratch is None else scratch.copy_(weight)
-        to_x, to_w = (with_gradients and needed for needed in ctx.needs_input_grad[:2])
-        dx = torch.empty(n, states.size(1), dtype=dtype, device=states.device) if to_x else None
-        dw, share = None, 1.0
-        ctx.added = to_w and weight.grad is not None and weight.grad.dtype == dtype != torch.float32
+    def forward(
+        ctx: Any,
+        hidden_states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        n_vocab: int,
+        dtype: torch.dtype,
+        with_gradients: bool,
+        buffer: HeadBuffer,
+        candidates: Tensor | None,
+        unlikelihood: float,
+    ) -> Tensor:
+        n, n_rows = len(targets), len(weight)
+        # chunks are alike in shape, since oneDNN compiles a product for each new one
+        chunk = min(max(MIN_TOKENS, MAX_LOGITS // n_rows), -(-n // MIN_TOKENS) * MIN_TOKENS)
+        w = buffer.filled(weight, dtype)
+        needs_dx, needs_dw = (with_gradients and needed for needed in ctx.needs_input_grad[:2])
+        dx = hidden_states.new_empty(n, hidden_states.size(1), dtype=dtype) if needs_dx else None
+        dw, dw_scale = None, 1.0
+        # where gradients are kept in the dtype of the products, the head's is added to weight.grad as it comes
+        ctx.added = needs_dw and weight.grad is not None and weight.grad.dtype == dtype != torch.float32
         if ctx.added:
-            dw, share = weight.grad, 1 / n
-        total = torch.zeros((), device=states.device)
-        # all chunks in the same memory, since new pages take longer than the sums, and of one shape, since oneDNN
-        # compiles a product for each
-        x, products = states.new_zeros(rows, states.size(1), dtype=dtype), states.new_empty(rows, len(w), dtype=dtype)
-        logits = states.new_empty(rows, len(w), dtype=torch.float32)
-        if unlikely is not None:
-            bounds = torch.searchsorted(unlikely[0], torch.arange(0, n + rows, rows, device=states.device)).tolist()
-        for i, at in enumerate(range(0, n, rows)):
-            wanted = targets[at : at + rows, None]
+            dw, dw_scale = weight.grad, 1 / n
+        total = torch.zeros((), device=hidden_states.device)
+        # all chunks use the same memory, since new pages take longer than the sums
+        x = hidden_states.new_zeros(chunk, hidden_states.size(1), dtype=dtype)
+        products = hidden_states.new_empty(chunk, n_rows, dtype=dtype)
+        logits = hidden_states.new_empty(chunk, n_rows, dtype=torch.float32)
+        bounds: list[int] = []  # of each chunk's candidates
+        if candidates is not None:
+            edges = torch.arange(0, n + chunk, chunk, device=hidden_states.device)
+            bounds = torch.searchsorted(candidates[0], edges).tolist()
+        for i, start in enumerate(range(0, n, chunk)):
+            wanted = targets[start : start + chunk, None]
             k = len(wanted)
-            x[:k] = states[at : at + k]
+            x[:k] = hidden_states[start : start + k]
             logits.copy_(torch.mm(x, w.t(), out=products))
             logits[:, n_vocab:] = -math.inf
             largest = logits.amax(1, keepdim=True)
@@ -60,31 +114,31 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             d = logits.sub_(largest).exp_()
             sums = d.sum(1, keepdim=True)
             total += sums[:k].log().sum()
-            d.div_(sums)
-            if unlikely is not None:
-                numbers, ids = unlikely[:, bounds[i] : bounds[i + 1]]
-                p = d[numbers - at, ids]
-                left = (1 - p).clamp(min=1e-5)
-                total -= strength * left.log().sum()
-                # of -log(1 - p) by the logits: p / (1 - p) at the token itself, less that times everybody's p
-                odds = strength * p / left
-                d.mul_(1 - torch.zeros(rows, 1, device=d.device).index_add_(0, numbers - at, odds[:, None]))
-                d.index_put_((numbers - at, ids), odds, accumulate=True)
-            if to_x or to_w:
+            d.div_(sums)  # the probabilities, which become the gradient by the logits
+            if candidates is not None:
+                numbers, ids = candidates[:, bounds[i] : bounds[i + 1]]
+                p = d[numbers - start, ids]
+                rest = (1 - p).clamp(min=1e-5)
+                total -= unlikelihood * rest.log().sum()
+                # of -log(1 - p) by the logits: p / (1 - p) at the candidate itself, less that times everybody's p
+                odds = unlikelihood * p / rest
+                d.mul_(1 - torch.zeros(chunk, 1, device=d.device).index_add_(0, numbers - start, odds[:, None]))
+                d.index_put_((numbers - start, ids), odds, accumulate=True)
+            if needs_dx or needs_dw:
                 d[:k].scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=d.dtype))
                 d[k:] = 0.0
                 d = products.copy_(d)
-                if to_x:
-                    dx[at : at + k] = (d @ w)[:k]
-                if to_w:
-                    dw = d.t() @ x if dw is None else dw.addmm_(d.t(), x, alpha=share)
-        ctx.dtypes = states.dtype, weight.dtype
+                if dx is not None:
+                    dx[start : start + k] = (d @ w)[:k]
+                if needs_dw:
+                    dw = d.t() @ x if dw is None else dw.addmm_(d.t(), x, alpha=dw_scale)
+        ctx.dtypes = hidden_states.dtype, weight.dtype
         ctx.save_for_backward(dx, None if ctx.added else dw)
         ctx.n = n
         return total / n
 
     @staticmethod
-    def backward(ctx, g):
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         dx, dw = ctx.saved_tensors
         if ctx.added and g != 1:
             raise ValueError(f"the gradient of the head was added for a loss that is not scaled, here by {g.item()}")

@@ -11,13 +11,14 @@ interrupted is finished by the next `finish`. So at any instant there is the old
 import contextlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-COMMITTED, WRITING = ".committed", ".writing"
+COMMITTED, WRITING = ".committed", ".writing"  # folders beside the files: a whole new set, and one being written
 
 
 @contextlib.contextmanager
-def folder(path):
+def folder(path: str | Path) -> Iterator[Path]:
     """A temporary folder (Path) whose files, when the block ends well, replace those of the same names in `path`."""
     path = Path(path)
     is_new = not path.exists()
@@ -40,7 +41,7 @@ def folder(path):
     finish(path)
 
 
-def finish(path):
+def finish(path: str | Path) -> None:
     """Move a committed set of files into place. Two processes may do so at once."""
     committed = Path(path) / COMMITTED
     if not committed.exists():
@@ -53,7 +54,7 @@ def finish(path):
 
 
 @contextlib.contextmanager
-def file(path):
+def file(path: str | Path) -> Iterator[Path]:
     """A temporary Path that replaces the file `path` when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +68,14 @@ def file(path):
         raise with_path(error, path) from error
 
 
-def with_path(error, path):
-    """The error; one of writing that names no file, as a full disk's, with the path that was to be written."""
+def with_path(error: BaseException, path: str | Path) -> BaseException:
+    """The error itself; if it names no file, as a full disk's, one that names the path that was to be written."""
     if isinstance(error, OSError) and error.errno and not error.filename:
         return OSError(error.errno, error.strerror, str(path))
     return error
 
 
-def flush(path):
-    """Have the disk hold what was written to the file `path`."""
+def flush(path: str | Path) -> None:
+    """Make sure that what was written to the file is on the disk."""
     with open(path, "rb+") as written:
         os.fsync(written.fileno())

@@ -1,17 +1,20 @@
 """
-Which device, dtype and threads; seeds; this process's rank under torchrun. Everything is chosen by itself and can be
-overridden: --device=cpu, --dtype=float32.
+Which device, dtype and threads a process computes with, its rank under torchrun, and seeds. Everything is chosen
+automatically and can be overridden: --device=cpu, --dtype=float32.
 """
 
 import contextlib
 import os
 import random
 import time
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 
 from runtime.errors import InputError
 
@@ -28,39 +31,47 @@ class Device:
     rank: int = 0
     world_size: int = 1
 
-    def autocast(self):
+    def autocast(self) -> AbstractContextManager:
         """The context in which a forward pass runs."""
         if self.dtype == "float32":
             return contextlib.nullcontext()
-        # without the cache a weight's copy in fewer bits lives as long as its product
+        # without the cache a weight's copy in fewer bits lives no longer than its product
         return torch.autocast(self.type, DTYPES[self.dtype], cache_enabled=self.type != "cpu")
 
-    def memory_mb(self):
-        """What the model's device holds of this process, MB; on a CPU the process's own memory."""
+    def memory_mb(self) -> float:
+        """The megabytes that this process holds of the device's memory; on a CPU of the machine's."""
         if self.type == "cuda":
             return torch.cuda.memory_reserved(self.name) / 1e6
         if self.type == "mps":
             return torch.mps.driver_allocated_memory() / 1e6
         return psutil.Process().memory_info().rss / 1e6
 
-    def tensors(self, *arrays):
-        """numpy arrays as tensors where the model is."""
-        tensors = [torch.from_numpy(array) for array in arrays]
+    def free_bytes(self) -> int:
+        """The bytes that this process may use in all on the device."""
         if self.type == "cuda":
-            return [tensor.pin_memory().to(self.name, non_blocking=True) for tensor in tensors]
-        return [tensor.to(self.name) for tensor in tensors]
+            return torch.cuda.mem_get_info(self.name)[0]
+        if self.type == "mps":
+            return torch.mps.recommended_max_memory()
+        return psutil.virtual_memory().available + psutil.Process().memory_info().rss
+
+    def tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        """The arrays as tensors on the device, under the same names."""
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if self.type == "cuda":
+            return {name: tensor.pin_memory().to(self.name, non_blocking=True) for name, tensor in tensors.items()}
+        return {name: tensor.to(self.name) for name, tensor in tensors.items()}
 
 
-def choose_device(device="auto", dtype="auto", threads=None):
+def choose_device(device: str = "auto", dtype: str = "auto", threads: int | None = None) -> Device:
     """The Device for these settings. Under torchrun it also joins the process group. Raises InputError."""
-    type = device.partition(":")[0]
+    kind = device.partition(":")[0]
     mps = torch.backends.mps.is_available()
-    if type == "auto":
-        type = device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if type not in ("cpu", "cuda", "mps"):
+    if kind == "auto":
+        kind = device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    if kind not in ("cpu", "cuda", "mps"):
         raise InputError(f"--device={device}: must be auto, cpu, cuda, cuda:N or mps")
-    if (type == "cuda" and not torch.cuda.is_available()) or (type == "mps" and not mps):
-        raise InputError(f"--device={device}: torch sees no {type} device here; --device=auto takes what there is")
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not mps):
+        raise InputError(f"--device={device}: torch sees no {kind} device here; --device=auto takes what there is")
     if dtype not in ("auto", *DTYPES):
         raise InputError(f"--dtype={dtype}: must be auto, {', '.join(DTYPES)}")
     if threads is not None and threads < 1:
@@ -68,54 +79,54 @@ def choose_device(device="auto", dtype="auto", threads=None):
     if threads:
         torch.set_num_threads(threads)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if type == "cuda":
+    if kind == "cuda":
         index = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else torch.device(device).index or 0
         device = f"cuda:{index}"
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = True
     if world_size > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if type == "cuda" else "gloo")
+        torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     if dtype == "auto":
-        dtype = fastest_dtype(type)
-    return Device(type, device, dtype, rank, world_size)
+        dtype = fastest_dtype(kind)
+    return Device(kind, device, dtype, rank, world_size)
 
 
-def fastest_dtype(type):
-    """bfloat16 where it is faster. A GPU is asked, a CPU is measured, in a few ms: many are far slower with it."""
-    if type == "cuda":
+def fastest_dtype(kind: str) -> str:
+    """
+    bfloat16 where it is faster, else another. A GPU is asked; a CPU is measured for a few ms: many are far slower.
+    """
+    if kind == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    if type == "mps":
+    if kind == "mps":
         return "float32"  # not measured: no Mac at hand
     seconds = matmul_seconds((torch.bfloat16, torch.float32))
     return "bfloat16" if seconds[torch.bfloat16] < 0.8 * seconds[torch.float32] else "float32"
 
 
-def matmul_seconds(dtypes, n=256):
-    """dtype -> seconds for an n x n product: the best of many in turn, since another program may slow any of them."""
-    squares = {dtype: torch.ones(n, n, dtype=dtype) for dtype in dtypes}
-    best = dict.fromkeys(dtypes, float("inf"))
-    for _ in range(10):
-        for dtype, a in squares.items():
+def matmul_seconds(
+    dtypes: Iterable[torch.dtype], device: str = "cpu", n: int = 256, repeats: int = 10
+) -> dict[torch.dtype, float]:
+    """
+    Seconds for an (n, n) product in each dtype: the best of many in turn, since other programs may slow any of them.
+    """
+    squares = {dtype: torch.ones(n, n, dtype=dtype, device=device) for dtype in dtypes}
+    best = dict.fromkeys(squares, float("inf"))
+    for _ in range(repeats):
+        for dtype, square in squares.items():
             start = time.perf_counter()
-            torch.nn.functional.linear(a, a)
+            (square @ square)[0, 0].item()  # waits for the device
             best[dtype] = min(best[dtype], time.perf_counter() - start)
     return best
 
 
-def seed_everything(seed):
-    """Python, numpy and torch; each rank is given its own seed by the caller."""
+def matmul_flops(device: Device) -> float:
+    """Multiplications and additions a second of one large product on the device, in its dtype."""
+    dtype, n = DTYPES[device.dtype], 512
+    return 2 * n**3 / matmul_seconds((dtype,), device.name, n, repeats=5)[dtype]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch. Callers give each rank a seed of its own."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def matmul_flops(where, n=512):
-    """Multiplications and additions a second of an n x n product in the dtype of training."""
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[where.dtype]
-    a = torch.ones(n, n, dtype=dtype, device=where.name)
-    best = float("inf")
-    for _ in range(5):
-        begun = time.perf_counter()
-        (a @ a)[0, 0].item()  # waits for the device
-        best = min(best, time.perf_counter() - begun)
-    return 2 * n**3 / best

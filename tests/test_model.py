@@ -43,7 +43,7 @@ def test_logits_equal_transformers(pair):
     theirs, ours = pair
     idx = ids_of((3, 64), ours.config.vocab_size)
     with torch.no_grad():
-        torch.testing.assert_close(ours(idx)[0], theirs(idx).logits, atol=1e-4, rtol=0)
+        torch.testing.assert_close(ours(idx), theirs(idx).logits, atol=1e-4, rtol=0)
 
 
 def test_greedy_text_equals_transformers(pair, tokens):
@@ -64,9 +64,9 @@ def test_cached_equals_uncached(tiny, chunks):
     idx = ids_of((2, 64), tiny.config.vocab_size)
     cache, at, pieces = KVCache(tiny.config, batch_size=2), 0, []
     with torch.no_grad():
-        whole, _ = tiny(idx)
+        whole = tiny(idx)
         for n in chunks:
-            pieces.append(tiny(idx[:, at : at + n], cache=cache)[0])
+            pieces.append(tiny(idx[:, at : at + n], cache=cache))
             at += n
     assert cache.lengths.tolist() == [64] * len(cache.lengths)
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, atol=1e-5, rtol=0)
@@ -80,8 +80,8 @@ def test_cache_set_back_forgets(tiny):
         tiny(ids_of((1, 30), tiny.config.vocab_size, seed=9), cache=cache)
         cache.lengths[:] = 0
         tiny(idx[:, :8], cache=cache)
-        last, _ = tiny(idx[:, 8:], cache=cache, last_only=True)
-        torch.testing.assert_close(last, tiny(idx)[0][:, -1:], atol=1e-5, rtol=0)
+        last = tiny(idx[:, 8:], cache=cache, last_only=True)
+        torch.testing.assert_close(last, tiny(idx)[:, -1:], atol=1e-5, rtol=0)
 
 
 def test_a_context_that_is_full_says_so(tiny):
@@ -100,13 +100,13 @@ def test_a_later_token_changes_no_earlier_logit(tiny):
     idx, other = (ids_of((1, 64), tiny.config.vocab_size, seed) for seed in (1, 2))
     other[:, :30] = idx[:, :30]
     with torch.no_grad():
-        a, b = tiny(idx)[0], tiny(other)[0]
+        a, b = tiny(idx), tiny(other)
     assert torch.equal(a[:, :30], b[:, :30])
     assert not torch.allclose(a[:, 30:], b[:, 30:])
 
 
 def packed(lengths, n_vocab):
-    """Conversations of these lengths as GPT.forward takes them, every third target learned."""
+    """Conversations of these lengths as GPT.loss takes them, every third target learned."""
     T = sum(lengths)
     idx, targets = ids_of((1, T), n_vocab), ids_of((1, T), n_vocab, seed=2)
     positions = torch.cat([torch.arange(n) for n in lengths])[None]
@@ -118,14 +118,14 @@ def test_conversations_in_a_row_do_not_see_each_other(tiny):
     """The packed row's loss and gradients are those of its conversations passed one at a time."""
     lengths = [20, 7, 30]
     row = packed(lengths, tiny.config.vocab_size)
-    _, loss = tiny(*row)
+    loss = tiny.loss(*row)
     loss.backward()
     grads = {name: p.grad.clone() for name, p in tiny.named_parameters()}
     tiny.zero_grad()
     n_learned, total, at = int((row[1] >= 0).sum()), 0.0, 0
     for n in lengths:
         targets = row[1][:, at : at + n]
-        _, alone = tiny(row[0][:, at : at + n], targets)
+        alone = tiny.loss(row[0][:, at : at + n], targets)
         alone = alone * int((targets >= 0).sum()) / n_learned
         alone.backward()
         total += alone.item()
@@ -141,7 +141,7 @@ def test_another_conversation_changes_nothing(tiny):
     other = idx.clone()
     other[:, :20] = (idx[:, :20] + 1) % tiny.config.vocab_size
     with torch.no_grad():
-        a, b = (tiny(x, None, positions, starts)[0] for x in (idx, other))
+        a, b = (tiny(x, positions, starts) for x in (idx, other))
     assert torch.equal(a[:, 20:], b[:, 20:])
     assert not torch.equal(a[:, :20], b[:, :20])
 
@@ -149,8 +149,8 @@ def test_another_conversation_changes_nothing(tiny):
 def test_loss_is_over_supervised_tokens_only(tiny):
     """The loss is the mean of -log p over targets that are not -1."""
     idx, targets, positions, starts = packed([20, 30], tiny.config.vocab_size)
-    _, loss = tiny(idx, targets, positions, starts)
-    everywhere, _ = tiny(idx, None, positions, starts)
+    loss = tiny.loss(idx, targets, positions, starts)
+    everywhere = tiny(idx, positions, starts)
     learned = targets >= 0
     wanted = -torch.log_softmax(everywhere[learned], dim=-1).gather(1, targets[learned][:, None]).mean()
     torch.testing.assert_close(loss, wanted)
@@ -160,9 +160,9 @@ def test_rows_that_stand_for_no_token_stay_silent(tiny):
     """The embedding's rows behind the last token get no logit, no gradient, and are zero after a step of AdamW."""
     n = tiny.config.vocab_size
     assert tiny.transformer.wte.weight.shape[0] % 64 == 0 and tiny.transformer.wte.weight.shape[0] > n
-    assert tiny(ids_of((1, 8), n))[0].shape == (1, 8, n)
+    assert tiny(ids_of((1, 8), n)).shape == (1, 8, n)
     optimizer = Optimizer(tiny)
-    tiny(ids_of((2, 8), n), ids_of((2, 8), n, seed=2))[1].backward()
+    tiny.loss(ids_of((2, 8), n), ids_of((2, 8), n, seed=2)).backward()
     assert not tiny.transformer.wte.weight.grad[n:].any()
     assert tiny.transformer.wte.weight.grad[:n].any(dim=1).all()  # the softmax reaches every other row
     optimizer.step(lr=0.1)
@@ -174,7 +174,7 @@ def test_a_new_row_starts_from_the_mean_of_its_pieces():
     torch.manual_seed(0)
     model = GPT(GPTConfig(block_size=16, vocab_size=127, n_layer=1, n_head=2, n_embd=32)).eval()
     idx = ids_of((1, 16), 127)
-    before, rows = model(idx)[0], model.transformer.wte.weight[:127].clone()
+    before, rows = model(idx), model.transformer.wte.weight[:127].clone()
     model.grow([[3], [5, 9, 9]])
     wte = model.transformer.wte.weight
     assert model.config.vocab_size == 129 and wte.shape[0] == 192 and wte.requires_grad
@@ -182,7 +182,7 @@ def test_a_new_row_starts_from_the_mean_of_its_pieces():
     assert torch.equal(wte[127], rows[3])
     torch.testing.assert_close(wte[128], (rows[5] + 2 * rows[9]) / 3)
     assert not wte[129:].any()
-    torch.testing.assert_close(model(idx)[0][..., :127], before)
+    torch.testing.assert_close(model(idx)[..., :127], before)
 
 
 def test_chat_tokens_start_from_what_gpt2_knows(tmp_path, tokens):
@@ -208,7 +208,7 @@ def test_gradient_checkpointing_changes_no_gradient(tiny, dropout):
     for checkpointing in (False, True):
         torch.manual_seed(0)
         model = GPT(config, gradient_checkpointing=checkpointing).train()
-        _, loss = model(*row)
+        loss = model.loss(*row)
         loss.backward()
         grads.append([loss, *(p.grad for p in model.parameters())])
     for a, b in zip(*grads, strict=True):

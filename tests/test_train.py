@@ -145,7 +145,7 @@ def assert_close(one, two):
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     (model, _, _), (other, _, _) = model_folder.load(one), model_folder.load(two)
     idx = torch.arange(20)[None]
-    torch.testing.assert_close(model(idx)[0], other(idx)[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model(idx), other(idx), atol=1e-4, rtol=1e-4)
 
 
 def torchrun(config):
@@ -470,7 +470,7 @@ def test_val_is_measured_over_supervised_tokens(settings, tmp_path, data_dir, to
         ids = torch.tensor(split.ids[start:end].astype("int64"))
         learned = torch.tensor(split.supervised[start:end]).bool()
         with torch.no_grad():
-            logp = model(ids[None, :-1])[0].log_softmax(-1)[0].gather(1, ids[1:, None])[:, 0]
+            logp = model(ids[None, :-1]).log_softmax(-1)[0].gather(1, ids[1:, None])[:, 0]
         total, n = total - logp[learned[1:]].sum().item(), n + int(learned[1:].sum())
     assert rows(tmp_path / "out")[-1]["val"] == pytest.approx(total / n, abs=1e-4)
 

@@ -8,45 +8,54 @@ import importlib.util
 import json
 import time
 from pathlib import Path
+from typing import Any, TextIO
 
 from runtime import atomic
 from runtime.errors import InputError
+from training.settings import TrainConfig
+from training.step import StepResult
 
 
 class RunLog:
-    """metrics.jsonl, loss.png, Weights & Biases, TensorBoard; silent on all ranks but the first."""
+    """
+    metrics.jsonl, loss.png, Weights & Biases, TensorBoard; silent on all ranks but the first. iter_num: where the run
+    goes on, None for a new one.
+    """
 
-    def __init__(self, config, resumed, master):
-        self.on = master and not config.eval_only
+    def __init__(self, config: TrainConfig, iter_num: int | None, is_master: bool) -> None:
+        self.is_on = is_master and not config.eval_only
         self.path = Path(config.out_dir) / "metrics.jsonl"
-        self.rows, self.file, self.wandb, self.tensorboard = [], None, None, None
-        if not self.on:
+        self.rows: list[dict[str, float]] = []
+        self.file: TextIO | None = None
+        self.wandb: Any = None
+        self.tensorboard: Any = None
+        if not self.is_on:
             return
-        if resumed and self.path.exists():
+        if iter_num is not None and self.path.exists():
             lines = self.path.read_text(encoding="utf-8").splitlines()
             rows = [json.loads(line) for line in lines if line.endswith("}")]  # a crash may have cut the last one
-            n = resumed["progress"]["iter_num"]  # what came after the checkpoint will come again
-            self.rows = [row for row in rows if row["iter"] <= n]
+            self.rows = [row for row in rows if row["iter"] <= iter_num]  # what came after it will come again
         for package in ("wandb", "tensorboard"):
             if getattr(config, f"{package}_log") and not importlib.util.find_spec(package):
                 raise InputError(f"--{package}_log=true needs the package: pip install {package}")
         if config.tensorboard_log:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.tensorboard = SummaryWriter(config.out_dir, purge_step=resumed and resumed["progress"]["iter_num"])
+            self.tensorboard = SummaryWriter(config.out_dir, purge_step=iter_num)
         if config.wandb_log:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]  (an extra that few install)
 
             self.wandb = wandb
             wandb.init(project=config.wandb_project, name=config.out_dir, config=dataclasses.asdict(config))
 
-    def __enter__(self):
-        if self.on:
+    def __enter__(self) -> "RunLog":
+        if self.is_on:
             with atomic.file(self.path) as new:
                 new.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
             self.file = open(self.path, "a", encoding="utf-8")
+        return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         if self.file:
             self.file.close()
         if self.tensorboard:
@@ -54,74 +63,81 @@ class RunLog:
         if self.wandb:
             self.wandb.finish()
 
-    def write(self, **row):
-        if self.on:
-            self.rows.append(row)
-            try:
-                self.file.write(json.dumps(row) + "\n")
-                self.file.flush()
-            except OSError as error:
-                raise atomic.with_path(error, self.path) from error
-            if self.tensorboard:
-                for name in row.keys() - {"iter"}:
-                    self.tensorboard.add_scalar(name, row[name], row["iter"])
-            if self.wandb:
-                self.wandb.log(row, step=row["iter"])
-
-    def plot(self, out_dir):
-        """Draw loss.png: the loss on train and on val over the steps."""
-        if not self.on:
+    def write(self, **row: float) -> None:
+        """Add a row: `iter` and what was measured there."""
+        if self.file is None:
             return
-        import matplotlib
+        self.rows.append(row)
+        try:
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise atomic.with_path(error, self.path) from error
+        if self.tensorboard:
+            for name in row.keys() - {"iter"}:
+                self.tensorboard.add_scalar(name, row[name], row["iter"])
+        if self.wandb:
+            self.wandb.log(row, step=row["iter"])
 
-        matplotlib.use("Agg")
-        from matplotlib import pyplot
+    def plot(self, out_dir: Path) -> None:
+        """Draw loss.png: the loss on train and on val over the steps."""
+        if not self.is_on:
+            return
+        from matplotlib.figure import Figure
 
-        figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-        for name, label, style in (
-            ("loss", "train", {"linewidth": 1}),
-            ("val", "val", {"marker": "o", "markersize": 4}),
-        ):
-            points = [(row["iter"], row[name]) for row in self.rows if name in row]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=f"{label}, last {points[-1][1]:.3f}", **style)
+        picture = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+        axes = picture.subplots()
+        for name, label, marker in (("loss", "train", ""), ("val", "val", "o")):
+            rows = [row for row in self.rows if name in row]
+            if rows:
+                steps, losses = [row["iter"] for row in rows], [row[name] for row in rows]
+                label = f"{label}, last {losses[-1]:.3f}"
+                axes.plot(
+                    steps, losses, label=label, marker=marker, markersize=4, linewidth=1 if marker == "" else None
+                )
         axes.set(xlabel="step", ylabel="loss per supervised token (nats)", title=str(out_dir))
         axes.grid(alpha=0.3)
         axes.legend()
-        with atomic.file(Path(out_dir) / "loss.png") as new:
-            figure.savefig(new, format="png", dpi=120)
-        pyplot.close(figure)
+        with atomic.file(out_dir / "loss.png") as new:
+            picture.savefig(new, format="png")
 
 
 class Throughput:
-    """What the steps since the last line found, for the next one."""
+    """How fast the steps since the last printed line were."""
 
-    def __init__(self):
-        self.begun, self.steps = time.time(), []
+    def __init__(self) -> None:
+        self.started = time.time()
+        self.steps: list[StepResult] = []
 
-    def add(self, found):
-        self.steps.append(found)
+    def add(self, result: StepResult) -> None:
+        """Count a step."""
+        self.steps.append(result)
 
-    def pause(self, seconds):
-        """Seconds that were not spent on steps."""
-        self.begun += seconds
+    def pause(self, seconds: float) -> None:
+        """Leave out seconds that were not spent on steps."""
+        self.started += seconds
 
-    def row(self):
+    def take(self) -> dict[str, float]:
         """The last loss, seconds a step, tokens and supervised tokens a second, and the share that is supervised."""
-        seconds, steps = max(time.time() - self.begun, 1e-9), self.steps
-        filled, learned, tokens = (
-            sum(getattr(s, name) for s in steps) for name in ("n_filled", "n_learned", "n_tokens")
-        )
-        self.__init__()
-        speed = {"tokens_per_s": filled / seconds, "supervised_per_s": learned / seconds}
-        return {"loss": steps[-1].loss, "seconds": seconds / len(steps), **speed, "supervised": learned / tokens}
+        seconds, steps = max(time.time() - self.started, 1e-9), self.steps
+        self.started, self.steps = time.time(), []
+        n_learned = sum(step.n_learned for step in steps)
+        return {
+            "loss": steps[-1].loss,
+            "seconds": seconds / len(steps),
+            "tokens_per_s": sum(step.n_filled for step in steps) / seconds,
+            "supervised_per_s": n_learned / seconds,
+            "supervised": n_learned / sum(step.n_tokens for step in steps),
+        }
 
 
-def progress_line(iter_num, val_loss, lr, row, memory_mb, left):
-    """What people watch: a row of Live, and the rest."""
+def progress_line(
+    iter_num: int, val_loss: float | None, lr: float, speed: dict[str, float], memory_mb: float, eta: str
+) -> str:
+    """What people watch; speed: as Throughput.take gives it."""
     val = f", val {val_loss:.4f}" if val_loss is not None else ""
     return (
-        f"iter {iter_num}: loss {row['loss']:.4f}{val}, lr {lr:.1e}, {row['seconds'] * 1000:.0f} ms, "
-        f"{row['tokens_per_s']:,.0f} tok/s, {row['supervised']:.0%} of batch supervised, {memory_mb:,.0f} MB, "
-        f"ETA {left}"
+        f"iter {iter_num}: loss {speed['loss']:.4f}{val}, lr {lr:.1e}, {speed['seconds'] * 1000:.0f} ms, "
+        f"{speed['tokens_per_s']:,.0f} tok/s, {speed['supervised']:.0%} of batch supervised, {memory_mb:,.0f} MB, "
+        f"ETA {eta}"
     )

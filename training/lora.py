@@ -1,53 +1,57 @@
 """
 Training a little of a model: low-rank matrices beside its own (LoRA, Hu et al. 2021), or its upper blocks alone.
 
-    lora.add(model, rank=16)        # from here on only the new matrices are trained
-    dict(lora.plain(model))         # the weights of a plain GPT-2, what was learned merged into them
-    lora.freeze(model, 6)           # or: the embeddings and the lowest six blocks stay as they are
+    add_lora(model, rank=16)                # from here on only the new matrices are trained
+    parameters = merged_parameters(model)   # those of a plain GPT-2, with what was learned
+    freeze_lowest(model, 6)                 # or: the embeddings and the lowest six blocks stay as they are
 """
 
 import math
 
 import torch
 import torch.nn as nn
+from torch import Tensor
 
-from model import Linear
-from ops.linear import linear
+from model import GPT
+from ops.linear import Linear, linear
+
+SCALE = 2.0  # of the low-rank product, as in LoRA's own experiments with alpha = 2 r
 
 
 class LoRALinear(nn.Module):
     """x W^T + b + scale (x A^T) B^T of a Linear whose W and b stay. A: (rank, in), random; B: (out, rank), zero."""
 
-    def __init__(self, base, rank, scale):
+    def __init__(self, base: Linear, rank: int, scale: float) -> None:
         super().__init__()
         self.weight, self.bias, self.scale = base.weight, base.bias, scale
-        new = dict(device=base.weight.device, dtype=torch.float32)
-        self.A = nn.Parameter(torch.randn(rank, base.in_features, **new) / math.sqrt(base.in_features))
-        self.B = nn.Parameter(torch.zeros(base.out_features, rank, **new))
+        device = base.weight.device
+        a = torch.randn(rank, base.in_features, device=device, dtype=torch.float32)
+        self.A = nn.Parameter(a / math.sqrt(base.in_features))
+        self.B = nn.Parameter(torch.zeros(base.out_features, rank, device=device, dtype=torch.float32))
 
-    def forward(self, x, gelu=False):
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
         if gelu:
             x = nn.functional.gelu(x, approximate="tanh")
-        low = nn.functional.linear(nn.functional.linear(x, self.A), self.B)
-        return linear(x, self.weight, self.bias) + self.scale * low
+        low_rank = nn.functional.linear(nn.functional.linear(x, self.A), self.B)
+        return linear(x, self.weight, self.bias) + self.scale * low_rank
 
-    def merged(self):
+    def merged(self) -> Tensor:
         """W with what was learned, (out, in) float32."""
         return self.weight.detach().float() + self.scale * self.B.detach() @ self.A.detach()
 
 
-def add_lora(model, rank):
-    """Replace the Linears of the blocks by LoRALinears; nothing else of the model is trained. The scale is 2."""
+def add_lora(model: GPT, rank: int) -> None:
+    """Replace the Linears of the blocks by LoRALinears; nothing else of the model is trained."""
     if rank < 1:
         raise ValueError(f"rank ({rank}) must be at least 1")
     model.requires_grad_(False)
     for module in list(model.transformer.h.modules()):
         for name, child in module.named_children():
             if isinstance(child, Linear):
-                setattr(module, name, LoRALinear(child, rank, 2.0))
+                setattr(module, name, LoRALinear(child, rank, SCALE))
 
 
-def merged_parameters(model):
+def merged_parameters(model: GPT) -> dict[str, Tensor]:
     """Name -> tensor of each parameter that a plain GPT-2 has, with what LoRA learned merged in."""
     layers = {f"{name}.weight": layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
     return {
@@ -57,7 +61,7 @@ def merged_parameters(model):
     }
 
 
-def freeze_lowest(model, n):
+def freeze_lowest(model: GPT, n: int) -> None:
     """Keep the embeddings and the lowest n blocks as they are. Raises ValueError if there are not as many."""
     blocks = model.transformer.h
     if n > len(blocks):

@@ -1,140 +1,158 @@
 """
-FSDP2 (--shard): every rank keeps a part of each parameter, of its gradient and of its moments, and the whole of one
-block at a time while it computes. What is saved is whole, so that a run goes on with more ranks, fewer, or one.
+A model over several processes: torchrun's ranks with DDP, or with FSDP2 (--shard), where every rank keeps a part of
+each parameter, of its gradient and of its moments, and the whole of one block at a time while it computes. What is
+saved is whole, so that a run goes on with more ranks, fewer, or one.
 
-    shard(model, "cuda")                  # before the optimizer is made
-    whole(p), part(tensor, like=p)        # a parameter in one piece, and this rank's part of such a piece
-    plain(model)                          # the model in one piece, on the CPU, to save
+    loss_module = wrap(LossModule(model), model, device, sharded=True)     # before the optimizer is made
+    full_tensor(p), shard_like(tensor, p)      # a parameter in one piece, and this rank's part of such a piece
+    unsharded(model)                           # the model in one piece, on the CPU, to save
 """
 
 import copy
 import importlib.util
 import shutil
+from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn as nn
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from model import GPT
 from ops import attention
+from runtime.device import Device
 from runtime.errors import InputError
 from training import lora
 
 
-def shard_model(model, type):
-    """Spread the model's parameters over all ranks: those of rank 0, block by block."""
+def wrap(loss_module: nn.Module, model: GPT, device: Device, sharded: bool = False) -> nn.Module:
+    """
+    What is stepped: the loss module itself for one process, by DDP for several; with `sharded` the model's parameters
+    are spread first. Raises InputError if there is nothing to spread them over.
+    """
+    if device.world_size == 1:
+        if sharded:
+            raise InputError("--shard=true spreads a model over the processes of torchrun, and this is one alone")
+        return loss_module
+    model.transformer.wte.sparse = False  # the head's gradient, which is added to it, is dense
+    if sharded:
+        shard_model(model, device.type)
+        return loss_module
+    device_ids = [torch.device(device.name).index] if device.type == "cuda" else None
+    return torch.nn.parallel.DistributedDataParallel(loss_module, device_ids=device_ids)
+
+
+def shard_model(model: GPT, device_type: str) -> None:
+    """Spread the model's parameters over all ranks, block by block; those of rank 0 count."""
     for p in model.parameters():
         torch.distributed.broadcast(p.data, src=0)
-    mesh = init_device_mesh(type, (torch.distributed.get_world_size(),))
+    mesh = init_device_mesh(device_type, (torch.distributed.get_world_size(),))
     for block in model.transformer.h:
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
+    register_fsdp_forward_method(model, "loss")
 
 
-def local_shard(p):
-    """This rank's part of a parameter or gradient; the whole where nothing is sharded."""
-    return p.to_local() if isinstance(p, DTensor) else p
-
-
-def full_tensor(p, local=None):
-    """A parameter in one piece, or what `local` is this rank's part of. All ranks call it together."""
-    if not isinstance(p, DTensor):
-        return p if local is None else local
-    if local is not None:
-        p = DTensor.from_local(local, p.device_mesh, p.placements, shape=p.shape, stride=p.stride())
-    return p.full_tensor()
-
-
-def shard_like(tensor, like):
-    """This rank's part of a whole tensor, as parameter `like` is spread."""
-    if not isinstance(like, DTensor):
-        return tensor
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements).to_local()
-
-
-@torch.no_grad()
-def gather_to_cpu(named, locals=None):
-    """name -> parameter in one piece on the CPU (or what locals[name] is this rank's part of); empty but on rank 0."""
-    found = {}
-    for name, p in named.items():
-        full = full_tensor(p, locals and locals[name]).detach()
-        if not isinstance(p, DTensor) or torch.distributed.get_rank() == 0:
-            found[name] = full.cpu() if isinstance(p, DTensor) else full
-    return found
-
-
-def unsharded(model):
-    """The model itself if it is in one piece; else a copy on the CPU that is, on rank 0. All ranks call it together."""
-    if not isinstance(model, FSDPModule):
-        return model
-    model.reshard()  # the embeddings are left whole when nothing went backward
-    found = gather_to_cpu(dict(model.named_parameters()))
-    with torch.device("meta"):
-        new = type(model)(copy.copy(model.config))
-        ranks = [len(p) for name, p in found.items() if name.endswith(".A")]
-        if ranks:
-            lora.add_lora(new, ranks[0])
-    if found:
-        new.load_state_dict(found, assign=True)
-    return new
-
-
-def sum_ranks(value, where):
-    """The sum of a tensor over all ranks, on the CPU; the tensor itself where there is one rank."""
-    if where.world_size == 1:
-        return value
-    value = value.to(where.name)
-    torch.distributed.all_reduce(value)
-    return value.cpu()
-
-
-def max_rank(number, where):
-    """The largest of a number over all ranks."""
-    value = torch.tensor(float(number), device=where.name)
-    if where.world_size > 1:
-        torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
-    return value.item()
-
-
-def any_rank(condition, where):
-    """Whether the condition holds on any rank: all of them stop at the same step."""
-    return sum_ranks(torch.tensor(float(bool(condition))), where).item() > 0
-
-
-def wrap(model, compiled, where, sharded=False):
-    """What is stepped: `compiled`, which may be the model itself, by DDP, sharded, or alone. Raises InputError."""
-    if where.world_size == 1:
-        if sharded:
-            raise InputError("--shard=true spreads a model over the processes of torchrun, and this is one alone")
-        return compiled
-    model.transformer.wte.sparse = False  # the head's gradient, which is added to it, is dense
-    if sharded:
-        shard_model(model, where.type)
-        return compiled
-    ids = [torch.device(where.name).index] if where.type == "cuda" else None
-    return torch.nn.parallel.DistributedDataParallel(compiled, device_ids=ids)
-
-
-def leave(where):
-    """Leave the group of processes, if this is one of many."""
-    if where.world_size > 1:
-        torch.distributed.barrier()  # gloo hangs when the others have gone
-        torch.distributed.destroy_process_group()
-
-
-def compile_blocks(model, where, wanted, say):
-    """The model, its blocks compiled where that is wanted (None: on a GPU) and can work; if not, `say` tells why."""
-    if not (where.type == "cuda" if wanted is None else wanted):
-        return model
-    if where.type == "cuda":
+def compile_blocks(model: GPT, device: Device, wanted: bool | None, say: Callable[[str], None]) -> None:
+    """
+    Have torch.compile compile the model's blocks, where that is wanted (None: on a GPU) and can work; if it cannot,
+    `say` tells why.
+    """
+    if not (device.type == "cuda" if wanted is None else wanted):
+        return
+    if device.type == "cuda":
         missing = None if importlib.util.find_spec("triton") else "triton"
     else:
         missing = None if any(map(shutil.which, ("c++", "g++", "clang++", "cl"))) else "a C++ compiler"
     if missing:
         say(f"torch.compile needs {missing}, which is not here: going on without it (--compile=false)")
-        return model
+        return
     say("compiling the model's blocks: the first steps take a minute")
-    attention.single_attention = torch.compiler.disable(attention.single_attention)  # a conversation is of any length
+    attention.exclude_from_compile()
     for block in model.transformer.h:
         block.compile(dynamic=True)
-    return model
+
+
+def local_shard(p: Tensor) -> Tensor:
+    """This rank's part of a parameter or gradient; the whole where nothing is sharded."""
+    return p.to_local() if isinstance(p, DTensor) else p
+
+
+def full_tensor(p: Tensor, shard: Tensor | None = None) -> Tensor:
+    """
+    A parameter in one piece; with `shard`, this rank's part of a tensor that is spread as p is, that tensor in one
+    piece. All ranks call it together.
+    """
+    if not isinstance(p, DTensor):
+        return p if shard is None else shard
+    if shard is not None:
+        p = DTensor.from_local(shard, p.device_mesh, p.placements, shape=p.shape, stride=p.stride())
+    return p.full_tensor()
+
+
+def shard_like(tensor: Tensor, p: Tensor) -> Tensor:
+    """This rank's part of a whole tensor, spread as the parameter p is."""
+    if not isinstance(p, DTensor):
+        return tensor
+    return distribute_tensor(tensor.to(p.device), p.device_mesh, p.placements).to_local()
+
+
+@torch.no_grad()
+def gather_to_cpu(parameters: Mapping[str, Tensor], shards: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """
+    Name -> parameter in one piece on the CPU, or what shards[name] is this rank's part of. All ranks call it together;
+    where parameters are sharded, only rank 0 gets them.
+    """
+    whole = {}
+    for name, p in parameters.items():
+        full = full_tensor(p, shards[name] if shards else None).detach()
+        if not isinstance(p, DTensor) or torch.distributed.get_rank() == 0:
+            whole[name] = full.cpu() if isinstance(p, DTensor) else full
+    return whole
+
+
+def unsharded(model: GPT) -> GPT:
+    """The model itself if it is in one piece; else a copy on the CPU that is, on rank 0. All ranks call it together."""
+    if not isinstance(model, FSDPModule):
+        return model
+    model.reshard()  # the embeddings are left whole when nothing went backward
+    parameters = gather_to_cpu(dict(model.named_parameters()))
+    with torch.device("meta"):
+        copied = GPT(copy.copy(model.config))
+        ranks = [len(p) for name, p in parameters.items() if name.endswith(".A")]
+        if ranks:
+            lora.add_lora(copied, ranks[0])
+    if parameters:
+        copied.load_state_dict(parameters, assign=True)
+    return copied
+
+
+def sum_ranks(value: Tensor, device: Device) -> Tensor:
+    """The sum of a tensor over all ranks, on the CPU; the tensor itself where there is one rank."""
+    if device.world_size == 1:
+        return value
+    value = value.to(device.name)
+    torch.distributed.all_reduce(value)
+    return value.cpu()
+
+
+def max_rank(number: float, device: Device) -> float:
+    """The largest of a number over all ranks."""
+    value = torch.tensor(float(number), device=device.name)
+    if device.world_size > 1:
+        torch.distributed.all_reduce(value, torch.distributed.ReduceOp.MAX)
+    return value.item()
+
+
+def any_rank(condition: object, device: Device) -> bool:
+    """Whether the condition is true on any rank, so that all of them stop at the same step."""
+    return sum_ranks(torch.tensor(float(bool(condition))), device).item() > 0
+
+
+def leave(device: Device) -> None:
+    """Leave the group of processes, if this is one of many."""
+    if device.world_size > 1:
+        torch.distributed.barrier()  # gloo hangs when the others have gone
+        torch.distributed.destroy_process_group()

@@ -7,18 +7,24 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
 
 from checkpoint import trainer_state
 from runtime.errors import InputError
+from tokenization.tokenizer import Tokenizer
+from training.settings import TrainConfig
 
 # settings that a resumed run must share with the one it resumes: with another value it would be another run
 FIXED = ("data_dir", "batch_size", "gradient_accumulation_steps", "block_size", "n_layer", "n_head", "n_embd", "seed")
 FIXED += ("muon", "lora_rank", "freeze_layers", "learn")
+MODEL_FILES = ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin")
 
 
-def refuse_other_run(out_dir):
+def refuse_other_run(out_dir: Path) -> None:
     """Raise InputError if out_dir holds a model or a run already."""
-    for name in ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin"):
+    for name in MODEL_FILES:
         if (out_dir / name).exists():
             raise InputError(
                 f"{out_dir} holds a model already ({name}): --init_from=resume goes on with it, "
@@ -26,7 +32,7 @@ def refuse_other_run(out_dir):
             )
 
 
-def resumable(config, tokenizer, say):
+def load_resumable(config: TrainConfig, tokenizer: Tokenizer, say: Callable[[str], None]) -> dict:
     """
     The state to resume from, checked against the settings; `say` is told of those that changed and may. Raises
     InputError that names what differs and may not.
@@ -40,7 +46,7 @@ def resumable(config, tokenizer, say):
         raise InputError(
             f"{config.out_dir} was stopped by an older train.py; --init_from={config.out_dir} starts from it"
         )
-    now, then = dataclasses.asdict(config), {**dataclasses.asdict(type(config)()), **state["config"]}
+    now, then = dataclasses.asdict(config), {**dataclasses.asdict(TrainConfig()), **state["config"]}
     for name in (name for name in now if then[name] != now[name]):
         if name == "batch_size" and now[name] == "auto":
             continue  # it takes what the run had
@@ -54,29 +60,30 @@ def resumable(config, tokenizer, say):
     return state
 
 
-def resume_command():
-    """The command that resumes this run: as it was given, but for where it starts; torchrun's where that runs it."""
-    of = os.environ
-    nodes = "" if of.get("GROUP_WORLD_SIZE", "1") == "1" else f"--nnodes={of['GROUP_WORLD_SIZE']} ... "
-    processes = f"torchrun {nodes}--nproc_per_node={of['LOCAL_WORLD_SIZE']}" if "LOCAL_WORLD_SIZE" in of else "python"
+def resume_command() -> str:
+    """The command that resumes this run: as it was given, but for where it starts; with torchrun, if that runs it."""
+    env = os.environ
+    nodes = "" if env.get("GROUP_WORLD_SIZE", "1") == "1" else f"--nnodes={env['GROUP_WORLD_SIZE']} ... "
+    launcher = f"torchrun {nodes}--nproc_per_node={env['LOCAL_WORLD_SIZE']}" if "LOCAL_WORLD_SIZE" in env else "python"
     words = [word for word in sys.argv[1:] if not word.startswith(("--init_from=", "--overwrite"))]
-    return f"{processes} train.py " + shlex.join([*words, "--init_from=resume"])
+    return f"{launcher} train.py " + shlex.join([*words, "--init_from=resume"])
 
 
 class StopSignal:
-    """`came` turns true at Ctrl-C or SIGTERM, so that the step ends and is saved; a second Ctrl-C ends at once."""
+    """`received` turns true at Ctrl-C or SIGTERM, so that the step ends and is saved; a second one ends at once."""
 
-    def __init__(self):
-        self.came = False
+    def __init__(self) -> None:
+        self.received = False
 
-    def __enter__(self):
-        self.before = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+    def __enter__(self) -> "StopSignal":
+        self.handlers = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
 
-    def note(self, number, frame):
-        if self.came:
+    def note(self, number: int, frame: FrameType | None) -> None:
+        if self.received:
             raise KeyboardInterrupt
-        self.came = True
+        self.received = True
 
-    def __exit__(self, *error):
-        for number, handler in self.before.items():
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)

@@ -1,50 +1,55 @@
-"""
-How a model does while it is trained: its loss on val, and what it answers.
-"""
+"""How a model does while it is trained: its loss on val, and what it answers."""
 
 import itertools
+from collections.abc import Iterable
 
 import torch
+import torch.nn as nn
 
+from dataset.loader import Batch
+from model import GPT
+from runtime.device import Device
 from tokenization import chat_format
+from tokenization.tokenizer import Tokenizer
 from training.parallel import max_rank, sum_ranks
 
 QUESTIONS = ("hi, how are you?", "what do you like to do?", "what were we just talking about?")
+MAX_REPLY_TOKENS = 24
 
 
 @torch.no_grad()
-def mean_loss(model, batches, n, where):
-    """The mean over the supervised tokens of the first n batches, on all ranks: the same ones each time."""
-    model.eval()
+def mean_loss(loss_module: nn.Module, batches: Iterable[Batch], n_batches: int, device: Device) -> float:
+    """The mean loss over the supervised tokens of the first n batches, on all ranks: the same batches each time."""
+    loss_module.eval()
     total = torch.zeros(2, dtype=torch.float64)
-    batches = list(itertools.islice(batches, n))
-    least = -int(
-        max_rank(-len(batches), where)
-    )  # ranks compute together where a model is sharded: none has a batch more
-    for batch in batches[:least]:
-        with where.autocast():
-            _, loss = model(*where.tensors(*batch.arrays))
+    first = list(itertools.islice(batches, n_batches))
+    fewest = -int(
+        max_rank(-len(first), device)
+    )  # ranks compute a sharded model together, so none may have a batch more
+    for batch in first[:fewest]:
+        with device.autocast():
+            loss = loss_module(**device.tensors(batch.arrays))
         total += torch.tensor([loss.item() * batch.n_supervised, batch.n_supervised], dtype=torch.float64)
-    model.train()
-    total = sum_ranks(total, where)
+    loss_module.train()
+    total = sum_ranks(total, device)
     return (total[0] / total[1]).item()
 
 
 @torch.no_grad()
-def sample_replies(model, tokenizer, where, longest=24):
-    """(question, what the model answers to it now, greedily) for each of QUESTIONS."""
+def sample_replies(model: GPT, tokenizer: Tokenizer, device: Device) -> list[tuple[str, str]]:
+    """(question, what the model now replies to it, greedily) for each of QUESTIONS."""
     model.eval()
-    found = []
+    replies = []
     for question in QUESTIONS:
         ids = chat_format.prompt([{"role": "user", "content": question}], tokenizer)[-model.config.block_size :]
-        reply = []
-        while len(reply) < longest and len(ids) + len(reply) < model.config.block_size:
-            with where.autocast():
-                logits, _ = model(torch.tensor([ids + reply], device=where.name), last_only=True)
+        reply: list[int] = []
+        while len(reply) < MAX_REPLY_TOKENS and len(ids) + len(reply) < model.config.block_size:
+            with device.autocast():
+                logits = model(torch.tensor([ids + reply], device=device.name), last_only=True)
             reply.append(int(logits.argmax()))
             if reply[-1] in (tokenizer.end_of_turn, tokenizer.endoftext):
                 break
-        said = tokenizer.decode([id for id in reply if id != tokenizer.end_of_turn]).replace("\n", " ")
-        found.append((question, said.strip()))
+        text = tokenizer.decode([token for token in reply if token != tokenizer.end_of_turn]).replace("\n", " ")
+        replies.append((question, text.strip()))
     model.train()
-    return found
+    return replies

@@ -78,8 +78,8 @@ def opened(folder):
 
 def documents(batch):
     """Each conversation of a Batch, without the padding, as ((inputs), (targets), [positions])."""
-    for start, end in itertools.pairwise(batch.starts.tolist()):
-        if start < batch.filled:
+    for start, end in itertools.pairwise(batch.cu_seqlens.tolist()):
+        if start < batch.n_filled:
             yield (
                 tuple(batch.idx[0, start:end].tolist()),
                 tuple(batch.targets[0, start:end].tolist()),
@@ -260,9 +260,9 @@ def test_positions_start_at_0_and_padding_is_not_learned(opened):
     for batch in Loader(train, 200, tokenizer).epoch(16):
         for ids, _, positions in documents(batch):
             assert positions == list(range(len(ids)))
-        assert (batch.targets[0, batch.filled :] == -1).all()
-        assert batch.starts[0] == 0 and batch.starts[-1] == batch.idx.size and batch.idx.size % 64 == 0
-        assert [array.dtype for array in batch.arrays] == [np.int64, np.int64, np.int64, np.int32]
+        assert (batch.targets[0, batch.n_filled :] == -1).all()
+        assert batch.cu_seqlens[0] == 0 and batch.cu_seqlens[-1] == batch.idx.size and batch.idx.size % 64 == 0
+        assert [array.dtype for array in batch.arrays.values()] == [np.int64, np.int64, np.int64, np.int32]
 
 
 def test_nothing_is_padded():
@@ -270,14 +270,14 @@ def test_nothing_is_padded():
     split = split_of([record["messages"] for record in made_up(3000)], BYTES)
     for block_size in (256, 1024):
         batches = list(Loader(split, block_size, BYTES).epoch(16))
-        assert sum(batch.filled for batch in batches) / sum(batch.idx.size for batch in batches) > 0.97
+        assert sum(batch.n_filled for batch in batches) / sum(batch.idx.size for batch in batches) > 0.97
 
 
 def test_everybody_may_be_learned_from(opened):
-    """learn="all" has the same inputs, and every next token as its target."""
+    """train_on="all" has the same inputs, and every next token as its target."""
     train, _, tokenizer = opened
-    bot, everybody = (Loader(train, 256, tokenizer, learn=learn).get_batch(4) for learn in ("bot", "all"))
-    assert np.array_equal(bot.idx, everybody.idx) and everybody.n_supervised == everybody.filled
+    bot, everybody = (Loader(train, 256, tokenizer, train_on=learn).get_batch(4) for learn in ("bot", "all"))
+    assert np.array_equal(bot.idx, everybody.idx) and everybody.n_supervised == everybody.n_filled
     assert (everybody.targets[bot.targets >= 0] == bot.targets[bot.targets >= 0]).all()
 
 
@@ -439,7 +439,7 @@ def test_unlikely_tokens(tokens):
 def test_unlikely_tokens_of_a_batch(tokens, data_dir):
     """They are numbered among the learned tokens of the batch, in order."""
     split = open_split(data_dir, "train", open_meta(data_dir)[1])
-    batch = Loader(split, 64, open_meta(data_dir)[1], unlikely=True).get_batch(2)
-    numbers, ids = batch.unlikely
+    batch = Loader(split, 64, open_meta(data_dir)[1], unlikelihood=True).get_batch(2)
+    numbers, ids = batch.unlikelihood_candidates
     assert (np.diff(numbers) >= 0).all() and set(numbers) == set(range(batch.n_supervised))
     assert not (batch.targets[batch.targets >= 0][numbers] == ids).any()

@@ -87,7 +87,7 @@ def test_candidates_are_scored_as_one_by_one(tiny, tokens):
     for text, nats in zip(candidates, found, strict=True):
         prompt, said = template.prompt(messages), template.reply(text)[: 64 // 4]
         with torch.no_grad():
-            logits, _ = tiny(torch.tensor([prompt + said[:-1]]))
+            logits = tiny(torch.tensor([prompt + said[:-1]]))
         wanted = F.cross_entropy(logits[0, len(prompt) - 1 :], torch.tensor(said))
         assert nats == pytest.approx(float(wanted), abs=1e-4)
 
@@ -100,6 +100,6 @@ def test_rows_that_stand_for_nothing_have_no_share(tiny, tokens):
     (reply,) = likelihood.replies(tiny, template, [talk])
     ids, supervised = template.render(talk)
     with torch.no_grad():
-        logits = tiny(torch.tensor([ids[:-1]]))[0][0, :, : template.n_vocab]
+        logits = tiny(torch.tensor([ids[:-1]]))[0, :, : template.n_vocab]
     nats = F.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none")[torch.tensor(supervised[1:]) == 1]
     assert reply.words_nats + reply.end_nats == pytest.approx(float(nats.sum()), abs=1e-4)

@@ -173,7 +173,7 @@ def test_the_cache_holds_what_it_says(tiny, tokens):
     engine = Engine(tiny, tokens)
     for ids in ([1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3, 4, 5], [1, 9], [7] * 64, [7] * 63, [5]):
         with torch.no_grad():
-            wanted = tiny(torch.tensor([ids]))[0][0, -1]
+            wanted = tiny(torch.tensor([ids]))[0, -1]
         torch.testing.assert_close(after(engine, ids), wanted, atol=1e-5, rtol=0)
 
 
@@ -309,7 +309,7 @@ def test_a_dummy_beside_a_full_context_leaves_no_trace(tiny, tokens):
     engine.abort(first), engine.abort(last)
     for ids in ([7] * 64, [7] * 63, [1], [3], [7] * 20):
         with torch.no_grad():
-            torch.testing.assert_close(after(engine, ids), tiny(torch.tensor([ids]))[0][0, -1], atol=1e-5, rtol=0)
+            torch.testing.assert_close(after(engine, ids), tiny(torch.tensor([ids]))[0, -1], atol=1e-5, rtol=0)
 
 
 # the context's end

@@ -50,7 +50,7 @@ def test_the_kernels_equal_the_model_in_float32(model):
     """Many tokens at once and one after the other, to 1e-4 of the uncached model."""
     ids = torch.randint(300, (90,)).tolist()
     with torch.inference_mode():
-        wanted = model(torch.tensor([ids]))[0][0]
+        wanted = model(torch.tensor([ids]))[0]
     assert torch.allclose(stepwise(model, ids), wanted, atol=1e-4, rtol=1e-4)
 
 
@@ -60,7 +60,7 @@ def test_the_kernels_equal_the_model_of_the_same_bits(model, format):
     ids = torch.randint(300, (60,)).tolist()
     model = quantize_model(model, format)
     with torch.inference_mode():
-        wanted = model(torch.tensor([ids]))[0][0]
+        wanted = model(torch.tensor([ids]))[0]
     assert torch.allclose(stepwise(model, ids), wanted, atol=2e-3, rtol=2e-3)
     close = stepwise(model, ids, torch.bfloat16)  # keys and values have 8 bits
     assert (close - wanted).abs().mean() < 0.02 * wanted.abs().mean()
@@ -92,7 +92,7 @@ def test_sequences_of_a_batch_do_not_touch(model):
     together = decoder(last, list(range(5)), [len(ids) for ids in histories], cache, list(range(5)))
     with torch.inference_mode():
         for row, ids, id in zip(together, histories, last, strict=True):
-            wanted = model(torch.tensor([[*ids, id]]))[0][0, -1]
+            wanted = model(torch.tensor([[*ids, id]]))[0, -1]
             assert torch.allclose(row, wanted, atol=1e-4, rtol=1e-4)
 
 

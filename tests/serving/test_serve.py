@@ -192,7 +192,7 @@ def test_several_choices_logprobs_and_bias(server):
     assert found.usage.prompt_tokens == len(server.engine.template.prompt(HI))
     ids = torch.tensor([server.engine.template.prompt(HI)])
     with torch.no_grad():
-        logits = server.engine.model(ids, last_only=True)[0][0, -1]
+        logits = server.engine.model(ids, last_only=True)[0, -1]
     logits[list(server.engine.template.suppress_tokens)] = -torch.inf  # nobody else's turn
     logs = logits.log_softmax(0)
     for choice in found.choices:

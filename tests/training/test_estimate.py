@@ -37,7 +37,7 @@ optimizer, cpu = Optimizer(model), Device("cpu", "cpu", "float32")
 idx = torch.randint(8192, (1, 4096)); starts = torch.arange(0, 4097, 512, dtype=torch.int32)
 positions = torch.arange(512).repeat(8)[None]
 for _ in range(2):
-    model(idx, idx, positions, starts)[1].backward()
+    model.loss(idx, idx, positions, starts).backward()
     optimizer.step(1e-4)
 print(estimate.memory_bytes(model, optimizer, 4096, cpu) / (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 """
@@ -49,12 +49,12 @@ def test_too_little_memory_names_the_flag_that_helps(tiny, monkeypatch):
     """Rows that do not fit are refused: fewer rows where one fits, checkpointing where none does, LoRA after that."""
     optimizer = Optimizer(tiny)
     one, many = (estimate.memory_bytes(tiny, optimizer, rows * 64, CPU) for rows in (1, 512))
-    monkeypatch.setattr(estimate, "free_bytes", lambda where: 1.2 * one)
+    monkeypatch.setattr(Device, "free_bytes", lambda self: 1.2 * one)
     assert many > 1.2 * one
     with pytest.raises(InputError, match="512 rows of 64 tokens need .* are free: try --batch_size=auto"):
         estimate.check_memory(tiny, optimizer, 512, 64, CPU)
     assert estimate.check_memory(tiny, optimizer, 1, 64, CPU) == one
-    monkeypatch.setattr(estimate, "free_bytes", lambda where: 1e6)
+    monkeypatch.setattr(Device, "free_bytes", lambda self: 1e6)
     with pytest.raises(InputError, match="--gradient_checkpointing=true"):
         estimate.check_memory(tiny, optimizer, 1, 64, CPU)
 
@@ -63,10 +63,10 @@ def test_the_batch_is_as_large_as_memory_allows(settings, monkeypatch, capsys):
     """batch_size=auto: the largest power of two that fits, told, and what a resumed run takes again."""
     model = GPT(GPTConfig(block_size=64, vocab_size=300, n_layer=1, n_head=2, n_embd=16))
     needed = estimate.memory_bytes(model, Optimizer(model), 8 * 64, CPU)
-    monkeypatch.setattr(estimate, "free_bytes", lambda where: needed * 1.001 / estimate.MAX_SHARE)
+    monkeypatch.setattr(Device, "free_bytes", lambda self: needed * 1.001 / estimate.MAX_SHARE)
     train(settings(batch_size="auto", max_iters=2))
     assert "batch_size is 8: as many rows as memory holds" in capsys.readouterr().out
-    monkeypatch.setattr(estimate, "free_bytes", lambda where: psutil.virtual_memory().available)
+    monkeypatch.setattr(Device, "free_bytes", lambda self: psutil.virtual_memory().available)
     train(settings(batch_size="auto", max_iters=3, init_from="resume"))
     assert "512 tokens a step" in capsys.readouterr().out
 

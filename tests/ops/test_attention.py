@@ -1,0 +1,23 @@
+"""Attention within the conversations of a packed row is that of each conversation alone."""
+
+import itertools
+
+import torch
+
+from ops import attention
+
+
+def test_attention_in_pieces(monkeypatch):
+    """The CPU's bfloat16 attention and its gradient are those of each conversation alone, to bfloat16's rounding."""
+    starts, qkv = [0, 5, 300, 333], torch.randn(333, 3 * 32)
+    half = qkv.bfloat16().requires_grad_()
+    full = half.detach().float().requires_grad_()
+    wanted = torch.cat([attention.single_attention(full[a:b], 4) for a, b in itertools.pairwise(starts)])
+    layout = attention.packed_layout(torch.tensor(starts, dtype=torch.int32), half, 8)
+    assert layout.kernel == "cpu"
+    found = attention.packed_attention(half, 4, layout)
+    weights = torch.randn(333, 32)
+    (wanted * weights).sum().backward()
+    (found.float() * weights).sum().backward()
+    torch.testing.assert_close(found.float(), wanted, atol=0.03, rtol=0.03)
+    torch.testing.assert_close(half.grad.float(), full.grad, atol=0.06, rtol=0.06)

@@ -1,0 +1,219 @@
+"""
+What a run is made of: model, data and optimizer, built anew or as a stopped run left them, and what is saved of them.
+
+    run = Run(config, device, say)
+    loss = run.estimate_loss(n_batches)
+    run.keep(loss)                           # the best model as a model folder, and trainer.pt to resume from
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from checkpoint import model_folder, trainer_state
+from dataset.folder import open_meta, open_split
+from dataset.loader import Loader
+from model import GPT, GPTConfig
+from runtime.device import Device
+from runtime.errors import InputError
+from runtime.humanize import millions
+from training import estimate, lora, parallel, validation
+from training.budget import Budget
+from training.optimizer import Optimizer
+from training.resume import load_resumable, refuse_other_run
+from training.settings import TrainConfig
+from training.step import LossModule, Progress
+
+MANY_EPOCHS = 10  # passes over the data from which on they may be learned by heart
+
+
+class Run:
+    """
+    Everything that train.py steps, evaluates and saves. Raises InputError for settings that do not fit the data, the
+    model or the machine. say: prints a line, on the first rank.
+    """
+
+    def __init__(self, config: TrainConfig, device: Device, say: Callable[[str], None]) -> None:
+        self.config, self.device, self.say = config, device, say
+        self.is_master = device.rank == 0
+        self.out_dir = Path(config.out_dir)
+        self.meta, self.tokenizer = open_meta(config.data_dir)
+        state = self.state_to_resume()
+        self.is_resumed = state is not None
+        self.is_saved, self.saved_at = self.is_resumed, time.time()
+
+        # the model
+        self.model = self.build_model(state)
+        self.block_size = min(config.block_size, self.model.config.block_size)
+        if self.block_size < config.block_size:
+            context = f"the context of {config.init_from}"
+            say(f"block_size {config.block_size} is lowered to {self.block_size}, {context}")
+
+        # the data
+        self.splits = {name: open_split(config.data_dir, name, self.tokenizer) for name in ("train", "val")}
+        self.loader = Loader(
+            self.splits["train"],
+            self.block_size,
+            self.tokenizer,
+            seed=config.seed,
+            rank=device.rank,
+            world_size=device.world_size,
+            rows_drawn=state["rows_drawn"] if state else 0,
+            train_on=config.learn,
+            unlikelihood=config.unlikelihood > 0,
+        )
+        if len(self.splits["val"].starts) < 2:
+            say("val is empty: the loss on train stands in for it; prepare with a larger --val_share or more data")
+            self.splits["val"] = self.splits["train"]
+        self.val_loader = Loader(
+            self.splits["val"],
+            self.block_size,
+            self.tokenizer,
+            seed=0,
+            rank=device.rank,
+            world_size=device.world_size,
+        )
+
+        parallel.compile_blocks(self.model, device, config.compile, say)
+        loss_module = LossModule(self.model, config.unlikelihood)
+        self.loss_module = parallel.wrap(loss_module, self.model, device, config.shard)
+
+        # the optimizer; on a CPU a product in bfloat16 has its gradient in bfloat16, which is kept as it is
+        is_half = device.type == "cpu" and device.dtype == "bfloat16"
+        is_one_batch = config.gradient_accumulation_steps == device.world_size == 1
+        self.optimizer = Optimizer(
+            self.model,
+            (config.beta1, config.beta2),
+            config.weight_decay,
+            config.muon,
+            gradient_dtype=torch.bfloat16 if is_half and is_one_batch else torch.float32,
+            first_moment_dtype=torch.bfloat16 if is_half else torch.float32,
+        )
+        self.progress = Progress(loss_scale=2.0**16 if device.dtype == "float16" else 1.0)
+        if state:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.progress = Progress(**state["progress"])
+        batch_size = state["batch_size"] if state else config.batch_size
+        if batch_size == "auto":
+            batch_size = estimate.largest_batch(self.model, self.optimizer, self.block_size, device)
+            say(f"batch_size is {batch_size}: as many rows as memory holds")
+        self.batch_size: int = batch_size
+        self.n_bytes = estimate.check_memory(self.model, self.optimizer, batch_size, self.block_size, device)
+
+    def state_to_resume(self) -> dict | None:
+        """What trainer.pt holds, where the run resumes one; else None, once it is sure that nothing is overwritten."""
+        config = self.config
+        if config.init_from == "resume":
+            return load_resumable(config, self.tokenizer, self.say)
+        writes = self.is_master and not config.eval_only and not config.find_lr
+        if writes and not config.overwrite and self.out_dir.resolve() != Path(config.init_from).resolve():
+            refuse_other_run(self.out_dir)
+        return None
+
+    def build_model(self, state: dict | None) -> GPT:
+        """The model to train, on the device: new, from a folder or the hub, or as it was when the run stopped."""
+        config = self.config
+        if state:
+            model = GPT(GPTConfig(**{**state["model_args"], "dropout": config.dropout}))
+        elif config.init_from == "scratch":
+            shape = {name: getattr(config, name) for name in ("block_size", "n_layer", "n_head", "n_embd", "dropout")}
+            model = GPT(GPTConfig(vocab_size=self.tokenizer.n_vocab, **shape))
+        else:
+            model, _, _ = model_folder.load(config.init_from, self.tokenizer, dropout=config.dropout)
+        if config.lora_rank:
+            lora.add_lora(model, config.lora_rank)
+        if config.freeze_layers:
+            lora.freeze_lowest(model, config.freeze_layers)
+        if state:
+            model.load_state_dict(state["model"])
+        model.gradient_checkpointing = config.gradient_checkpointing
+        return model.train().to(self.device.name)
+
+    def announce(self, budget: Budget) -> None:
+        """Say what is trained, on what, and what it will need."""
+        config, model, train = self.config, self.model, self.splits["train"]
+        tokens_per_iter = (
+            self.batch_size * config.gradient_accumulation_steps * self.block_size * self.device.world_size
+        )
+        n_tokens, n_learned = len(train.ids), int(train.supervised.sum(dtype=np.int64))
+        seconds = estimate.step_seconds(
+            model, tokens_per_iter / self.device.world_size, n_learned / n_tokens, self.device
+        )
+        n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        trained = f", {millions(n_trained)} of them trained" if n_trained < 0.99 * model.num_params() else ""
+        steps_left = config.max_iters - self.progress.iter_num
+        self.say(
+            f"{millions(model.num_params())} parameters{trained} on {self.device.name} in {self.device.dtype}, "
+            f"{tokens_per_iter:,} tokens a step, about {self.n_bytes / 1e9:.1f} GB, "
+            f"about {budget.eta(self.progress.iter_num, seconds)} for {steps_left:,} steps at most"
+        )
+        self.say(f"{n_learned:,} supervised tokens in {config.data_dir}")
+        epochs = config.max_iters * tokens_per_iter / n_tokens
+        if epochs > MANY_EPOCHS and config.max_minutes is None and not config.find_lr:
+            self.say(
+                f"the data are passed {epochs:.0f} times and may be learned by heart: fewer --max_iters, or more data"
+            )
+
+    def estimate_loss(self, n_batches: int) -> float:
+        """The mean loss on val, over at most so many batches."""
+        batches = self.val_loader.epoch(self.batch_size)
+        return validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+
+    def failure(self, reason: str) -> InputError:
+        """The error that ends a run which cannot go on."""
+        kept = f"the model in {self.out_dir} is from before" if self.is_saved else "nothing was saved yet"
+        return InputError(f"iter {self.progress.iter_num}: {reason}; {kept}; try a lower --learning_rate")
+
+    def keep(self, val_loss: float, elapsed: float) -> None:
+        """Save the state behind an evaluation, and the model if it is the best so far. elapsed: seconds of the run."""
+        progress = self.progress
+        is_better = val_loss < progress.best_val_loss
+        progress.worse = 0 if is_better else progress.worse + 1
+        progress.best_val_loss = min(progress.best_val_loss, val_loss)
+        if is_better:
+            self.save_best(val_loss, elapsed)
+        self.save_last(elapsed)
+
+    def save_last(self, elapsed: float) -> None:
+        """Write trainer.pt. All ranks call it together."""
+        state = {
+            "model": parallel.unsharded(self.model).state_dict(),
+            "model_args": dataclasses.asdict(self.model.config),
+            "optimizer": self.optimizer.state_dict(),
+            "tokenizer": self.tokenizer.hash,
+            "config": dataclasses.asdict(self.config),
+            "batch_size": self.batch_size,
+            "rows_drawn": self.loader.rows_drawn,
+            "progress": dataclasses.asdict(dataclasses.replace(self.progress, elapsed=elapsed)),
+        }
+        if self.is_master:
+            trainer_state.save(self.out_dir, state)
+        self.is_saved, self.saved_at = True, time.time()
+
+    def save_best(self, val_loss: float | None, elapsed: float) -> None:
+        """
+        Write the model folder. All ranks call it together. val_loss: None if the run was stopped before it was known.
+        """
+        chat = {
+            "iter_num": self.progress.iter_num,
+            "val_loss": val_loss,
+            "tokens_seen": self.progress.tokens_seen,
+            "minutes": round(elapsed / 60, 2),
+            "data": self.meta["sources"],
+            "settings": dataclasses.asdict(self.config),
+        }
+        model = parallel.unsharded(self.model)
+        if self.is_master:
+            model_folder.save(self.out_dir, model, self.tokenizer, chat, lora.merged_parameters(model))
+
+    def summary(self) -> str:
+        """The last line of a run that ended well."""
+        best = self.progress.best_val_loss
+        val = f", val loss {best:.4f}" if math.isfinite(best) else ""
+        size = f"{millions(self.model.num_params())} parameters{val}"
+        return f"wrote {self.out_dir} ({size}); talk to it: python chat.py --out_dir={self.out_dir}"

@@ -1,0 +1,94 @@
+"""
+What train.py can be told. Nothing heavy is imported here, so that --help answers at once.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train or fine-tune a GPT-2 on conversations."""
+
+    # what to start from, on what, to where
+    init_from: str = "scratch"  # scratch, resume, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a GPT-2 folder
+    data_dir: str = "data/chitchat"  # what a prepare.py wrote
+    out_dir: str = "out-chat"  # the model folder to write
+    overwrite: bool = False  # replace the model that out_dir holds
+
+    # the batch: whole conversations packed into rows
+    batch_size: int | Literal["auto"] = 16  # rows a micro-batch, for each process; auto: as many as memory holds
+    gradient_accumulation_steps: int = 1  # micro-batches a step
+    block_size: int = 256  # tokens a row; a GPT-2 that is started from keeps its own longer context
+
+    # the model, when it starts from scratch
+    n_layer: int = 6
+    n_head: int = 6
+    n_embd: int = 384
+    dropout: float = 0.0  # 0.1 is sensible when data are few
+    gradient_checkpointing: bool = False  # about a third slower, and memory for the activations of one block only
+
+    # what is trained, and on what
+    learn: Literal["bot", "all"] = "bot"  # the bot's words, or everybody's: from scratch there is more to learn from
+    unlikelihood: float = 0.0  # weight of what the bot should not say: its own runs of four tokens again, others' tags
+    lora_rank: int | None = None  # train matrices of this rank beside the model's own, merged when it is saved
+    freeze_layers: int = 0  # the embeddings and this many of the lowest blocks stay as they are
+
+    # the optimizer: AdamW, its schedule a linear warm-up, then decay
+    muon: bool = False  # Muon for the matrices of the blocks: from scratch far faster a step
+    muon_lr: float = 0.02  # its rate, which the schedule moves as the other's
+    learning_rate: float = 1e-3  # the highest
+    schedule: Literal["cosine", "linear"] = "cosine"  # linear: flat until decay_from of the run, then a line
+    decay_from: float = 0.3
+    min_lr: float | None = None  # the last; default: a tenth of the highest
+    warmup_iters: int = 50
+    max_iters: int = 2000
+    max_minutes: float | None = None  # end by then, evaluation and save included; the schedule adapts
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    grad_clip: float | None = 1.0  # None disables it
+
+    # what is measured and said
+    eval_interval: int = 250  # steps between evaluations on val, each followed by a save
+    eval_iters: int = 40  # batches an evaluation at most
+    eval_only: bool = False  # evaluate and end
+    find_lr: bool = False  # try rates from 1e-6 to 1, draw the loss against them in find_lr.png, and end
+    patience: int = 5  # evaluations in a row without a better one that end the run; 0: never
+    save_minutes: float = 15.0  # the longest that a crash can cost
+    log_interval: int = 10  # steps between lines
+    wandb_log: bool = False  # also to Weights & Biases (pip install wandb)
+    wandb_project: str = "nanochatgpt"
+    tensorboard_log: bool = False  # also to TensorBoard (pip install tensorboard), in the folder's events files
+
+    # the machine
+    shard: bool = False  # under torchrun: each process keeps a part of the model, its gradient and moments (FSDP2)
+    device: str = "auto"  # cpu, cuda, cuda:1, mps
+    dtype: str = "auto"  # float32, bfloat16, float16: of the matrix products; auto takes bfloat16 where it is faster
+    threads: int | None = None  # CPU threads; default: one a core
+    compile: bool | None = None  # torch.compile; default: on a GPU
+    seed: int = 1337
+
+    def __post_init__(self) -> None:
+        minimum: dict[str, float] = {
+            **dict.fromkeys(
+                ("learning_rate", "warmup_iters", "max_iters", "weight_decay", "beta1", "beta2", "seed"), 0
+            ),
+            **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "n_layer", "n_head", "n_embd"), 1),
+            **dict.fromkeys(("muon_lr", "freeze_layers", "patience", "decay_from", "unlikelihood", "dropout"), 0),
+            **dict.fromkeys(("eval_interval", "eval_iters", "log_interval"), 1),
+            "block_size": 8,
+        }
+        for name, value in minimum.items():
+            if getattr(self, name) != "auto" and getattr(self, name) < value:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least {value}")
+        for name in ("dropout", "beta1", "beta2", "decay_from"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be below 1")
+        for name in ("max_minutes", "grad_clip", "save_minutes", "lora_rank"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be above 0, or none")
+        if self.shard and self.muon:
+            raise ValueError("shard goes with AdamW: Muon needs whole matrices (muon = False)")
+        if self.n_embd % self.n_head:
+            raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
