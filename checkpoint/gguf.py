@@ -7,9 +7,10 @@ from checkpoint import model_folder
 from runtime import atomic
 
 
-def write_gguf(path, folder):
-    """Write a model folder as a GGUF file: weights in float32, tokenizer and chat template."""
-    from gguf import GGUFWriter, TokenType
+def write_gguf(path: str | Path, folder: str | Path) -> None:
+    """Write a model folder as a GGUF file at `path`: weights in float32, tokenizer and chat template."""
+    # pyright takes this very file for the package gguf
+    from gguf import GGUFWriter, TokenType  # pyright: ignore[reportAttributeAccessIssue]
 
     model, tokenizer, _ = model_folder.load(folder)
     config = model.config
@@ -23,12 +24,12 @@ def write_gguf(path, folder):
     writer.add_vocab_size(config.vocab_size)
 
     content = tokenizer.to_json()
-    texts, special = {id: text for text, id in content["model"]["vocab"].items()}, tokenizer.special.values()
-    kinds = {id: TokenType.CONTROL if id in special else TokenType.NORMAL for id in texts}
+    texts, special = {token: text for text, token in content["model"]["vocab"].items()}, tokenizer.special.values()
+    kinds = {token: TokenType.CONTROL if token in special else TokenType.NORMAL for token in texts}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([texts.get(id, f"[PAD{id}]") for id in range(config.vocab_size)])
-    writer.add_token_types([kinds.get(id, TokenType.UNUSED) for id in range(config.vocab_size)])
+    writer.add_token_list([texts.get(token, f"[PAD{token}]") for token in range(config.vocab_size)])
+    writer.add_token_types([kinds.get(token, TokenType.UNUSED) for token in range(config.vocab_size)])
     writer.add_token_merges(content["model"]["merges"])
     writer.add_bos_token_id(tokenizer.endoftext)
     writer.add_eos_token_id(tokenizer.end_of_turn)

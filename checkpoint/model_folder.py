@@ -6,36 +6,48 @@ A model folder on disk: the only file that knows its layout.
     chat.json                                                 ours: format number, how it was trained
     trainer.pt                                                ours: what a run needs to resume; nothing else reads it
 
-A crash at any instant leaves a folder that loads (atomic.py). No pickle is ever executed: torch.load runs with
+A crash at any instant leaves a folder that loads (runtime/atomic.py). No pickle is ever executed: torch.load runs with
 weights_only=True.
 """
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn as nn
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 from checkpoint.pretrained import (
     HUB_NAMES,
     TRAIN_HINT,
     TRANSPOSED_WEIGHTS,
+    Weights,
     download,
     read_huggingface,
     read_json,
     read_nanogpt,
 )
-from model import GPT
+from model import GPT, GPTConfig
 from runtime import atomic
 from runtime.errors import InputError
 from tokenization import tokenizer as tokenizers
 from tokenization.chat_template import JINJA_TEMPLATE
+from tokenization.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 1  # of chat.json
 
 
-def save(folder, model, tokenizer, chat, parameters=None):
+def save(
+    folder: str | Path,
+    model: GPT,
+    tokenizer: Tokenizer,
+    chat: Mapping[str, Any],
+    parameters: Mapping[str, Tensor] | None = None,
+) -> None:
     """
     Write the model folder, or replace the one that is there. chat: a dict of how it was trained, for chat.json.
     parameters: name -> tensor, of a plain GPT-2, in place of the model's own: a LoRA's, merged.
@@ -86,7 +98,7 @@ def save(folder, model, tokenizer, chat, parameters=None):
             (new / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def save_weights(path, parameters, vocab_size):
+def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int) -> None:
     """Write a GPT's parameters, name -> tensor, under Hugging Face's names and in its layout, float32."""
     state = {name: p.detach().float() for name, p in parameters.items()}
     state["transformer.wte.weight"] = state["transformer.wte.weight"][:vocab_size]
@@ -97,24 +109,32 @@ def save_weights(path, parameters, vocab_size):
         raise OSError(None, f"the model could not be written ({error}); the older one is kept", str(path)) from error
 
 
-def load(init_from, tokenizer=None, block_size=None, dropout=0.0, linear=None):
+class Loaded(NamedTuple):
+    """What a model folder holds."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    chat: dict[str, Any]  # the content of chat.json; empty if another program made the folder
+
+
+MakeLinear = Callable[[Tensor, Tensor], nn.Module]  # (weight, bias) -> the module of a linear layer
+
+
+def load(
+    init_from: str | Path,
+    tokenizer: Tokenizer | None = None,
+    dropout: float = 0.0,
+    make_linear: MakeLinear | None = None,
+) -> Loaded:
     """
-    (model, tokenizer, chat) from a folder (ours or any Hugging Face GPT-2), a nanoGPT ckpt.pt, or a name of the hub.
+    A model from a folder (ours or any Hugging Face GPT-2), a nanoGPT ckpt.pt, or a name of the hub. Raises InputError.
+
     tokenizer: the one that the data were made with; it must be the folder's own, but for tokens that it adds.
-    block_size: the context to keep, at most the folder's. chat: the content of chat.json, {} if another made it.
-    linear: makes the module of each linear layer from (weight, bias), as each is read: the whole is never in memory.
-    Raises InputError.
+    make_linear: makes the module of each linear layer as its weights are read, so that the whole model is never in
+    memory.
     """
     folder = download(init_from) if str(init_from) in HUB_NAMES and not Path(init_from).exists() else Path(init_from)
-    if folder.is_file() or (folder / "ckpt.pt").exists() and not (folder / "config.json").exists():
-        state, config = read_nanogpt(folder if folder.is_file() else folder / "ckpt.pt")
-        own = None
-    else:
-        if folder.is_dir():
-            atomic.finish(folder)
-        state, config = read_huggingface(folder)
-        has_tokenizer = (folder / "tokenizer.json").exists() or (folder / "vocab.json").exists()
-        own = tokenizers.load(folder) if has_tokenizer else None
+    weights, config, own = read_weights(folder)
     config.dropout = dropout
     if own is None and tokenizer is None:
         tokenizer = tokenizers.load("gpt2")  # nanoGPT's, and a bare GPT-2's
@@ -124,41 +144,66 @@ def load(init_from, tokenizer=None, block_size=None, dropout=0.0, linear=None):
             f"they must be the same; prepare the data with --tokenizer={init_from}"
         )
     tokenizer = own or tokenizer
-    most = None if own else -(-tokenizer.n_vocab // 128) * 128  # nanoGPT and others pad; a model may bring more
-    if config.vocab_size < max(tokenizer.ranks.values()) + 1 or most and config.vocab_size > most:
+    assert tokenizer is not None
+    check_vocabulary(config, tokenizer, is_own=own is not None, init_from=init_from)
+    chat = read_chat(folder)
+    chat_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot, tokenizer.end_of_turn)
+    n_known = own.n_given if own else min(chat_tokens)  # rows behind these stand for no token yet
+    return Loaded(build_model(weights, config, tokenizer, n_known, make_linear), tokenizer, chat)
+
+
+def read_weights(folder: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
+    """(weights, shape, the folder's own tokenizer if it has one) of a model folder, or of nanoGPT's ckpt.pt."""
+    if folder.is_file() or (folder / "ckpt.pt").exists() and not (folder / "config.json").exists():
+        weights, config = read_nanogpt(folder if folder.is_file() else folder / "ckpt.pt")
+        return weights, config, None
+    if folder.is_dir():
+        atomic.finish(folder)
+    weights, config = read_huggingface(folder)
+    has_tokenizer = (folder / "tokenizer.json").exists() or (folder / "vocab.json").exists()
+    return weights, config, tokenizers.load(folder) if has_tokenizer else None
+
+
+def check_vocabulary(config: GPTConfig, tokenizer: Tokenizer, is_own: bool, init_from: str | Path) -> None:
+    """Raise InputError unless the model has a row for each token, and, with GPT-2's tokenizer, hardly more."""
+    too_few = config.vocab_size < max(tokenizer.ranks.values()) + 1
+    padded = -(-tokenizer.n_vocab // 128) * 128  # nanoGPT and others pad to such a multiple
+    if too_few or not is_own and config.vocab_size > padded:
         raise InputError(
             f"{init_from} has {config.vocab_size} tokens, the tokenizer {tokenizer.name} {tokenizer.n_vocab}: "
             f"not the same vocabulary; prepare the data with the model's own, --tokenizer=FOLDER"
         )
-    chat_path = folder / "chat.json"
-    chat = read_json(chat_path) if chat_path.exists() else {}
+
+
+def read_chat(folder: Path) -> dict[str, Any]:
+    """The content of chat.json; empty if there is none. Raises InputError if it is of another format."""
+    path = folder / "chat.json"
+    chat = read_json(path) if path.exists() else {}
     if chat and chat.get("format") != FORMAT:
-        raise InputError(f"{chat_path}: format {chat.get('format')}, this is {FORMAT}; {TRAIN_HINT}")
-    chat_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot, tokenizer.end_of_turn)
-    n_known = own.n_given if own else min(chat_tokens)  # rows behind these stand for no token yet
-    return build_model(state, config, tokenizer, n_known, block_size, linear), tokenizer, chat
+        raise InputError(f"{path}: format {chat.get('format')}, this is {FORMAT}; {TRAIN_HINT}")
+    return chat
 
 
-def build_model(state, config, tokenizer, n_known, block_size, linear):
-    """A GPT with the weights `state` (checked's); new tokens start from what the model knows of them."""
+def build_model(
+    weights: Weights, config: GPTConfig, tokenizer: Tokenizer, n_known: int, make_linear: MakeLinear | None
+) -> GPT:
+    """A GPT with these weights. Tokens from n_known on are new: their rows start from what the model knows of them."""
     config.vocab_size = min(n_known, config.vocab_size)
-    config.block_size = min(block_size or config.block_size, config.block_size)
     with torch.device("meta"):
         model = GPT(config)
     for name, module in list(model.named_modules()):
-        if linear and isinstance(module, torch.nn.Linear):
-            parent, _, own = name.rpartition(".")
-            setattr(
-                model.get_submodule(parent), own, linear(state.pop(f"{name}.weight")(), state.pop(f"{name}.bias")())
-            )
+        if make_linear and isinstance(module, nn.Linear):
+            parent, _, attribute = name.rpartition(".")
+            weight, bias = weights.pop(f"{name}.weight")(), weights.pop(f"{name}.bias")()
+            setattr(model.get_submodule(parent), attribute, make_linear(weight, bias))
             continue
-        for own, p in module.named_parameters(recurse=False):
-            rows = state.pop(f"{name}.{own}")()
+        for attribute, p in module.named_parameters(recurse=False):
+            rows = weights.pop(f"{name}.{attribute}")()
             rows = rows[: config.vocab_size] if name.endswith("wte") else rows  # further ones stand for nothing
-            empty = torch.zeros if len(rows) < len(p) else torch.empty
-            whole = torch.nn.Parameter(empty(p.shape))
+            new = torch.zeros if len(rows) < len(p) else torch.empty
+            whole = nn.Parameter(new(p.shape))
             whole.data[: len(rows)] = rows[: len(p)]
-            setattr(module, own, whole)
+            setattr(module, attribute, whole)
     if config.vocab_size < tokenizer.n_vocab:
-        model.grow([tokenizer.pieces(id) for id in range(config.vocab_size, tokenizer.n_vocab)])
+        model.grow([tokenizer.pieces(token) for token in range(config.vocab_size, tokenizer.n_vocab)])
     return model.eval()

@@ -4,28 +4,29 @@ import functools
 import json
 import pickle
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from model import GPT, GPTConfig
 from runtime.errors import InputError
 
+Weights = dict[str, Callable[[], Tensor]]  # name -> a function that gives the tensor, float32, in our layout
+
+# what torch.load raises for a file that is damaged, or would need code
 UNREADABLE = (pickle.UnpicklingError, zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, LookupError)
 UNREADABLE += (TypeError, AttributeError)  # the parts of a pickled tensor do not fit each other
 HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 TRAIN_HINT = "train one: python train.py config/finetune_chat.py"
-TRANSPOSED_WEIGHTS = (
-    "attn.c_attn.weight",
-    "attn.c_proj.weight",
-    "mlp.c_fc.weight",
-    "mlp.c_proj.weight",
-)  # GPT-2's Conv1D
+# GPT-2 keeps these as Conv1D does, (n_in, n_out)
+TRANSPOSED_WEIGHTS = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 
 
-def load_tensors(path):
+def load_tensors(path: Path) -> dict[str, Any]:
     """The dict in a file of torch.save; no code is run. Raises InputError if broken, or if it would need code."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -37,8 +38,8 @@ def load_tensors(path):
         raise InputError(f"{path}: refused, it holds more than tensors or is damaged ({reason[:120]})") from None
 
 
-def read_json(path):
-    """The dict in a JSON file."""
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The dict in a JSON file. Raises InputError if it is damaged."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
@@ -48,8 +49,8 @@ def read_json(path):
     return content
 
 
-def read_huggingface(folder):
-    """(state, GPTConfig) of a Hugging Face GPT-2 folder, as `checked` has it."""
+def read_huggingface(folder: Path) -> tuple[Weights, GPTConfig]:
+    """(weights, shape) of a Hugging Face GPT-2 folder. Raises InputError if it is damaged, or not a GPT-2's."""
     if not (folder / "config.json").exists():
         wanted = "a folder with config.json and model.safetensors, or one of " + ", ".join(HUB_NAMES)
         raise InputError(f"{folder} has no model ({wanted}); {TRAIN_HINT}")
@@ -77,19 +78,22 @@ def read_huggingface(folder):
 
 
 class StoredTensor(NamedTuple):
-    """A tensor in a safetensors file, opened when it is read: what was read before is not kept in view."""
+    """
+    A tensor in a safetensors file, which is opened anew for each one that is read: a file that stays open keeps all
+    that was read of it in memory.
+    """
 
     path: Path
     name: str
     shape: torch.Size
 
-    def read(self):
+    def read(self) -> Tensor:
         with safe_open(self.path, framework="pt") as tensors:
             return tensors.get_tensor(self.name)
 
 
-def gpt_config_from_json(content, where):
-    """GPTConfig of the dict in a config.json. Raises InputError for what is not plain GPT-2."""
+def gpt_config_from_json(content: Mapping[str, Any], path: Path) -> GPTConfig:
+    """The shape in the dict of a config.json. Raises InputError, which names the path, for what is not plain GPT-2."""
     plain = {
         "model_type": "gpt2",
         "activation_function": "gelu_new",
@@ -100,51 +104,52 @@ def gpt_config_from_json(content, where):
     }
     for name, value in plain.items():
         if content.get(name, value) != value:
-            raise InputError(f"{where}: {name} is {content[name]!r}, a GPT-2 has {value!r}")
+            raise InputError(f"{path}: {name} is {content[name]!r}, a GPT-2 has {value!r}")
     try:
         n_embd = content["n_embd"]
         if content.get("n_inner") not in (None, 4 * n_embd):
-            raise InputError(f"{where}: n_inner is {content['n_inner']}, a GPT-2 has 4 * n_embd = {4 * n_embd}")
+            raise InputError(f"{path}: n_inner is {content['n_inner']}, a GPT-2 has 4 * n_embd = {4 * n_embd}")
         block_size = content.get("n_positions", content.get("n_ctx"))
         numbers = (block_size, content["vocab_size"], content["n_layer"], content["n_head"], n_embd)
         if not all(type(number) is int and number > 0 for number in numbers):
             raise ValueError(f"context, vocabulary, layers, heads, width are {numbers}")
         return GPTConfig(*numbers)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{where}: config.json is not a GPT-2's ({error})") from None
+        raise InputError(f"{path}: config.json is not a GPT-2's ({error})") from None
 
 
-def parameter_shapes(config):
-    """Name -> shape of every parameter, the embedding without rows that stand for no token."""
+def parameter_shapes(config: GPTConfig) -> dict[str, torch.Size]:
+    """Name -> shape of every parameter; the embedding without rows that stand for no token."""
     with torch.device("meta"):
         wanted = {name: p.shape for name, p in GPT(config).named_parameters()}
     wanted["transformer.wte.weight"] = torch.Size((config.vocab_size, config.n_embd))
     return wanted
 
 
-def check_weights(state, config, where, transposed=()):
+def check_weights(state: Mapping[str, Any], config: GPTConfig, path: Path, transposed: tuple[str, ...] = ()) -> Weights:
     """
-    Name -> a function that gives the tensor, float32, in our layout: of those in `state` (tensors, or Stored ones)
-    that a GPT of this config has. transposed: the names' ends whose tensors are so. Raises InputError.
+    The weights of a GPT of this shape, out of `state`: name -> tensor, or StoredTensor. transposed: the ends of the
+    names whose tensors are (n_in, n_out). Raises InputError, which names the path, if one is missing or of another
+    shape.
     """
-    wanted = parameter_shapes(config)
-    missing = sorted(name for name in wanted if not isinstance(state.get(name), torch.Tensor | StoredTensor))
+    shapes = parameter_shapes(config)
+    missing = sorted(name for name in shapes if not isinstance(state.get(name), Tensor | StoredTensor))
     if missing:
-        raise InputError(f"{where}: the weights lack {missing[0]} (and {len(missing) - 1} more); not a whole GPT-2")
-    for name, shape in wanted.items():
+        raise InputError(f"{path}: the weights lack {missing[0]} (and {len(missing) - 1} more); not a whole GPT-2")
+    for name, shape in shapes.items():
         given = state[name].shape[::-1] if name.endswith(transposed) else state[name].shape
         if given != shape:
-            raise InputError(f"{where}: {name} is {tuple(given)}, its config says {tuple(shape)}")
+            raise InputError(f"{path}: {name} is {tuple(given)}, its config says {tuple(shape)}")
 
-    def tensor(name):
+    def tensor(name: str) -> Tensor:
         value = state[name].read() if isinstance(state[name], StoredTensor) else state[name]
         return (value.t() if name.endswith(transposed) else value).float()
 
-    return {name: functools.partial(tensor, name) for name in wanted}
+    return {name: functools.partial(tensor, name) for name in shapes}
 
 
-def read_nanogpt(path):
-    """(state, GPTConfig) of nanoGPT's ckpt.pt."""
+def read_nanogpt(path: Path) -> tuple[Weights, GPTConfig]:
+    """(weights, shape) of nanoGPT's ckpt.pt. Raises InputError if it is not one."""
     content = load_tensors(path)
     if not isinstance(content.get("model"), dict) or not isinstance(content.get("model_args"), dict):
         raise InputError(f"{path}: not nanoGPT's ckpt.pt (it has no model and model_args)")
@@ -157,14 +162,14 @@ def read_nanogpt(path):
     return check_weights(state, config, path), config
 
 
-def download(name):
+def download(name: str | Path) -> Path:
     """The folder of a hub model, downloaded at the first use. Raises InputError when the hub cannot be reached."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     files = ["config.json", "model.safetensors", "tokenizer.json", "vocab.json", "merges.txt"]
     try:
-        return Path(snapshot_download(name, allow_patterns=files))
+        return Path(snapshot_download(str(name), allow_patterns=files))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0][:120]
         raise InputError(

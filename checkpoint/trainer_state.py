@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,8 +13,10 @@ from runtime import atomic
 from runtime.errors import InputError
 
 
-def save(folder, state):
-    """Replace trainer.pt whole: state is a dict of tensors and plain values."""
+def save(folder: str | Path, state: dict[str, Any]) -> None:
+    """
+    Replace trainer.pt whole. state: tensors and plain values. Raises OSError that says why it could not be written.
+    """
     path = Path(folder) / "trainer.pt"
     with atomic.file(path) as new:
         try:
@@ -24,8 +27,8 @@ def save(folder, state):
             raise OSError(None, f"the run's state could not be written ({why}); the older one is kept", path) from error
 
 
-def load(folder):
-    """What save_trainer wrote. Raises InputError if there is nothing to resume from."""
+def load(folder: str | Path) -> dict[str, Any]:
+    """What `save` wrote. Raises InputError if there is nothing to resume from."""
     path = Path(folder) / "trainer.pt"
     if not path.exists():
         raise InputError(f"{folder} has no trainer.pt to resume from; start anew without --init_from=resume")

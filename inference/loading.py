@@ -29,7 +29,7 @@ def open_engine(settings, slots=1):
         packed = functools.partial(QuantizedLinear, format=weights, dtype=DTYPES[where.dtype])
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             compiled = pool.submit(compile_kernels, weights)
-            model, tokenizer, chat = model_folder.load(folder, linear=packed)
+            model, tokenizer, chat = model_folder.load(folder, make_linear=packed)
             model = quantize_model(model, weights, DTYPES[where.dtype])
             compiled.result()
     opened = Engine(model, tokenizer, template_for(folder, tokenizer, chat), slots)

@@ -1,13 +1,18 @@
 """
-Sixteen float32 at once, for numba: LLVM lays them out as the processor has it, one register of AVX-512, two of AVX2,
-four of SSE or NEON. What order a sum is taken in is said here, not chosen by a compiler: it is the same for one
-sequence and for many.
+Sixteen float32 at once, for numba: LLVM maps them to what the processor has, one register of AVX-512, two of AVX2, four
+of SSE or NEON. The order of each sum is fixed here, not chosen by a compiler, so that one sequence and many give the
+same numbers.
 
     acc = zeros()
     for k in range(0, n, LANES):
         acc = fma(load(weight, k), load(x, k), acc)          # arrays of float32, int8, or bfloat16 seen as uint16
     y = total(acc)
 """
+
+# pyright: reportPrivateImportUsage=false
+# (numba's own guide to new types imports these names from where they are imported here)
+
+from typing import Any
 
 from llvmlite import ir
 from numba import types
@@ -19,120 +24,134 @@ LANES = 16
 FLOAT, FLOATS = ir.FloatType(), ir.VectorType(ir.FloatType(), LANES)
 INTS = ir.VectorType(ir.IntType(32), LANES)
 
+Vector = Any  # a value of the type Float32x16, which exists in compiled code only
+Typed = tuple[Any, Any]  # what numba wants of an intrinsic: its signature, and the function that emits its code
+
 
 class Float32x16(types.Type):
-    def __init__(self):
+    """numba's type of a vector."""
+
+    def __init__(self) -> None:
         super().__init__(name="Lanes")
 
 
-lanes = Float32x16()
+vector = Float32x16()
 
 
 @register_default(Float32x16)
 class Float32x16Model(PrimitiveModel):
-    def __init__(self, manager, type):
-        super().__init__(manager, type, FLOATS)
+    """How LLVM keeps it."""
+
+    def __init__(self, manager: Any, numba_type: Float32x16) -> None:
+        super().__init__(manager, numba_type, FLOATS)
 
 
-def elementwise(number, type=INTS):
-    return ir.Constant(type, [number] * LANES)
+def constant(number: float, llvm_type: ir.VectorType = INTS) -> ir.Constant:
+    """The number in all lanes."""
+    return ir.Constant(llvm_type, [number] * LANES)
 
 
-def read(context, builder, array_type, array, place):
-    """The vector of the sixteen numbers from array.flat[place] on, of the array's own kind."""
+def read(context: Any, builder: Any, array_type: Any, array: Any, place: Any) -> Any:
+    """The vector of the sixteen numbers from array.flat[place] on, in the array's own dtype."""
     array = context.make_array(array_type)(context, builder, array)
-    kind = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
-    pointer = builder.bitcast(builder.gep(array.data, [place]), kind.as_pointer())
+    loaded_type = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
+    pointer = builder.bitcast(builder.gep(array.data, [place]), loaded_type.as_pointer())
     return builder.load(pointer, align=1)
 
 
 @intrinsic
-def zeros(context):
-    return lanes(), lambda context, builder, signature, args: elementwise(0.0, FLOATS)
+def zeros(context: Any) -> Typed:
+    """A vector of zeros."""
+    return vector(), lambda context, builder, signature, args: constant(0.0, FLOATS)
 
 
 @intrinsic
-def load(context, array, place):
+def load(context: Any, array: Any, place: Any) -> Typed:
     """The sixteen numbers from array.flat[place] on, as float32."""
 
-    def code(context, builder, signature, args):
-        found = read(context, builder, signature.args[0], *args)
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = read(context, builder, signature.args[0], *args)
         if array.dtype == types.float32:
-            return found
+            return numbers
         if array.dtype == types.uint16:  # a bfloat16 is the upper half of a float32
-            return builder.bitcast(builder.shl(builder.zext(found, INTS), elementwise(16)), FLOATS)
-        return builder.sitofp(builder.sext(found, INTS), FLOATS)
+            return builder.bitcast(builder.shl(builder.zext(numbers, INTS), constant(16)), FLOATS)
+        return builder.sitofp(builder.sext(numbers, INTS), FLOATS)
 
-    return lanes(array, types.intp), code
+    return vector(array, types.intp), code
 
 
 @intrinsic
-def nibbles(context, array, place):
+def nibbles(context: Any, array: Any, place: Any) -> Typed:
     """(lower, upper): the signed 4-bit numbers of the sixteen bytes from array.flat[place] on, as float32."""
 
-    def code(context, builder, signature, args):
-        found = builder.sext(read(context, builder, signature.args[0], *args), INTS)
-        lower = builder.ashr(builder.shl(found, elementwise(28)), elementwise(28))
-        pair = [builder.sitofp(half, FLOATS) for half in (lower, builder.ashr(found, elementwise(4)))]
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = builder.sext(read(context, builder, signature.args[0], *args), INTS)
+        lower = builder.ashr(builder.shl(numbers, constant(28)), constant(28))
+        pair = [builder.sitofp(half, FLOATS) for half in (lower, builder.ashr(numbers, constant(4)))]
         return context.make_tuple(builder, signature.return_type, pair)
 
-    return types.UniTuple(lanes, 2)(array, types.intp), code
+    return types.UniTuple(vector, 2)(array, types.intp), code
 
 
 @intrinsic
-def store(context, array, place, value):
+def store(context: Any, array: Any, place: Any, value: Any) -> Typed:
     """Write sixteen numbers from array.flat[place] on, float32 or bfloat16 (seen as uint16), rounded to the nearest."""
 
-    def code(context, builder, signature, args):
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array_value, place, value = args
         target = context.make_array(array)(context, builder, array_value)
         if array.dtype == types.uint16:
             bits = builder.bitcast(value, INTS)
-            even = builder.and_(builder.lshr(bits, elementwise(16)), elementwise(1))
-            bits = builder.add(builder.add(bits, elementwise(0x7FFF)), even)
-            value = builder.trunc(builder.lshr(bits, elementwise(16)), ir.VectorType(ir.IntType(16), LANES))
+            even = builder.and_(builder.lshr(bits, constant(16)), constant(1))
+            bits = builder.add(builder.add(bits, constant(0x7FFF)), even)
+            value = builder.trunc(builder.lshr(bits, constant(16)), ir.VectorType(ir.IntType(16), LANES))
         pointer = builder.bitcast(builder.gep(target.data, [place]), value.type.as_pointer())
         builder.store(value, pointer, align=1)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, lanes), code
+    return types.void(array, types.intp, vector), code
 
 
 @intrinsic
-def splat(context, value):
+def splat(context: Any, value: Any) -> Typed:
     """One float32 in all lanes."""
 
-    def code(context, builder, signature, args):
-        one = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, ir.Constant(FLOATS, ir.Undefined), elementwise(0))
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        first = builder.insert_element(ir.Constant(FLOATS, ir.Undefined), args[0], ir.Constant(ir.IntType(32), 0))
+        return builder.shuffle_vector(first, ir.Constant(FLOATS, ir.Undefined), constant(0))
 
-    return lanes(types.float32), code
+    return vector(types.float32), code
 
 
 @intrinsic
-def fma(context, a, b, c):
+def fma(context: Any, a: Any, b: Any, c: Any) -> Typed:
     """a * b + c, rounded once."""
 
-    def code(context, builder, signature, args):
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         name = f"llvm.fma.v{LANES}f32"
         function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), name)
         return builder.call(function, args)
 
-    return lanes(lanes, lanes, lanes), code
+    return vector(vector, vector, vector), code
 
 
 @intrinsic
-def add(context, a, b):
-    return lanes(lanes, lanes), lambda context, builder, signature, args: builder.fadd(*args)
+def add(context: Any, a: Any, b: Any) -> Typed:
+    """a + b"""
+    return vector(vector, vector), lambda context, builder, signature, args: builder.fadd(*args)
 
 
 @intrinsic
-def multiply(context, a, b):
-    return lanes(lanes, lanes), lambda context, builder, signature, args: builder.fmul(*args)
+def multiply(context: Any, a: Any, b: Any) -> Typed:
+    """a * b"""
+    return vector(vector, vector), lambda context, builder, signature, args: builder.fmul(*args)
 
 
-def fold(builder, segment, x, y=None):
-    """Of each segment of a vector, or of two laid end to end, the lower half plus the upper half, end to end."""
+def fold(builder: Any, segment: int, x: Any, y: Any = None) -> Any:
+    """
+    The lower half plus the upper half of each segment of a vector x, or of x and y laid end to end; the sums are laid
+    end to end as well, in a vector of half the length.
+    """
     n = x.type.count * (1 if y is None else 2)
     halves = [[i for i in range(n) if (i % segment < segment // 2) == lower] for lower in (True, False)]
     y = ir.Constant(x.type, ir.Undefined) if y is None else y
@@ -141,34 +160,34 @@ def fold(builder, segment, x, y=None):
 
 
 @intrinsic
-def total(context, value):
+def total(context: Any, value: Any) -> Typed:
     """The sum of the sixteen, halves onto halves."""
 
-    def code(context, builder, signature, args):
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         (value,) = args
         for segment in (16, 8, 4, 2):
             value = fold(builder, segment, value)
         return builder.extract_element(value, ir.Constant(ir.IntType(32), 0))
 
-    return types.float32(lanes), code
+    return types.float32(vector), code
 
 
 @intrinsic
-def totals(context, a, b, c, d):
+def totals(context: Any, a: Any, b: Any, c: Any, d: Any) -> Typed:
     """(total(a), total(b), total(c), total(d)), to the bit, in a third of the steps."""
 
-    def code(context, builder, signature, args):
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         a, b, c, d = args
         four = fold(builder, 8, fold(builder, 16, a, b), fold(builder, 16, c, d))
         for segment in (4, 2):
             four = fold(builder, segment, four)
-        found = [builder.extract_element(four, ir.Constant(ir.IntType(32), i)) for i in range(4)]
-        return context.make_tuple(builder, signature.return_type, found)
+        sums = [builder.extract_element(four, ir.Constant(ir.IntType(32), i)) for i in range(4)]
+        return context.make_tuple(builder, signature.return_type, sums)
 
-    return types.UniTuple(types.float32, 4)(lanes, lanes, lanes, lanes), code
+    return types.UniTuple(types.float32, 4)(vector, vector, vector, vector), code
 
 
 @intrinsic
-def float_of_bits(context, bits):
+def float_of_bits(context: Any, bits: Any) -> Typed:
     """The float32 with these 32 bits."""
     return types.float32(types.uint32), lambda context, builder, signature, args: builder.bitcast(args[0], FLOAT)

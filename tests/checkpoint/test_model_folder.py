@@ -253,14 +253,6 @@ def test_nanogpts_checkpoint_loads(gpt2, tmp_path, bias, by_file):
     assert_is_gpt2(tmp_path / "ckpt.pt" if by_file else tmp_path, model)
 
 
-def test_a_shorter_context_may_be_kept(ours, tiny):
-    """block_size keeps the first positions; more than there are changes nothing."""
-    model, _, _ = model_folder.load(ours, block_size=16)
-    assert model.config.block_size == 16
-    torch.testing.assert_close(logits(model, 50, n=16), logits(tiny, 50, n=16))
-    assert model_folder.load(ours, block_size=4096)[0].config.block_size == 64
-
-
 # nothing in a folder is executed
 
 
