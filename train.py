@@ -31,6 +31,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     from tqdm import tqdm
 
     from runtime.device import choose_device, seed_everything
+    from runtime.profiler import StepProfiler
     from training import lr_finder, parallel, validation
     from training.budget import Budget
     from training.logger import RunLog, Throughput, progress_line
@@ -60,10 +61,10 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     shows_bar = run.is_master and sys.stderr.isatty()
     bar = tqdm(total=config.max_iters, initial=progress.iter_num, unit="step", disable=not shows_bar)
     budget.plan(run.estimate_loss)
-    throughput, val_loss = Throughput(), None
+    throughput, profiler, val_loss = Throughput(), StepProfiler(config.profile), None
     evaluated = progress.iter_num if run.is_resumed and not config.eval_only else -1  # a state is saved behind its own
     stopped, stopped_early = False, None
-    with stop, bar, log:
+    with stop, bar, log, profiler:
         while True:
             is_last = parallel.any_rank(budget.is_over(), device) or progress.iter_num >= config.max_iters
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
@@ -103,7 +104,8 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             torch.manual_seed(config.seed + progress.iter_num * device.world_size + device.rank)  # dropout's
             lr = get_lr(progress.iter_num, budget.elapsed(), budget.reserve, config)
             batches = [run.loader.get_batch(run.batch_size) for _ in range(config.gradient_accumulation_steps)]
-            result = take_step(run.loss_module, batches, run.optimizer, progress, device, lr, config)
+            with profiler.step():
+                result = take_step(run.loss_module, batches, run.optimizer, progress, device, lr, config)
             if result.skipped and progress.skipped == MAX_SKIPPED:
                 raise run.failure(f"{result.skipped}, the third step in a row that fails")
             if result.skipped:
@@ -132,6 +134,8 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             say(f"stopped at iter {progress.iter_num}, saved to {run.out_dir}; go on: {resume_command()}")
         elif not config.eval_only:
             say(run.summary())
+    if trace := profiler.summary():
+        say(trace)
     parallel.leave(device)
 
 

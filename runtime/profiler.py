@@ -14,6 +14,43 @@ from pathlib import Path
 
 from runtime import atomic
 
+SKIPPED_STEPS, PROFILED_STEPS = 10, 10  # of a loop: the first ones are slower than the rest, and ten show enough
+
+
+class StepProfiler:
+    """
+    Records a few steps of a loop, each of which runs within `step()`, and writes them to `path`; None records nothing.
+    When the block ends early, what was recorded is written.
+    """
+
+    def __init__(self, path: str | Path | None) -> None:
+        self.path, self.n_steps = path, 0
+        self.recording = contextlib.ExitStack()
+
+    def __enter__(self) -> "StepProfiler":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.recording.close()
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """One step of the loop."""
+        if self.n_steps == SKIPPED_STEPS:
+            self.recording.enter_context(profiled(self.path))
+        yield
+        self.n_steps += 1
+        if self.n_steps == SKIPPED_STEPS + PROFILED_STEPS:
+            self.recording.close()
+
+    def summary(self) -> str | None:
+        """What came of it, in a line; None if nothing was asked for."""
+        if self.path is None:
+            return None
+        if self.n_steps > SKIPPED_STEPS:
+            return f"wrote {self.path}: open it in https://ui.perfetto.dev or chrome://tracing"
+        return f"{self.path} was not written: it begins at step {SKIPPED_STEPS + 1}, and the run ended before"
+
 
 @contextlib.contextmanager
 def profiled(path: str | Path | None) -> Iterator[None]:

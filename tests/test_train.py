@@ -460,6 +460,14 @@ def test_no_compiler_is_one_line(settings, tmp_path, monkeypatch, capsys):
     assert "torch.compile needs a C++ compiler, which is not here: going on without it" in capsys.readouterr().out
 
 
+def test_a_profile_is_written(settings, tmp_path, capsys):
+    """--profile gives a Chrome trace with a step's operators in it, and the run's last line tells where."""
+    train(settings(max_iters=12, profile=str(tmp_path / "trace.json")))
+    names = {event["name"] for event in json.loads((tmp_path / "trace.json").read_text())["traceEvents"]}
+    assert "aten::mm" in names
+    assert "trace.json: open it in" in capsys.readouterr().out.splitlines()[-1]
+
+
 def test_val_is_measured_over_supervised_tokens(settings, tmp_path, data_dir, tokens):
     """The loss that is written for the last step is that of the saved model over all of val's supervised tokens."""
     train(settings(eval_iters=99, batch_size=1, learning_rate=1e-3))

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from runtime import atomic
+from runtime import atomic, figure
 from runtime.errors import InputError
 from training.settings import TrainConfig
 from training.step import StepResult
@@ -83,23 +83,19 @@ class RunLog:
         """Draw loss.png: the loss on train and on val over the steps."""
         if not self.is_on:
             return
-        from matplotlib.figure import Figure
-
-        picture = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+        picture = figure.new_figure()
         axes = picture.subplots()
-        for name, label, marker in (("loss", "train", ""), ("val", "val", "o")):
+        for name, label, marker, color in (("loss", "train", "", figure.BLUE), ("val", "val", "o", figure.ORANGE)):
             rows = [row for row in self.rows if name in row]
             if rows:
                 steps, losses = [row["iter"] for row in rows], [row[name] for row in rows]
                 label = f"{label}, last {losses[-1]:.3f}"
-                axes.plot(
-                    steps, losses, label=label, marker=marker, markersize=4, linewidth=1 if marker == "" else None
-                )
+                width = 1.5 if marker else 1
+                axes.plot(steps, losses, color=color, label=label, marker=marker, markersize=4, linewidth=width)
         axes.set(xlabel="step", ylabel="loss per supervised token (nats)", title=str(out_dir))
-        axes.grid(alpha=0.3)
+        figure.style_axes(axes, grid="both")
         axes.legend()
-        with atomic.file(out_dir / "loss.png") as new:
-            picture.savefig(new, format="png")
+        figure.save(picture, out_dir / "loss.png")
 
 
 class Throughput:

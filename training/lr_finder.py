@@ -13,7 +13,7 @@ import numpy as np
 import torch.nn as nn
 
 from dataset.loader import Loader
-from runtime import atomic
+from runtime import figure
 from runtime.device import Device
 from training.optimizer import Optimizer
 from training.settings import TrainConfig
@@ -63,19 +63,16 @@ def suggest_rate(rates: Sequence[float], losses: Sequence[float]) -> float | Non
 
 def plot(path: Path, rates: Sequence[float], losses: Sequence[float], suggestion: float | None) -> None:
     """Draw the losses against the rates, with a line at the suggested rate."""
-    from matplotlib.figure import Figure
-
-    picture = Figure(figsize=(7, 4), dpi=120, layout="constrained")
+    picture = figure.new_figure()
     axes = picture.subplots()
-    axes.plot(rates, losses, color="#1f6fb4")
+    axes.plot(rates, losses, color=figure.BLUE)
     if suggestion:
-        axes.axvline(suggestion, color="#9a9a9a", linestyle="--", linewidth=1, label=f"suggested: {suggestion:.1e}")
+        axes.axvline(suggestion, color=figure.GREY, linestyle="--", linewidth=1, label=f"suggested: {suggestion:.1e}")
         axes.legend()
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss per supervised token (nats), smoothed")
     axes.set_ylim(0.98 * min(losses), min(max(losses), 1.1 * losses[0]))
-    axes.grid(alpha=0.3)
-    with atomic.file(path) as new:
-        picture.savefig(new, format="png")
+    figure.style_axes(axes, grid="both")
+    figure.save(picture, path)
 
 
 def report(out_dir: Path, rates: Sequence[float], losses: Sequence[float], say: Callable[[str], None]) -> None:

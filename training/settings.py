@@ -59,6 +59,7 @@ class TrainConfig:
     log_interval: int = 10  # steps between lines
     wandb_log: bool = False  # also to Weights & Biases (pip install wandb)
     wandb_project: str = "nanochatgpt"
+    profile: str | None = None  # write a Chrome trace of ten steps, from the eleventh on, to this file (trace.json)
     tensorboard_log: bool = False  # also to TensorBoard (pip install tensorboard), in the folder's events files
 
     # the machine
