@@ -51,18 +51,19 @@ def weights(values: Array, scales: Array, n: int, k: int) -> tuple[Vector, Vecto
     raise NotImplementedError  # in compiled code _weights stands in its place
 
 
+# numba compares the parameters of an overload and of its implementations, types included: hence Any in both
 @overload(weights)
 def _weights(values: Any, scales: Any, n: Any, k: Any) -> Callable:
     if values.dtype == types.uint8:
 
-        def four_bits(values: Array, scales: Array, n: int, k: int) -> tuple[Vector, Vector]:
+        def four_bits(values: Any, scales: Any, n: Any, k: Any) -> tuple[Vector, Vector]:
             lower, upper = nibbles(values, n * values.shape[1] + k // 2)
             scale = splat(scales[n, k // GROUP_SIZE])
             return multiply(lower, scale), multiply(upper, scale)
 
         return four_bits
 
-    def whole(values: Array, scales: Array, n: int, k: int) -> tuple[Vector, Vector]:
+    def whole(values: Any, scales: Any, n: Any, k: Any) -> tuple[Vector, Vector]:
         place = n * values.shape[1] + k
         return load(values, place), load(values, place + LANES)
 
@@ -76,7 +77,13 @@ def row_scale(scales: Array, n: int) -> np.float32:
 
 @overload(row_scale)
 def _row_scale(scales: Any, n: Any) -> Callable:
-    return (lambda scales, n: scales[n]) if scales.ndim == 1 else (lambda scales, n: np.float32(1))
+    def of_row(scales: Any, n: Any) -> np.float32:
+        return scales[n]
+
+    def none(scales: Any, n: Any) -> np.float32:
+        return np.float32(1)
+
+    return of_row if scales.ndim == 1 else none
 
 
 @njit(**INLINED)
