@@ -148,7 +148,7 @@ def load(
     check_vocabulary(config, tokenizer, is_own=own is not None, init_from=init_from)
     chat = read_chat(folder)
     chat_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot, tokenizer.end_of_turn)
-    n_known = own.n_given if own else min(chat_tokens)  # rows behind these stand for no token yet
+    n_known = own.n_base_vocab if own else min(chat_tokens)  # rows behind these stand for no token yet
     return Loaded(build_model(weights, config, tokenizer, n_known, make_linear), tokenizer, chat)
 
 
@@ -205,5 +205,5 @@ def build_model(
             whole.data[: len(rows)] = rows[: len(p)]
             setattr(module, attribute, whole)
     if config.vocab_size < tokenizer.n_vocab:
-        model.grow([tokenizer.pieces(token) for token in range(config.vocab_size, tokenizer.n_vocab)])
+        model.grow([tokenizer.plain_ids(token) for token in range(config.vocab_size, tokenizer.n_vocab)])
     return model.eval()

@@ -17,7 +17,7 @@ from evaluation import metrics
 from evaluation.plots import plot_report
 from runtime import atomic
 from runtime.errors import InputError
-from tokenization.chat_format import ROLES
+from tokenization.special_tokens import ROLE_TAGS
 
 
 def percent(group, name, label, flags, seed, **more):
@@ -194,7 +194,7 @@ def markdown(content, baseline=None):
         "Intervals are 95% bootstrap intervals over replies or conversations; speed has its slowest and fastest.",
     ]
     for i, sample in enumerate(content["samples"], start=1):
-        text = "\n".join(f"{ROLES[message['role']]} {message['content']}" for message in sample["messages"])
+        text = "\n".join(f"{ROLE_TAGS[message['role']]} {message['content']}" for message in sample["messages"])
         text += f"\n({sample['note']})" if sample["note"] else ""
         fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
         head = ["", "## Samples, drawn by the seed"] if i == 1 else []

@@ -1,114 +1,145 @@
 """
-How a model is spoken to. Ours were taught the tags of conversation.py; a folder with a chat template of its own
-(DialoGPT, say) is rendered by it; any other GPT-2 gets a conversation as plain text, a line a turn.
+Chat templates: how the messages of a conversation are spelled for a model. A model of ours was taught the tags of
+chat_format.py; a folder that brings its own chat template (DialoGPT's, say) is rendered by it; for any other GPT-2 the
+conversation is plain text, one line for each turn.
 
-    template = rendering_of(folder, tokenizer, chat)
+    template = template_for(folder, tokenizer, chat)
     ids, supervised = template.render(messages)       # what to score
     ids = template.prompt(messages)                   # what to continue
 """
 
 import json
 from pathlib import Path
+from typing import Any, Protocol
 
 from runtime.errors import InputError
 from tokenization import chat_format
-from tokenization.chat_format import ROLES
+from tokenization.chat_format import Message
+from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
+from tokenization.tokenizer import Tokenizer
+
+
+class ChatTemplate(Protocol):
+    """What the engine and the evaluation need to speak to a model."""
+
+    name: str  # as reports print it
+    tokenizer: Tokenizer
+    n_vocab: int  # ids from here on were never taught to the model
+    stop_token_ids: tuple[int, ...]  # any of these ends a reply
+    suppress_tokens: tuple[int, ...]  # these are never sampled
+
+    def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
+        """
+        (ids, supervised), lists of equal length; supervised is 1 on the bot's words and on what ends them.
+        Raises InputError where the template cannot tell which ids are the bot's.
+        """
+        ...
+
+    def prompt(self, messages: list[Message]) -> list[int]:
+        """The ids that the bot's reply to `messages` follows."""
+        ...
+
+    def reply(self, text: str) -> list[int]:
+        """The ids that say `text` after a prompt, and end it."""
+        ...
 
 
 class ChatTags:
-    """Our own tags. All renderings have ends (ids that end a reply), banned (ids never said) and n_vocab."""
+    """The template of our own models: the tags of chat_format.py, each a token."""
 
     name = "tags"
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self.stop_token_ids = (tokenizer.end_of_turn, tokenizer.endoftext)
-        self.suppress_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot)  # nobody else's turn
+        self.suppress_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot)  # the bot opens nobody's turn
         self.n_vocab = tokenizer.n_vocab
 
-    def render(self, messages):
-        """(ids, supervised), lists of equal length: 1 on the bot's words and on what ends them."""
+    def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
         return chat_format.render(messages, self.tokenizer)
 
-    def prompt(self, messages):
-        """The ids after which the bot's reply comes."""
+    def prompt(self, messages: list[Message]) -> list[int]:
         return chat_format.prompt(messages, self.tokenizer)
 
-    def reply(self, text):
-        """The ids that say `text` behind a prompt, and end it."""
+    def reply(self, text: str) -> list[int]:
         return [*self.tokenizer.encode(" " + text), self.tokenizer.end_of_turn]
 
 
 class PlainText:
-    """For a GPT-2 that was never taught to chat: [Human]: and [Bot]: in letters, a line a turn; a newline ends it."""
+    """For a GPT-2 that was never taught to chat: a line for each turn, the tags as letters; a newline ends a reply."""
 
     name = "plain text"
 
-    def __init__(self, tokenizer):
+    def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.n_vocab = tokenizer.n_given  # the tags' rows stand for nothing in this model
+        self.n_vocab = tokenizer.n_base_vocab
         self.suppress_tokens = tuple(range(self.n_vocab, tokenizer.n_vocab))
-        newlines = (id for id, letters in tokenizer.bytes.items() if letters.strip() == b"" and b"\n" in letters)
-        self.stop_token_ids = (tokenizer.endoftext, *(id for id in newlines if id < self.n_vocab))
+        newlines = (i for i, letters in tokenizer.bytes.items() if letters.strip() == b"" and b"\n" in letters)
+        self.stop_token_ids = (tokenizer.endoftext, *(i for i in newlines if i < self.n_vocab))
         self.newline = tokenizer.encode("\n")
 
-    def render(self, messages):
+    def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
         ids, supervised = [self.tokenizer.endoftext], [0]
         for role, text in chat_format.turns(messages):
-            tag, words = self.tokenizer.encode(ROLES[role]), self.reply(text)
+            tag, words = self.tokenizer.encode(ROLE_TAGS[role]), self.reply(text)
             ids += tag + words
             supervised += [0] * len(tag) + [int(role == "assistant")] * len(words)
         return ids, supervised
 
-    def prompt(self, messages):
-        return self.render(messages)[0] + self.tokenizer.encode(ROLES["assistant"])
+    def prompt(self, messages: list[Message]) -> list[int]:
+        return self.render(messages)[0] + self.tokenizer.encode(ROLE_TAGS["assistant"])
 
-    def reply(self, text):
+    def reply(self, text: str) -> list[int]:
         return self.tokenizer.encode(" " + " ".join(text.splitlines())) + self.newline
 
 
 class FolderTemplate:
-    """The chat template in the folder's tokenizer_config.json, run by transformers."""
+    """The chat template in a folder's tokenizer_config.json or chat_template.jinja, run by transformers."""
 
     name = "its own template"
 
-    def __init__(self, tokenizer, folder):
-        from transformers import AutoTokenizer
+    def __init__(self, tokenizer: Tokenizer, folder: str | Path) -> None:
+        from transformers import AutoTokenizer  # takes seconds to import, and few models need it
 
         self.tokenizer = tokenizer
-        self.theirs = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.n_vocab = tokenizer.n_given
+        self.hf_tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self.n_vocab = tokenizer.n_base_vocab
         self.suppress_tokens = tuple(range(self.n_vocab, tokenizer.n_vocab))
-        ends = [tokenizer.endoftext, self.theirs.eos_token_id]
-        self.stop_token_ids = tuple(dict.fromkeys(id for id in ends if id is not None and id < self.n_vocab))
+        ends = [tokenizer.endoftext, self.hf_tokenizer.eos_token_id]
+        self.stop_token_ids = tuple(dict.fromkeys(i for i in ends if i is not None and i < self.n_vocab))
 
-    def ids(self, messages, **options):
+    def apply(self, messages: list[Message], **options: Any) -> list[int]:
+        """The ids that transformers' apply_chat_template gives for the turns of `messages`."""
         content = [{"role": role, "content": text} for role, text in chat_format.turns(messages)]
-        return self.theirs.apply_chat_template(content, return_dict=False, **options) if content else []
+        return self.hf_tokenizer.apply_chat_template(content, return_dict=False, **options) if content else []
 
-    def render(self, messages):
-        ids, supervised = [], []
+    def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
+        ids: list[int] = []
+        supervised: list[int] = []
         for i, message in enumerate(messages):
-            until = self.ids(messages[: i + 1])
-            if until[: len(ids)] != ids:
+            longer = self.apply(messages[: i + 1])
+            if longer[: len(ids)] != ids:
                 raise InputError("the folder's chat template rewrites earlier turns; it cannot be scored word by word")
             if message["role"] == "assistant":
-                silent = max(len(self.prompt(messages[:i])), len(ids))
-                supervised += [0] * (silent - len(ids))
-            supervised += [int(message["role"] == "assistant")] * (len(until) - len(supervised))
-            ids = until
+                n_prompt = max(len(self.prompt(messages[:i])), len(ids))
+                supervised += [0] * (n_prompt - len(ids))
+            supervised += [int(message["role"] == "assistant")] * (len(longer) - len(supervised))
+            ids = longer
         return ids, supervised
 
-    def prompt(self, messages):
-        return self.ids(messages, add_generation_prompt=True)
+    def prompt(self, messages: list[Message]) -> list[int]:
+        return self.apply(messages, add_generation_prompt=True)
 
-    def reply(self, text):
-        asked = [{"role": "user", "content": "hi"}]
-        return self.ids([*asked, {"role": "assistant", "content": text}])[len(self.prompt(asked)) :]
+    def reply(self, text: str) -> list[int]:
+        question = {"role": "user", "content": "hi"}  # templates do not render a reply alone
+        return self.apply([question, {"role": "assistant", "content": text}])[len(self.prompt([question])) :]
 
 
-def template_for(folder, tokenizer, chat):
-    """The template for a model that was loaded from `folder`; chat: its chat.json's content, {} if another made it."""
+def template_for(folder: str | Path, tokenizer: Tokenizer, chat: dict[str, Any]) -> ChatTemplate:
+    """
+    The template for a model that was loaded from `folder`.
+    chat: the content of its chat.json, which every model of ours has; {} for a model that another program made.
+    """
     if chat:
         return ChatTags(tokenizer)
     path = Path(folder) / "tokenizer_config.json"
@@ -119,21 +150,22 @@ def template_for(folder, tokenizer, chat):
     return PlainText(tokenizer)
 
 
-# The render of conversation.py for other programs. A tag typed by a person is taken apart, since they would encode it
-# as the tag's id; that is the one case in which their ids differ from ours.
+# chat_format.render for other programs, as Jinja. They would encode a tag that a person typed as the tag's id, so a
+# space is put into it; this is the one case in which their ids differ from ours.
+WITHOUT_TAGS = "".join(f" | replace('{tag}', '{tag[:-1]} :')" for tag in ROLE_TAGS.values())
 JINJA_TEMPLATE = (
-    "{%- set tags = {'system': '[System]:', 'user': '[Human]:', 'assistant': '[Bot]:'} -%}"
+    "{%- set tags = " + str(ROLE_TAGS) + " -%}"
     "{%- set turn = namespace(speaker=none) -%}"
-    "{{- '<|endoftext|>' -}}"
+    "{{- '" + ENDOFTEXT + "' -}}"
     "{%- for message in messages -%}"
     "{%- set name = message['name'] | default(none) if message['role'] == 'user' else none -%}"
     "{%- set starts = [message['role'], name] != turn.speaker -%}"
     "{%- set text = (name ~ ': ' if name and starts else '') ~ message['content'] | trim -%}"
-    "{%- set text = text | replace('[System]:', '[System] :') | replace('[Human]:', '[Human] :')"
-    " | replace('[Bot]:', '[Bot] :') | replace('<|end', '<| end') -%}"
-    "{{- ('' if loop.first else '<|endofturn|>') ~ tags[message['role']] ~ ' ' ~ text if starts else '\n' ~ text -}}"
+    "{%- set text = text" + WITHOUT_TAGS + " | replace('<|end', '<| end') -%}"
+    "{{- ('' if loop.first else '" + END_OF_TURN + "')"
+    " ~ tags[message['role']] ~ ' ' ~ text if starts else '\n' ~ text -}}"
     "{%- set turn.speaker = [message['role'], name] -%}"
     "{%- endfor -%}"
-    "{{- '<|endofturn|>' if messages else '' -}}"
-    "{{- '[Bot]:' if add_generation_prompt else '' -}}"
+    "{{- '" + END_OF_TURN + "' if messages else '' -}}"
+    "{{- '" + ROLE_TAGS["assistant"] + "' if add_generation_prompt else '' -}}"
 )

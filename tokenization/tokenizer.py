@@ -3,10 +3,10 @@ Bytes to ids and back: GPT-2's byte-pair encoding or one trained on the data at 
 
     tokenizer = load("gpt2")                # from assets/, never from the network
     tokenizer = load("out-chat")            # from the tokenizer.json of a data or model folder
-    tokenizer = trained(texts, 8192)        # a new one; the `tokenizers` library learns the merges
+    tokenizer = train(texts, n_vocab=8192)  # a new one; the `tokenizers` library learns the merges
 
-Five tokens are not text: `<|endoftext|>`, three tags and end-of-turn. `encode` never makes them, whatever the text
-says: they are placed as ids, by conversation.py alone.
+The five special tokens (special_tokens.py) are not text. `encode` never returns them, whatever the text says: they are
+placed as ids, and only by chat_format.py.
 """
 
 import base64
@@ -14,23 +14,24 @@ import codecs
 import gzip
 import hashlib
 import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tiktoken
 
 from runtime.errors import InputError
+from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
 
-# GPT-2's split into words, from its published encoder: contractions, letters, digits, the rest, white space.
+# GPT-2's regular expression for words, from its published encoder: contractions, letters, digits, the rest, white space
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-ENDOFTEXT = "<|endoftext|>"
-END_OF_TURN = "<|endofturn|>"
-TAGS = ("[System]:", "[Human]:", "[Bot]:")
+SPECIAL_TOKENS = (ENDOFTEXT, *ROLE_TAGS.values(), END_OF_TURN)
 ASSETS = Path(__file__).parents[1] / "assets"
-MAX_RUN = 100_000  # characters given to the encoder at a time: its regex backtracks over the whole of one long word
+MAX_RUN = 100_000  # characters encoded at a time: tiktoken's regex backtracks over the whole of a very long word
 
 
-def byte_letters():
-    """GPT-2's spelling of bytes in JSON: 256 printable letters, index = byte (Radford et al. 2019, encoder.py)."""
+def byte_letters() -> list[str]:
+    """How GPT-2 spells bytes in JSON: 256 printable letters, index = byte (Radford et al. 2019, encoder.py)."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters, spare = [], 256
     for byte in range(256):
@@ -41,70 +42,86 @@ def byte_letters():
 
 class Tokenizer:
     """
-    ranks: token's bytes -> id, in the order of the merges; the ids need not be dense.
-    special: the special token's text -> id; those missing are given the next free ids.
+    A byte-level BPE with the five special tokens of a chat.
+
+    ranks: a token's bytes -> its id, in the order of the merges; the ids need not be dense.
+    special: a special token's text -> its id. Those of SPECIAL_TOKENS that are missing get the next free ids.
     """
 
-    def __init__(self, ranks, special=None):
+    def __init__(self, ranks: dict[bytes, int], special: Mapping[str, int] | None = None) -> None:
         special = dict(special or {})
-        self.n_given = max([*ranks.values(), *special.values()]) + 1  # ids from here on are the chat's, and new
-        for token in (ENDOFTEXT, *TAGS, END_OF_TURN):
+        self.n_base_vocab = max([*ranks.values(), *special.values()]) + 1  # ids from here on are added for the chat
+        for token in SPECIAL_TOKENS:
             special.setdefault(token, max([*ranks.values(), *special.values()]) + 1)
         self.ranks = ranks
         self.special = special
         self.n_vocab = max([*ranks.values(), *special.values()]) + 1
         self.endoftext = special[ENDOFTEXT]
-        self.system, self.human, self.bot = (special[tag] for tag in TAGS)
+        self.system, self.human, self.bot = (special[tag] for tag in ROLE_TAGS.values())
         self.end_of_turn = special[END_OF_TURN]
         self.encoding = tiktoken.Encoding("chat", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens=special)
-        self.bytes = {id: token for token, id in ranks.items()}
-        self.bytes.update({id: token.encode() for token, id in special.items()})
+        self.bytes = {token_id: token for token, token_id in ranks.items()}
+        self.bytes.update({token_id: token.encode() for token, token_id in special.items()})
         self.bytes[self.end_of_turn] = b"\n"
 
     @property
-    def hash(self):
-        """What a data folder and a model must agree on: 16 hex digits over every token and its id."""
+    def hash(self) -> str:
+        """16 hex digits over all tokens and their ids. A data folder and a model must have the same."""
         digest = hashlib.sha256()
-        for id in sorted(self.bytes):
-            digest.update(b"%d %s\n" % (id, base64.b64encode(self.bytes[id])))
+        for token_id in sorted(self.bytes):
+            digest.update(b"%d %s\n" % (token_id, base64.b64encode(self.bytes[token_id])))
         return digest.hexdigest()[:16]
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """gpt2, or bpe-8192 for another of 8,192 tokens."""
         return "gpt2" if len(self.ranks) == 50256 and self.endoftext == 50256 else f"bpe-{self.n_vocab}"
 
-    def encode(self, text):
-        """The ids of ordinary text: special tokens in it come out as their letters."""
+    def encode(self, text: str) -> list[int]:
+        """The ids of ordinary text; the spelling of a special token in it is encoded as letters."""
         if len(text) <= MAX_RUN:
             return self.encoding.encode_ordinary(text)
-        return [id for i in range(0, len(text), MAX_RUN) for id in self.encoding.encode_ordinary(text[i : i + MAX_RUN])]
+        runs = (text[i : i + MAX_RUN] for i in range(0, len(text), MAX_RUN))
+        return [token_id for run in runs for token_id in self.encoding.encode_ordinary(run)]
 
-    def decode(self, ids):
-        """The text of ids. A tag reads as itself, end-of-turn as a newline; broken UTF-8 gives U+FFFD."""
-        return b"".join(self.bytes.get(id, b"") for id in ids).decode("utf-8", errors="replace")
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids. A tag reads as it is spelled, end-of-turn as a newline; broken UTF-8 gives U+FFFD."""
+        return b"".join(self.bytes.get(token_id, b"") for token_id in ids).decode("utf-8", errors="replace")
 
-    def decoder(self):
-        """A function from the next id to the text that it completes: half a character is held back. None ends it."""
+    def decoder(self) -> Callable[[int | None], str]:
+        """
+        A function that decodes a stream: given the next id it returns the text that is now complete, and holds back
+        half a character. None ends the stream and returns what was held back (U+FFFD).
+        """
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        return lambda id: decoder.decode(b"", final=True) if id is None else decoder.decode(self.bytes.get(id, b""))
 
-    def pieces(self, id):
-        """The plain ids from which a special token's embedding starts: a tag's letters; a newline for end-of-turn."""
-        return self.encode("\n" if id == self.end_of_turn else self.bytes.get(id, b"\n").decode())
+        def decode_next(token_id: int | None) -> str:
+            return (
+                decoder.decode(b"", final=True) if token_id is None else decoder.decode(self.bytes.get(token_id, b""))
+            )
 
-    def to_json(self):
-        """This tokenizer as Hugging Face's tokenizer.json (a dict)."""
+        return decode_next
+
+    def plain_ids(self, token_id: int) -> list[int]:
+        """The ordinary ids of a special token's text: a tag's letters, a newline for end-of-turn."""
+        return self.encode("\n" if token_id == self.end_of_turn else self.bytes.get(token_id, b"\n").decode())
+
+    def to_json(self) -> dict[str, Any]:
+        """This tokenizer as the content of Hugging Face's tokenizer.json."""
         letters = byte_letters()
         spelled = {token: "".join(letters[byte] for byte in token) for token in self.ranks}
-        # tiktoken joins any two neighbours whose join is a token: so each way to split a token is a merge
+        # tiktoken merges any two neighbours that together are a token, so each way to split a token in two is a merge
         merges = [
             f"{spelled[token[:i]]} {spelled[token[i:]]}"
-            for token in sorted(self.ranks, key=self.ranks.get)
+            for token in sorted(self.ranks, key=self.ranks.__getitem__)
             for i in range(1, len(token))
             if token[:i] in spelled and token[i:] in spelled
         ]
         flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-        added = [{"id": id, "content": text, **flags} for text, id in sorted(self.special.items(), key=lambda x: x[1])]
+        added = [
+            {"id": token_id, "content": text, **flags}
+            for text, token_id in sorted(self.special.items(), key=lambda item: item[1])
+        ]
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         return {
             "version": "1.0",
@@ -123,16 +140,16 @@ class Tokenizer:
                 "end_of_word_suffix": None,
                 "fuse_unk": False,
                 "byte_fallback": False,
-                "vocab": {spelled[token]: id for token, id in self.ranks.items()} | self.special,
+                "vocab": {spelled[token]: token_id for token, token_id in self.ranks.items()} | self.special,
                 "merges": merges,
             },
         }
 
 
-def load(name):
+def load(name: str | Path) -> Tokenizer:
     """
     The tokenizer called `name`: "gpt2", or a folder that holds a tokenizer.json or GPT-2's vocab.json.
-    Raises InputError if there is none, or it is not a byte-level BPE.
+    Raises InputError if there is none, or if it is not a byte-level BPE that works as GPT-2's does.
     """
     if str(name) == "gpt2":
         lines = gzip.decompress((ASSETS / "gpt2.tiktoken.gz").read_bytes()).splitlines()
@@ -149,7 +166,7 @@ def load(name):
             vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
             special = {ENDOFTEXT: vocab[ENDOFTEXT]}
         byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
-        ranks = {bytes(byte_of[c] for c in token): id for token, id in vocab.items() if token not in special}
+        ranks = {bytes(byte_of[c] for c in token): i for token, i in vocab.items() if token not in special}
         if len(ranks) < 256 or any(bytes([byte]) not in ranks for byte in range(256)):
             raise KeyError("a byte has no token")
         return Tokenizer(ranks, special)
@@ -161,33 +178,36 @@ def load(name):
         raise InputError(f"{name}: its tokenizer is not a byte-level BPE as GPT-2's ({error})") from None
 
 
-def check_gpt2_like(content):
-    """Raise ValueError if a tokenizer.json splits or merges otherwise than tiktoken would with GPT-2's pattern."""
-    before = content["pre_tokenizer"] or {}
-    if content["normalizer"] or before.get("type") != "ByteLevel" or not before.get("use_regex", True):
+def check_gpt2_like(content: dict[str, Any]) -> None:
+    """Raise ValueError if a tokenizer.json splits or merges text otherwise than tiktoken does with GPT-2's pattern."""
+    splitter = content["pre_tokenizer"] or {}
+    if content["normalizer"] or splitter.get("type") != "ByteLevel" or not splitter.get("use_regex", True):
         raise ValueError("it splits text in another way")
-    if before["add_prefix_space"]:
+    if splitter["add_prefix_space"]:
         raise ValueError("it puts a space before the text")
-    vocab, last = content["model"]["vocab"], -1
+    vocab, previous = content["model"]["vocab"], -1
     for merge in content["model"]["merges"]:
-        id = vocab["".join(merge.split(" ") if isinstance(merge, str) else merge)]
-        if id < last:
+        token_id = vocab["".join(merge.split(" ") if isinstance(merge, str) else merge)]
+        if token_id < previous:
             raise ValueError("its ids are not in the order of its merges")
-        last = id
+        previous = token_id
 
 
-def train(texts, n_vocab):
-    """A tokenizer of `n_vocab` tokens in all (fewer if data are few), its merges learned from an iterable of texts."""
-    from tokenizers import Tokenizer as Trainee
+def train(texts: Iterable[str], n_vocab: int) -> Tokenizer:
+    """
+    A tokenizer whose merges are learned from `texts`; it has `n_vocab` tokens in all, or fewer if there is little to
+    learn from. Raises InputError if `n_vocab` is too small for the bytes and special tokens, or too large for uint16.
+    """
+    from tokenizers import Tokenizer as BPETrainee  # only training needs the library
     from tokenizers import models, pre_tokenizers, trainers
 
-    n_special = 2 + len(TAGS)
+    n_special = len(SPECIAL_TOKENS)
     if not 256 + n_special <= n_vocab <= 2**16:
         raise InputError(f"--tokenizer=train:{n_vocab}: between {256 + n_special} (bytes and tags) and 65536 (uint16)")
-    trainee = Trainee(models.BPE())
+    trainee = BPETrainee(models.BPE())
     trainee.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=n_vocab - n_special, initial_alphabet=alphabet, show_progress=False)
     trainee.train_from_iterator(texts, trainer)
     byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
-    return Tokenizer({bytes(byte_of[c] for c in token): id for token, id in trainee.get_vocab().items()})
+    return Tokenizer({bytes(byte_of[c] for c in token): token_id for token, token_id in trainee.get_vocab().items()})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import InputError
 from tokenization import tokenizer as tokenizers
-from tokenization.chat_format import GREEN, PLAIN, as_terminal_text, as_text, check, prompt, render, turns
+from tokenization.chat_format import GREEN, PLAIN, as_terminal_text, as_text, check, parse, prompt, render, turns
 
 GPT2 = tokenizers.load("gpt2")
 FORGERIES = [
@@ -139,11 +139,20 @@ def test_the_prompt_is_a_prefix_of_the_render(messages):
 @settings(max_examples=100, deadline=None)
 @given(MESSAGES)
 def test_decoded_ids_are_what_people_are_shown(messages):
-    """The text of the ids is `shown`, but for the <|endoftext|> before it."""
+    """The text of the ids, after the <|endoftext|> before them, is as_text, and as_terminal_text without its colours."""
     messages = check({"messages": messages})
     ids, supervised = render(messages, GPT2)
     assert GPT2.decode(ids[1:]) == as_text(messages) + "\n"
     assert as_terminal_text(ids, [0] * len(ids), GPT2) == as_text(messages) + "\n"
+
+
+@settings(max_examples=100, deadline=None)
+@given(MESSAGES)
+def test_parsed_ids_are_the_turns(messages):
+    """What parse reads out of rendered ids is the conversation's turns, a name before its text."""
+    messages = check({"messages": messages})
+    parsed = parse(render(messages, GPT2)[0], GPT2)
+    assert [(message["role"], message["content"]) for message in parsed] == turns(messages)
 
 
 def test_supervised_is_shown_in_green():

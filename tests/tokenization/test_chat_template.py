@@ -51,17 +51,18 @@ def spoken(template, messages):
     """The supervised text of each run of supervised ids."""
     ids, supervised = template.render(messages)
     assert len(ids) == len(supervised)
-    runs, now = [], []
-    for id, learned in [*zip(ids, supervised, strict=True), (0, 0)]:
+    runs, run = [], []
+    for token_id, learned in [*zip(ids, supervised, strict=True), (0, 0)]:
         if learned:
-            now.append(id)
-        elif now:
-            runs.append(template.tokenizer.decode(now))
-            now = []
+            run.append(token_id)
+        elif run:
+            runs.append(template.tokenizer.decode(run))
+            run = []
     return runs
 
 
-def test_ours_is_conversation_py(gpt2):
+def test_our_template_is_the_chat_format(gpt2):
+    """ChatTags renders exactly as chat_format.py does."""
     template = ChatTags(gpt2)
     assert template.render(CHAT) == chat_format.render(CHAT, gpt2)
     assert template.prompt(CHAT[:2]) == chat_format.prompt(CHAT[:2], gpt2)

@@ -144,7 +144,7 @@ def test_special_ids(gpt2, learned):
         50260,
         50261,
     )
-    assert gpt2.n_given == 50257
+    assert gpt2.n_base_vocab == 50257
     assert [learned.endoftext, learned.system, learned.human, learned.bot, learned.end_of_turn] == list(
         range(995, 1000)
     )
