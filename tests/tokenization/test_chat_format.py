@@ -139,7 +139,7 @@ def test_the_prompt_is_a_prefix_of_the_render(messages):
 @settings(max_examples=100, deadline=None)
 @given(MESSAGES)
 def test_decoded_ids_are_what_people_are_shown(messages):
-    """The text of the ids, after the <|endoftext|> before them, is as_text, and as_terminal_text without its colours."""
+    """The text of the ids, without the <|endoftext|>, is as_text, and as_terminal_text without colours."""
     messages = check({"messages": messages})
     ids, supervised = render(messages, GPT2)
     assert GPT2.decode(ids[1:]) == as_text(messages) + "\n"
