@@ -7,77 +7,78 @@ import string
 
 import numpy as np
 
-from tokenization.chat_format import turns
+from tokenization.chat_format import Message, turns
 
 SKETCH_SIZE = 8  # hashes that stand for a conversation when near-duplicates are looked for
-MIN_DISTINCTIVE = 24  # letters and digits: an utterance of so many is not said by chance
+MIN_DISTINCTIVE = 24  # characters: an utterance this long is hardly said twice by chance
+MAX_SHARED = 64  # conversations: an utterance that is in more of them is a common phrase, and no sign of duplicates
 PUNCTUATION = str.maketrans("", "", string.punctuation + string.whitespace)
-MAX_SHARED = 64  # an utterance said in more conversations than this tells nothing about them
 
 
-def opening_key(messages):
+def opening_key(messages: list[Message]) -> int:
     """
-    A hash of a conversation's first two turns, letters and digits only, whoever is the bot and whatever its persona.
-    Not of all of it: PersonaChat's two views of a dialogue end differently, each with its own bot's last words.
+    64-bit hash of a conversation's first two turns: their letters and digits, whoever is the bot and whatever its
+    persona. Later turns do not count, since PersonaChat's two views of a dialogue each end with their own bot's words.
     """
     talk = [message for message in messages if message["role"] != "system"]
-    borders = (i for i in range(1, len(talk)) if len(turns(talk[i - 1 : i + 1])) > 1)
-    end = next(itertools.islice(borders, 1, None), len(talk))
+    turn_starts = (i for i in range(1, len(talk)) if len(turns(talk[i - 1 : i + 1])) > 1)
+    end = next(itertools.islice(turn_starts, 1, None), len(talk))  # where the third turn starts
     return hash64("\n".join(normalized(text) for _, text in turns(talk[:end])))
 
 
-def normalized(text):
-    """The text in lower case without its white space and ASCII punctuation: by these, two spellings are the same."""
+def normalized(text: str) -> str:
+    """The text in lower case without white space and ASCII punctuation, by which two spellings are the same."""
     return text.lower().translate(PUNCTUATION)
 
 
-def digest(text, size):
+def digest(text: str, size: int) -> bytes:
+    """A hash of `size` bytes, the same on every machine."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
 
 
-def hash64(text):
-    """64 bits of a text, the same on every machine."""
+def hash64(text: str) -> int:
+    """A hash of 64 bits, the same on every machine."""
     return int.from_bytes(digest(text, 8), "big")
 
 
-def is_validation(keys, settings):
-    """(n,) bool: which of the conversations with these keys are kept for validation."""
-    below = settings.val_share * 2**64
-    return np.array([hash64(f"{settings.seed} {key}") < below for key in keys.tolist()], dtype=bool)
+def is_validation(keys: np.ndarray, val_share: float, seed: int) -> np.ndarray:
+    """(n,) bool: which of the conversations with these keys, (n,) uint64, are kept for validation."""
+    threshold = val_share * 2**64
+    return np.array([hash64(f"{seed} {key}") < threshold for key in keys.tolist()], dtype=bool)
 
 
-def group_keys(rows):
+def group_keys(keys: np.ndarray, sketches: np.ndarray) -> np.ndarray:
     """
-    (n,) uint64: the key by which each conversation is dealt out. Those that open alike have one in common, and
-    near-duplicates: those that share half of their distinctive utterances, as far as the smallest hashes of these tell
-    (min-wise hashing, Broder 1997).
+    (n,) uint64: a key for each conversation, the same for all conversations of a group, by which train and val are
+    dealt out. Grouped are conversations of the same opening key (keys: (n,) uint64) and near-duplicates, which have at
+    least half of their distinctive utterances in common, as far as the smallest hashes of these tell (sketches:
+    (n, SKETCH_SIZE) uint64, 0 where there are fewer; min-wise hashing, Broder 1997).
     """
-    n = len(rows.keys)
-    parents = list(range(n))
+    n = len(keys)
+    parents = list(range(n))  # a forest: conversations with the same root are a group
 
-    def root(i):
+    def root(i: int) -> int:
         while parents[i] != i:
             parents[i] = parents[parents[i]]
             i = parents[i]
         return i
 
-    flat = rows.sketches.ravel()
-    order = np.argsort(flat, kind="stable")
-    order = order[flat[order] > 0]
-    runs = np.split(order, np.flatnonzero(np.diff(flat[order])) + 1) if len(order) else []
-    shared = collections.Counter()
-    for run in runs:
-        if 1 < len(run) <= MAX_SHARED:
-            shared.update(itertools.combinations(sorted((run // SKETCH_SIZE).tolist()), 2))
-    sizes = (rows.sketches > 0).sum(axis=1)
-    _, first, same = np.unique(rows.keys, return_index=True, return_inverse=True)
+    hashes = sketches.ravel()
+    order = np.argsort(hashes, kind="stable")
+    order = order[hashes[order] > 0]
+    equal_hashes = np.split(order, np.flatnonzero(np.diff(hashes[order])) + 1) if len(order) else []
+    n_shared = collections.Counter()  # a pair of conversations -> the hashes that both have
+    for places in equal_hashes:
+        if 1 < len(places) <= MAX_SHARED:
+            n_shared.update(itertools.combinations(sorted((places // SKETCH_SIZE).tolist()), 2))
+    sizes = (sketches > 0).sum(axis=1)
+    _, first, same = np.unique(keys, return_index=True, return_inverse=True)
     for i, other in enumerate(first[same].tolist()):
         parents[root(i)] = root(other)
-    for (a, b), count in shared.items():
-        if count >= 2 and 2 * count >= min(sizes[a], sizes[b]):
+    for (a, b), n_common in n_shared.items():
+        if n_common >= 2 and 2 * n_common >= min(sizes[a], sizes[b]):
             parents[root(a)] = root(b)
-    keys = rows.keys.copy()
     roots = np.array([root(i) for i in range(n)], dtype=np.int64)
-    least = np.full(n, np.iinfo(np.uint64).max, dtype=np.uint64)
-    np.minimum.at(least, roots, keys)
-    return least[roots]
+    smallest = np.full(n, np.iinfo(np.uint64).max, dtype=np.uint64)  # key of each root's group
+    np.minimum.at(smallest, roots, keys)
+    return smallest[roots]

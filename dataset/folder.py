@@ -1,23 +1,38 @@
-"""A data folder on disk: meta.json, the tokenizer, and the token files of each split."""
+"""
+A data folder on disk, as dataset/prepare.py writes it and train.py reads it.
+
+    data/chitchat/train.bin     ids, uint16; each conversation begins with its <|endoftext|>
+    data/chitchat/train.sup     supervised, uint8, one for each id
+    data/chitchat/val.bin       the same of the conversations that are kept for validation
+    data/chitchat/val.sup
+    data/chitchat/tokenizer.json
+    data/chitchat/meta.json     format, tokenizer's hash, counts, sources and licences
+"""
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from runtime import atomic
 from runtime.errors import InputError
 from tokenization import tokenizer as tokenizers
-from tokenization.chat_format import parse
+from tokenization.chat_format import Message, parse
+from tokenization.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 1  # of a data folder; a folder of another format must be made anew
 SPLITS = ("train", "val")
 
 
-def open_meta(folder):
-    """(meta, tokenizer) of a data folder. Raises InputError that names the command which makes or rewrites it."""
+def open_meta(folder: str | Path) -> tuple[dict[str, Any], Tokenizer]:
+    """
+    (content of meta.json, tokenizer) of a data folder, whose files are checked against it.
+    Raises InputError, which names the command that makes or rewrites the folder.
+    """
     folder = Path(folder)
     script = folder / "prepare.py"
     command = f"python {script}" if script.exists() else "python data/chitchat/prepare.py"
@@ -29,46 +44,52 @@ def open_meta(folder):
     except ValueError as error:
         raise InputError(f"{folder / 'meta.json'}: damaged ({error}); make it anew: {command}") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        format = meta.get("format") if isinstance(meta, dict) else None
-        raise InputError(f"{folder} is of format {format}, this is {FORMAT}; make it anew: {command}")
+        given = meta.get("format") if isinstance(meta, dict) else None
+        raise InputError(f"{folder} is of format {given}, this is {FORMAT}; make it anew: {command}")
     try:
-        hash, tokens = meta["tokenizer"]["hash"], {name: meta["splits"][name].get("tokens", 0) for name in SPLITS}
+        tokenizer_hash = meta["tokenizer"]["hash"]
+        n_tokens = {name: meta["splits"][name].get("tokens", 0) for name in SPLITS}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{folder / 'meta.json'}: damaged ({error!r}); make it anew: {command}") from None
     tokenizer = tokenizers.load(folder)
-    if tokenizer.hash != hash:
+    if tokenizer.hash != tokenizer_hash:
         raise InputError(f"{folder}: tokenizer.json is not the one the data were made with; make them anew: {command}")
-    for split, n in tokens.items():
-        for end, size in (("bin", 2), ("sup", 1)):
-            path, wanted = folder / f"{split}.{end}", n * size
-            found = path.stat().st_size if path.exists() else 0
-            if found != wanted:
-                raise InputError(f"{path} has {found:,} bytes, meta.json says {wanted:,}; make it anew: {command}")
+    for split, n in n_tokens.items():
+        for suffix, item_bytes in (("bin", 2), ("sup", 1)):
+            path, expected = folder / f"{split}.{suffix}", n * item_bytes
+            size = path.stat().st_size if path.exists() else 0
+            if size != expected:
+                raise InputError(f"{path} has {size:,} bytes, meta.json says {expected:,}; make it anew: {command}")
     return meta, tokenizer
 
 
 @dataclass
 class Split:
-    """ids and supervised, (n,) each, memory-mapped; starts: (conversations + 1,), the last one is n."""
+    """The conversations of train or val, one behind another."""
 
-    ids: np.ndarray
-    supervised: np.ndarray
-    starts: np.ndarray
-
-
-def open_split(folder, split, tokenizer):
-    """The Split called `split` of a data folder that open_meta has checked."""
-    arrays = []
-    for end, dtype in (("bin", np.uint16), ("sup", np.uint8)):
-        path = Path(folder) / f"{split}.{end}"
-        arrays.append(np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype))
-    starts = np.append(np.flatnonzero(arrays[0] == tokenizer.endoftext), len(arrays[0]))
-    return Split(*arrays, starts)
+    ids: np.ndarray  # (n,) uint16, memory-mapped
+    supervised: np.ndarray  # (n,) uint8, memory-mapped
+    starts: np.ndarray  # (conversations + 1,) int64: where each conversation begins, and n
 
 
-def read_conversations(folder, split):
-    """The messages of each conversation in a split of a data folder, as conversation.parsed has them."""
+def open_split(folder: str | Path, split: str, tokenizer: Tokenizer) -> Split:
+    """The Split called "train" or "val" of a data folder that open_meta has checked."""
+    ids = map_file(Path(folder) / f"{split}.bin", np.uint16)
+    supervised = map_file(Path(folder) / f"{split}.sup", np.uint8)
+    return Split(ids, supervised, starts=np.append(np.flatnonzero(ids == tokenizer.endoftext), len(ids)))
+
+
+def map_file(path: Path, dtype: type[np.generic]) -> np.ndarray:
+    """The file as an array (n,), memory-mapped; an empty file, which cannot be mapped, as an empty array."""
+    return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
+
+
+def read_conversations(folder: str | Path, split: str) -> Iterator[list[Message]]:
+    """
+    Yield the messages of each conversation in a split of a data folder, as chat_format.parse has them.
+    Raises InputError as open_meta does.
+    """
     _, tokenizer = open_meta(folder)
-    opened = open_split(folder, split, tokenizer)
-    for start, end in itertools.pairwise(opened.starts.tolist()):
-        yield parse(opened.ids[start:end].tolist(), tokenizer)
+    conversations = open_split(folder, split, tokenizer)
+    for start, end in itertools.pairwise(conversations.starts.tolist()):
+        yield parse(conversations.ids[start:end].tolist(), tokenizer)

@@ -1,9 +1,11 @@
 """
-Prepared data folders in given shares: how much of each is taken, and the records themselves.
+Mixtures of prepared data folders in given shares: how much of each folder is taken, and the records themselves.
 """
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from dataset.dedup import hash64
 from dataset.folder import SPLITS, open_meta, read_conversations
@@ -13,32 +15,35 @@ from runtime.errors import InputError
 
 @dataclass(frozen=True)
 class Part:
-    """A source of a mixture."""
+    """What a mixture takes of one prepared folder. As text it is one line for people."""
 
     folder: str
     share: float  # of the mixture's tokens
-    cap: float | None  # tokens taken at most
-    tokens: int  # that it holds
+    cap: float | None  # tokens to take at most
+    tokens: int  # that the folder holds
     epochs: float  # how often each of its conversations is taken, on average
-    own_split: bool  # its train and val are kept as they are
-    sources: list
+    own_split: bool  # its train and val stay as they are
+    sources: list[dict[str, Any]]  # of meta.json
 
     @property
-    def permissive(self):
+    def permissive(self) -> bool:
+        """Whether the licences of all its sources are."""
         return all(source["licence"] in PERMISSIVE for source in self.sources)
 
-    def __str__(self):
+    def __str__(self) -> str:
         cap = f", cap {self.cap:,.0f}" if self.cap else ""
         taken = f"{self.tokens * self.epochs:,.0f} of {self.tokens:,} tokens"
         return f"{self.folder}: share {self.share:.1%}, {taken} ({self.epochs:.2f} epochs{cap})"
 
 
-def plan(folders, max_epochs):
+def plan(folders: Iterable[str], max_epochs: float) -> list[Part]:
     """
-    The Parts of a mixture, from "FOLDER=WEIGHT" or "FOLDER=WEIGHT,CAP". It is as large as it can be without any source
-    being taken more than `max_epochs` times, or beyond its cap. Raises InputError.
+    The Parts of a mixture, from texts "FOLDER=WEIGHT" or "FOLDER=WEIGHT,CAP". The mixture is as large as it can be
+    while no folder is taken more than `max_epochs` times or beyond its cap.
+    Raises InputError if a text is of another form, a folder is named twice, or a folder has no data.
     """
-    wanted = {}
+    weights: dict[str, float] = {}
+    caps: dict[str, float | None] = {}
     for text in folders:
         folder, _, numbers = text.rpartition("=")
         try:
@@ -47,28 +52,39 @@ def plan(folders, max_epochs):
                 raise ValueError
         except ValueError:
             raise InputError(f"--folders={text}: write FOLDER=WEIGHT or FOLDER=WEIGHT,CAP") from None
-        if folder in wanted:
+        if folder in weights:
             raise InputError(f"--folders: {folder} is named twice")
-        wanted[folder] = (weight, cap[0] if cap else None)
-    metas = {folder: open_meta(folder)[0] for folder in wanted}
+        weights[folder], caps[folder] = weight, cap[0] if cap else None
+    metas = {folder: open_meta(folder)[0] for folder in weights}
     tokens = {folder: sum(counts["tokens"] for counts in meta["splits"].values()) for folder, meta in metas.items()}
-    total = sum(weight for weight, _ in wanted.values())
-    most = {folder: min(max_epochs * tokens[folder], cap or float("inf")) for folder, (_, cap) in wanted.items()}
-    size = min(most[folder] * total / weight for folder, (weight, _) in wanted.items())
+    total_weight = sum(weights.values())
+    max_tokens = {folder: min(max_epochs * tokens[folder], caps[folder] or float("inf")) for folder in weights}
+    size = min(max_tokens[folder] * total_weight / weight for folder, weight in weights.items())  # tokens in all
     return [
-        Part(folder, weight / total, cap, tokens[folder], size * weight / total / tokens[folder],
-             metas[folder].get("own_split", False), metas[folder]["sources"])
-        for folder, (weight, cap) in wanted.items()
-    ]  # fmt: skip
+        Part(
+            folder=folder,
+            share=weight / total_weight,
+            cap=caps[folder],
+            tokens=tokens[folder],
+            epochs=size * weight / total_weight / tokens[folder],
+            own_split=metas[folder].get("own_split", False),
+            sources=metas[folder]["sources"],
+        )
+        for folder, weight in weights.items()
+    ]
 
 
-def mixed_records(parts, seed):
-    """Yield the records of a mixture. Which conversations a share below one epoch takes is decided by what they say."""
+def mixed_records(parts: Iterable[Part], seed: int) -> Iterator[dict[str, Any]]:
+    """
+    Yield the records of a mixture: "messages", how many "copies" of them to take, and "split" where the folder decides.
+    Each conversation is taken as often as the whole epochs say, and once more if a hash of its words and the seed falls
+    within the rest.
+    """
     for part in parts:
-        whole, rest = divmod(part.epochs, 1)
+        whole_epochs, rest = divmod(part.epochs, 1)
         for split in SPLITS:
             for messages in read_conversations(part.folder, split):
-                copies = int(whole) + (hash64(f"{seed} {json.dumps(messages)}") < rest * 2**64)
+                copies = int(whole_epochs) + (hash64(f"{seed} {json.dumps(messages)}") < rest * 2**64)
                 if copies:
                     record = {"messages": messages, "copies": copies}
                     yield {**record, "split": split} if part.own_split else record

@@ -1,45 +1,35 @@
 """
 Conversations in, the files of a data folder out: what every data/<name>/prepare.py calls.
 
-The split into train and val is by how a conversation opens: the two views of a dialogue and duplicates stay on one
-side, and more data move nobody. Near-duplicates that open differently are brought together as well.
+A hash of a conversation's opening decides whether it goes to train or val. So the two views of a dialogue and its
+duplicates are on the same side, and a conversation stays where it is when data are added. Near-duplicates that open
+differently are kept together as well.
 """
 
 import array
-import collections
-import concurrent.futures
 import itertools
 import json
-import os
 import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from dataset.dedup import (
-    MIN_DISTINCTIVE,
-    SKETCH_SIZE,
-    digest,
-    group_keys,
-    hash64,
-    is_validation,
-    normalized,
-    opening_key,
-)
-from dataset.folder import FORMAT
+from dataset.dedup import SKETCH_SIZE, group_keys, is_validation
+from dataset.folder import FORMAT, SPLITS
+from dataset.rendering import Record, RenderedConversation, TextChange, batches, check_batch, render_records
 from readers.source import Skipped
 from runtime import atomic
 from runtime.errors import InputError
 from tokenization import tokenizer as tokenizers
-from tokenization.chat_format import as_terminal_text, check, render, turns
+from tokenization.chat_format import as_terminal_text, turns
+from tokenization.tokenizer import Tokenizer
 
 # licences under which data, and what is trained on them, may be passed on for any purpose
 PERMISSIVE = ("MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC BY 4.0", "CDLA-Sharing-1.0")
-BATCH_SIZE = 64  # conversations that a process renders at a time
-SERIAL_BATCHES = 12  # batches that one process renders sooner than a second one starts
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ class PrepareConfig:
     val_share: float = 0.05  # share of conversations kept for validation
     seed: int = 1337  # of the split, and of what is drawn by chance
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.val_share < 1:
             raise ValueError(f"val_share ({self.val_share}) must be from 0 to below 1")
         if self.limit is not None and self.limit < 1:
@@ -63,27 +53,23 @@ class PrepareConfig:
             raise ValueError("source is empty; it takes a file or a folder")
 
 
-class Rendered(NamedTuple):
-    """A conversation as it is written, and what its split and duplicates are told by."""
-
-    ids: bytes  # uint16
-    supervised: bytes  # uint8
-    n_turns: int
-    n_supervised: int
-    key: int  # opening_key
-    exact: bytes  # hash of who said what, whatever the persona: the same talk from two sources is one
-    sketch: tuple[int, ...]  # the smallest hashes of its distinctive utterances
-    split: str  # "train" or "val" where the record says so, else ""
-    copies: int  # how often it stands in train: a mixture repeats small sources
-
-
-def prepare_folder(settings, script, conversations, about, changed=None):
+def prepare_folder(
+    settings: Any,
+    script: str | Path,
+    conversations: Callable[[Any, Skipped], Iterable[Any]],
+    about: Mapping[str, Any],
+    change_text: TextChange | None = None,
+) -> None:
     """
-    Write the data folder of the prepare.py at `script`.
-    conversations: a function of (settings, skipped) that yields records; skipped is a readers.Skipped. A record's own
-        "split" ("train" or "val") is kept, the others are dealt out; its "copies" (default 1) are written to train.
-    about: {"name", "licence", "url"} of the source, printed and kept in meta.json.
-    changed: applied to the text of each message (a function of a module, since other processes run it).
+    Write the data folder of the prepare.py at `script`, and print what is in it.
+    settings: a PrepareConfig, which may have more fields for `conversations`.
+    conversations: a function of (settings, skipped) that yields records, each {"messages": [...]}. A record may have a
+        "split" ("train" or "val"), else its opening decides, and "copies", how often it is written to train (once).
+        It is called once more if a tokenizer is to be learned.
+    about: {"name", "licence", "url"} of the source, printed and kept in meta.json. "sources", if it is there, is a list
+        of these and is kept instead.
+    change_text: applied to the text of each message. It must be a function of a module: other processes run it.
+    Raises InputError, and leaves the folder as it was, if there is no conversation or something is wrong with one.
     """
     folder = Path(settings.out_dir or Path(script).parent)
     if folder.is_absolute() and folder.is_relative_to(Path.cwd()):
@@ -92,25 +78,26 @@ def prepare_folder(settings, script, conversations, about, changed=None):
     place = ", ".join(settings.source) or about["name"]
     skipped = Skipped(getattr(settings, "skip_errors", False))
 
-    def records():
+    def records() -> Iterator[Record]:
         skipped.clear()
         return itertools.islice(conversations(settings, skipped), settings.limit)
 
-    tokenizer = choose_tokenizer(settings.tokenizer, records, place, changed)
+    tokenizer = choose_tokenizer(settings.tokenizer, records, place, change_text)
     if tokenizer.n_vocab > 2**16:
         raise InputError(f"--tokenizer={settings.tokenizer} has {tokenizer.n_vocab} tokens, uint16 holds 65536")
     with atomic.folder(folder) as new:
-        rows = write_spool(new, render_records(records(), tokenizer, place, changed), tokenizer, settings, skipped)
+        rendered = render_records(records(), tokenizer, place, change_text)
+        spool = write_spool(new, rendered, tokenizer, settings.show, skipped)
         for reason, n in sorted(skipped.items()):
             places = ", ".join(skipped.places[reason]) + (", ..." if n > len(skipped.places[reason]) else "")
             kept = reason.startswith("not left out: ")  # worth telling all the same
             line = f"noted {n:,}: {reason.removeprefix('not left out: ')}" if kept else f"skipped {n:,}: {reason}"
             print(line + (f" ({places})" if skipped.places[reason] else ""))
-        if not len(rows.lengths):
+        if not len(spool.lengths):
             raise InputError(f"{place}: no conversation in it; nothing was written")
-        splits = write_splits(new, rows, settings)
-        total = sum((collections.Counter(counts) for counts in splits.values()), collections.Counter())
-        total["longest"] = max(counts["longest"] for counts in splits.values())
+        splits = write_splits(new, spool, settings.val_share, settings.seed)
+        total = {name: sum(splits[split][name] for split in SPLITS) for name in splits["train"]}
+        total["longest"] = max(splits[split]["longest"] for split in SPLITS)
         files = [Path(source).name for source in settings.source]
         meta = {
             "format": FORMAT,
@@ -118,7 +105,7 @@ def prepare_folder(settings, script, conversations, about, changed=None):
             "splits": splits,
             "split_seed": settings.seed,
             "val_share": settings.val_share,
-            "own_split": bool((rows.splits != "").any()),
+            "own_split": bool((spool.splits != "").any()),
             "skipped": dict(skipped),
             "sources": about.get("sources") or [{**about, "files": files, **total}],
         }
@@ -132,151 +119,100 @@ def prepare_folder(settings, script, conversations, about, changed=None):
     print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py --data_dir={folder}")
 
 
-def choose_tokenizer(name, records, place, changed):
-    """The tokenizer that --tokenizer=`name` asks for; `train:N` learns it from the texts of `records()`."""
+def choose_tokenizer(
+    name: str, records: Callable[[], Iterable[Record]], place: str, change_text: TextChange | None
+) -> Tokenizer:
+    """
+    The tokenizer that --tokenizer=`name` asks for; `train:8192` learns one of 8,192 tokens from the texts of
+    `records()`. Raises InputError.
+    """
     kind, _, size = name.partition(":")
     if kind != "train":
         return tokenizers.load(name)
     if not (size.isdecimal() and len(size) < 10):
         raise InputError(f"--tokenizer={name}: write train:8192, the number of tokens")
-    checked = (messages for batch in batches(records(), place) for messages in check_batch(batch, changed))
-    texts = (" " + text for messages in checked for _, text in turns(messages))
+    conversations = (messages for batch in batches(records(), place) for messages in check_batch(batch, change_text))
+    texts = (" " + text for messages in conversations for _, text in turns(messages))
     bar = tqdm(texts, desc="learning tokens", unit=" turns", disable=not sys.stderr.isatty())
     return tokenizers.train(bar, int(size))
 
 
-def batches(records, place):
-    """Lists of (where, record)."""
-    numbered = ((f"{place}, conversation {i}", record) for i, record in enumerate(records, 1))
-    while batch := list(itertools.islice(numbered, BATCH_SIZE)):
-        yield batch
-
-
-def check_batch(batch, changed):
-    """Yield the messages of each (where, record)."""
-    for where, record in batch:
-        messages = check(record, where)
-        if changed:
-            messages = [{**message, "content": changed(message["content"])} for message in messages]
-        yield messages
-
-
-def render_records(records, tokenizer, place, changed):
-    """Yield a Rendered for each record, in order; where there are many, other processes do the work."""
-    work = batches(records, place)
-    for batch in itertools.islice(work, SERIAL_BATCHES):
-        yield from render_batch(batch, tokenizer, changed)
-    first = next(work, None)
-    if first is None:
-        return
-    workers = os.cpu_count() or 1
-    waiting = collections.deque()
-    with concurrent.futures.ProcessPoolExecutor(workers, initializer=set_worker, initargs=(tokenizer, changed)) as pool:
-        try:
-            for batch in itertools.chain([first], work):
-                waiting.append(pool.submit(render_in_worker, batch))
-                if len(waiting) > 2 * workers:
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-WORKER = {}  # a worker process's tokenizer: sent once, not with each batch
-
-
-def set_worker(tokenizer, changed):
-    WORKER["tokenizer"], WORKER["changed"] = tokenizer, changed
-
-
-def render_in_worker(batch):
-    return render_batch(batch, WORKER["tokenizer"], WORKER["changed"])
-
-
-def render_batch(batch, tokenizer, changed):
-    """[Rendered] of a list of (where, record). Raises InputError."""
-    done = []
-    for (_, record), messages in zip(batch, check_batch(batch, changed), strict=True):
-        ids, supervised = render(messages, tokenizer)
-        talk = [message["content"] for message in messages if message["role"] != "system"]
-        long = {normalized(text) for text in talk if len(text) >= MIN_DISTINCTIVE}
-        sketch = sorted(hash64(text) for text in long if len(text) >= MIN_DISTINCTIVE)[:SKETCH_SIZE]
-        who = "".join(message["role"][0] for message in messages if message["role"] != "system")
-        one = Rendered(
-            ids=array.array("H", ids).tobytes(),
-            supervised=bytes(supervised),
-            n_turns=ids.count(tokenizer.end_of_turn),
-            n_supervised=sum(supervised),
-            key=opening_key(messages),
-            exact=digest(who + normalized("\n".join(talk)), 12),
-            sketch=() if "split" in record else tuple(sketch),
-            split=record.get("split", ""),
-            copies=record.get("copies", 1),
-        )
-        done.append(one)
-    return done
-
-
 class Spool(NamedTuple):
-    """What is known of the conversations in spool.bin and spool.sup, in order."""
+    """What is known of the n conversations in spool.bin and spool.sup, in their order."""
 
-    lengths: np.ndarray
-    n_turns: np.ndarray
-    n_supervised: np.ndarray
-    keys: np.ndarray
-    sketches: np.ndarray  # (n, SKETCH), 0 where there are fewer
+    lengths: np.ndarray  # (n,) int64: tokens
+    n_turns: np.ndarray  # (n,) int64
+    n_supervised: np.ndarray  # (n,) int64: tokens
+    keys: np.ndarray  # (n,) uint64
+    sketches: np.ndarray  # (n, SKETCH_SIZE) uint64, 0 where there are fewer
     splits: np.ndarray  # (n,) "train", "val" or ""
-    copies: np.ndarray
+    copies: np.ndarray  # (n,) int64
 
 
-def write_spool(folder, conversations, tokenizer, settings, skipped):
-    """Write all conversations behind one another, each once, and show the first; the split comes when all are known."""
-    seen, numbers, sketches, splits = set(), array.array("q"), array.array("Q"), []
-    with open(folder / "spool.bin", "wb") as ids, open(folder / "spool.sup", "wb") as supervised:
-        for i, one in enumerate(tqdm(conversations, unit=" conversations", disable=not sys.stderr.isatty())):
-            if one.exact in seen:
+def write_spool(
+    folder: Path, conversations: Iterable[RenderedConversation], tokenizer: Tokenizer, show: int, skipped: Skipped
+) -> Spool:
+    """
+    Write all conversations, each once, behind one another into spool.bin and spool.sup: train and val can be dealt out
+    only when all are known. Prints the first `show` of them.
+    """
+    seen: set[bytes] = set()
+    numbers, hashes, splits = array.array("q"), array.array("Q"), []
+    with open(folder / "spool.bin", "wb") as bin_file, open(folder / "spool.sup", "wb") as sup_file:
+        for i, rendered in enumerate(tqdm(conversations, unit=" conversations", disable=not sys.stderr.isatty())):
+            if rendered.exact in seen:
                 skipped.note("said word for word before", f"conversation {i + 1}")
                 continue
-            seen.add(one.exact)
-            if len(seen) <= settings.show:
-                learned = one.supervised if sys.stdout.isatty() else bytes(len(one.supervised))
-                text = as_terminal_text(np.frombuffer(one.ids, np.uint16).tolist(), learned, tokenizer)
+            seen.add(rendered.exact)
+            if len(seen) <= show:
+                green = rendered.supervised if sys.stdout.isatty() else bytes(len(rendered.supervised))
+                text = as_terminal_text(np.frombuffer(rendered.ids, np.uint16).tolist(), green, tokenizer)
                 print(("\n" if len(seen) > 1 else "") + text, end="")
-            ids.write(one.ids)
-            supervised.write(one.supervised)
-            numbers.extend((len(one.supervised), one.n_turns, one.n_supervised, one.copies))
-            splits.append(one.split)
-            sketches.extend((one.key, *one.sketch, *[0] * (SKETCH_SIZE - len(one.sketch))))
-    counts = np.array(numbers, dtype=np.int64).reshape(-1, 4)
-    hashes = np.array(sketches, dtype=np.uint64).reshape(-1, 1 + SKETCH_SIZE)
-    return Spool(*counts.T[:3], hashes[:, 0], hashes[:, 1:], np.array(splits, dtype="U5"), counts[:, 3])
+            bin_file.write(rendered.ids)
+            sup_file.write(rendered.supervised)
+            numbers.extend((len(rendered.supervised), rendered.n_turns, rendered.n_supervised, rendered.copies))
+            splits.append(rendered.split)
+            hashes.extend((rendered.key, *rendered.sketch, *[0] * (SKETCH_SIZE - len(rendered.sketch))))
+    lengths, n_turns, n_supervised, copies = np.array(numbers, dtype=np.int64).reshape(-1, 4).T
+    keys_and_sketches = np.array(hashes, dtype=np.uint64).reshape(-1, 1 + SKETCH_SIZE)
+    return Spool(
+        lengths=lengths,
+        n_turns=n_turns,
+        n_supervised=n_supervised,
+        keys=keys_and_sketches[:, 0],
+        sketches=keys_and_sketches[:, 1:],
+        splits=np.array(splits, dtype="U5"),
+        copies=copies,
+    )
 
 
-def write_splits(folder, rows, settings):
-    """Deal the spooled conversations out to train and val. Returns the counts of each, for meta.json."""
-    val = np.where(rows.splits == "", is_validation(group_keys(rows), settings), rows.splits == "val")
-    if val.all():
-        less = f"a smaller --val_share than {settings.val_share}"
+def write_splits(folder: Path, spool: Spool, val_share: float, seed: int) -> dict[str, dict[str, int]]:
+    """
+    Deal the spooled conversations out to the files of train and val, and remove the spool. Returns the counts of each
+    split, for meta.json. Raises InputError if nothing is left for train.
+    """
+    dealt_to_val = is_validation(group_keys(spool.keys, spool.sketches), val_share, seed)
+    is_val = np.where(spool.splits == "", dealt_to_val, spool.splits == "val")
+    if is_val.all():
+        less = f"a smaller --val_share than {val_share}"
         raise InputError(f"all conversations fell to val; more of them, or {less}")
-    for name, size in (("bin", 2), ("sup", 1)):
-        with open(folder / f"spool.{name}", "rb") as spooled:
-            with open(folder / f"train.{name}", "wb") as train, open(folder / f"val.{name}", "wb") as held_out:
-                for to_val, length, copies in zip(val, rows.lengths.tolist(), rows.copies.tolist(), strict=True):
-                    conversation = spooled.read(length * size)
+    for suffix, item_bytes in (("bin", 2), ("sup", 1)):
+        with open(folder / f"spool.{suffix}", "rb") as spooled:
+            with open(folder / f"train.{suffix}", "wb") as train, open(folder / f"val.{suffix}", "wb") as val:
+                for to_val, length, copies in zip(is_val, spool.lengths.tolist(), spool.copies.tolist(), strict=True):
+                    conversation = spooled.read(length * item_bytes)
                     if to_val:
-                        held_out.write(conversation)
+                        val.write(conversation)
                     else:
                         train.write(conversation * copies)
-        (folder / f"spool.{name}").unlink()
+        (folder / f"spool.{suffix}").unlink()
     counts = {}
-    for name, times in (("train", ~val * rows.copies), ("val", val.astype(np.int64))):
-        counts[name] = {
-            "longest": int(rows.lengths[times > 0].max(initial=0)),
+    for split, times in (("train", ~is_val * spool.copies), ("val", is_val.astype(np.int64))):
+        counts[split] = {
+            "longest": int(spool.lengths[times > 0].max(initial=0)),
             "conversations": int(times.sum()),
-            "turns": int(rows.n_turns @ times),
-            "tokens": int(rows.lengths @ times),
-            "supervised": int(rows.n_supervised @ times),
+            "turns": int(spool.n_turns @ times),
+            "tokens": int(spool.lengths @ times),
+            "supervised": int(spool.n_supervised @ times),
         }
     return counts

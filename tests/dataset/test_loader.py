@@ -30,7 +30,7 @@ BYTES = tokenizers.train(["abc"], 261)  # about a token a letter: long conversat
 
 def in_val(messages, config):
     """Whether the split keeps a conversation, alone, for validation."""
-    return bool(is_validation(np.array([opening_key(messages)], dtype=np.uint64), config)[0])
+    return bool(is_validation(np.array([opening_key(messages)], dtype=np.uint64), config.val_share, config.seed)[0])
 
 
 def said(*texts, system=None, first="user"):
