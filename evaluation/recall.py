@@ -4,8 +4,7 @@ import dataclasses
 import itertools
 
 from dataset.recall import tasks
-from dataset.recall.phrasebook import contains_phrase
-from dataset.recall.story import Fact
+from dataset.recall.phrasebook import Fact, contains_phrase
 from evaluation.prompting import GREEDY, ask
 from evaluation.report import Row, percent
 from runtime.errors import InputError
@@ -76,7 +75,7 @@ def recall_rows(speaker, filler, n, seed, progress, visible=None):
         if not probes:
             rows.append(Row("Memory", name, label, None, unit="%", note="no question reaches beyond it", **more))
         else:
-            right = [probe.right(reply) for probe, reply in zip(probes, replies, strict=True)]
+            right = [probe.is_right(reply) for probe, reply in zip(probes, replies, strict=True)]
             rows.append(percent("Memory", name, label, right, seed, **more))
         if name.startswith("recall_"):
             x = name.removeprefix("recall_at_").removeprefix("recall_")
@@ -85,7 +84,7 @@ def recall_rows(speaker, filler, n, seed, progress, visible=None):
                 curve, (int(x) if x.isdigit() else x, row.value, row.low, row.high, row.n), strict=True
             ):
                 curve[key].append(value)
-            shuffled += [probe.right(reply) for probe, reply in zip(probes, replies[1:] + replies[:1], strict=True)]
+            shuffled += [probe.is_right(reply) for probe, reply in zip(probes, replies[1:] + replies[:1], strict=True)]
     definition = "The same replies, each held against the next question: what chance would reach."
     more = {"definition": definition, "source": source}
     rows.append(percent("Memory", "recall_shuffled", "recall by chance (answers shuffled)", shuffled, seed, **more))

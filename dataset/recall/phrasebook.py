@@ -1,9 +1,12 @@
 """
-What can be told, and the words for it: the values and phrasings that recall.py weaves into conversations.
+The phrase book: which facts people can tell, the values of these facts, and the words to tell and ask for them.
 
-The words stand in assets/recall.txt; names, places, jobs and dishes come from the package mimesis. Every fifth value
-(by its hash) and every fourth of the human's phrasings (by its line) is held out: training never has them, evaluation
-has nothing else.
+A slot is a kind of fact ("pet"); its value is what is to be remembered ("Rex"); some slots have a key, to which the
+value belongs ("dog"). A role is what a line is for ("tell", "ask", "answer").
+
+The lines stand in assets/recall.txt; names, places, jobs and dishes come from the package mimesis. To measure memory
+rather than what was learned by heart, some of both is held out, which means that evaluation alone uses it and training
+never: a fifth of the values (by their hash), and every fourth line of the human's roles (by its number).
 """
 
 import calendar
@@ -14,109 +17,137 @@ import importlib.util
 import itertools
 import json
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from runtime.errors import InputError
 
-SPLIT = ("tell", "more", "ask", "both", "just", "which", "who", "correct", "summary")  # roles with held-out phrasings
+Words = Literal["train", "held_out"]  # which values and lines may be used
+
+# roles of the human, whose lines are divided between training and evaluation
+DIVIDED_ROLES = ("tell", "more", "ask", "both", "just", "which", "who", "correct", "summary")
 SLOTS = ("name", "home", "job", "pet", "family", "food", "color", "band", "film", "hobby", "trip", "day", "opinion")
-KEYS = {"pet": "pet_kinds", "family": "relations", "day": "events", "opinion": "topics"}  # what a value belongs to
-SPEAKER = {"I": "I", "I'm": "I'm", "my": "my", "me": "me", "am": "am", "was": "was", "you": "you"}
-LISTENER = {"I": "you", "I'm": "you're", "my": "your", "me": "you", "am": "are", "was": "were", "you": "me"}
-WORKER = r"(?i).*(er|or|ist|ian|ant|man|smith|clerk|mechanic|nurse|chef|pilot|shepherd|surgeon)"
+# slot -> the list of its keys, for the slots that have them
+KEY_LISTS = {"pet": "pet_kinds", "family": "relations", "day": "events", "opinion": "topics"}
+# the pronouns in a line's braces where the subject of the fact speaks, and where the other one does
+FIRST_PERSON = {"I": "I", "I'm": "I'm", "my": "my", "me": "me", "am": "am", "was": "was", "you": "you"}
+SECOND_PERSON = {"I": "you", "I'm": "you're", "my": "your", "me": "you", "am": "are", "was": "were", "you": "me"}
+PROFESSION = r"(?i).*(er|or|ist|ian|ant|man|smith|clerk|mechanic|nurse|chef|pilot|shepherd|surgeon)"  # fits "I'm a ..."
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What `subject` ("user" or "assistant") told about itself: Fact("pet", "user", "Rex", "dog")."""
+
+    slot: str  # one of SLOTS: the kind of fact
+    subject: str
+    value: str  # what is to be remembered; "" for a fact that nobody told
+    key: str = ""  # what the value belongs to, where the slot needs it
 
 
 @functools.cache
-def sections():
-    """slot -> role -> its lines."""
-    found = collections.defaultdict(lambda: collections.defaultdict(list))
+def sections() -> dict[str, dict[str, list[str]]]:
+    """assets/recall.txt: slot, "any" or "values" -> role -> its lines."""
+    content: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     path = Path(__file__).parents[2] / "assets" / "recall.txt"
+    section = content[""]
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
-            section = found[line.strip("[]")]
+            section = content[line.strip("[]")]
         elif line and not line.startswith("#"):
             role, _, words = line.partition(": ")
             section[role].append(words)
-    return found
+    del content[""]  # the comments before the first section
+    return content
 
 
 @functools.cache
-def phrasings(slot, role, split):
-    """The lines of a role that `split` ("train" or "held_out") may use."""
+def phrasings(slot: str, role: str, words: Words) -> list[str]:
+    """The lines of a slot's role that training, or evaluation, may use."""
     lines = sections()[slot][role]
-    return [line for i, line in enumerate(lines) if role not in SPLIT or (i % 4 == 3) == (split == "held_out")]
+    if role not in DIVIDED_ROLES:
+        return lines
+    return [line for i, line in enumerate(lines) if (i % 4 == 3) == (words == "held_out")]
 
 
 @functools.cache
-def values(slot, split, key=""):
-    """The values that `split` may use for a slot and key, sorted; "topics" are the keys of opinions."""
+def values(slot: str, words: Words, key: str = "") -> list[str]:
+    """The values of a slot, for a key if it has keys, that training or evaluation may use; sorted."""
     if slot == "family":
-        slot = "woman" if key in listed("women") else "man" if key in listed("men") else "family"
-    return [value for value in vocabulary()[slot] if held_out(value) == (split == "held_out")]
+        slot = "woman" if key in word_list("women") else "man" if key in word_list("men") else "family"
+    return [value for value in vocabulary()[slot] if is_held_out(value) == (words == "held_out")]
 
 
-def held_out(value):
-    """Whether a value is kept for evaluation: by its hash, so that it is so in every slot."""
+def is_held_out(value: str) -> bool:
+    """Whether a value is kept for evaluation: decided by its hash, so that it is the same in every slot."""
     return int(hashlib.sha256(value.lower().encode()).hexdigest()[:8], 16) % 5 == 0
 
 
-def keys(slot, split):
-    """What the values of a slot may belong to; [""] where they need nothing."""
-    if slot not in KEYS:
+def keys(slot: str, words: Words) -> list[str]:
+    """What the values of a slot may belong to; [""] for a slot without keys. Only those of opinions are held out."""
+    if slot not in KEY_LISTS:
         return [""]
-    return values("topics", split) if slot == "opinion" else listed(KEYS[slot])
+    return values("topics", words) if slot == "opinion" else word_list(KEY_LISTS[slot])
 
 
-def listed(name):
+def word_list(name: str) -> list[str]:
+    """A list of the section [values]."""
     return sections()["values"][name][0].split(", ")
 
 
 @functools.cache
-def vocabulary():
-    """slot -> all its values, sorted. None is an everyday word or stands within another, so that presence is proof."""
-    women, men = (of_mimesis("en/person.json", "names", sex) for sex in ("female", "male"))
+def vocabulary() -> dict[str, list[str]]:
+    """
+    Slot -> all its values, sorted; "topics" are the keys of opinions, and "woman" and "man" the names for relatives of
+    known sex. No value is an everyday word or a part of another value: if it stands in a reply, the reply knows it.
+    """
+    women, men = (mimesis_list("en/person.json", "names", sex) for sex in ("female", "male"))
     cities = [
-        name for where in ("en", "en-gb", "fr", "it", "de") for name in of_mimesis(f"{where}/address.json", "city")
+        name for locale in ("en", "en-gb", "fr", "it", "de") for name in mimesis_list(f"{locale}/address.json", "city")
     ]
-    countries = [name for name in of_mimesis("en/address.json", "country", "name") if " " not in name]
-    jobs = [job for job in of_mimesis("en/person.json", "occupation") if re.fullmatch(WORKER, job)]
-    dishes = of_mimesis("en/food.json", "dishes")
-    dishes += pairs(of_mimesis("en/food.json", "fruits"), listed("fruit_dishes"))
-    dishes += pairs(of_mimesis("en/food.json", "vegetables"), listed("vegetable_dishes"))
-    topics = pairs(["learning", "speaking", "understanding"], of_mimesis("en/person.json", "language"))
-    found = {
+    countries = [name for name in mimesis_list("en/address.json", "country", "name") if " " not in name]
+    jobs = [job for job in mimesis_list("en/person.json", "occupation") if re.fullmatch(PROFESSION, job)]
+    dishes = mimesis_list("en/food.json", "dishes")
+    dishes += word_pairs(mimesis_list("en/food.json", "fruits"), word_list("fruit_dishes"))
+    dishes += word_pairs(mimesis_list("en/food.json", "vegetables"), word_list("vegetable_dishes"))
+    languages = word_pairs(["learning", "speaking", "understanding"], mimesis_list("en/person.json", "language"))
+    candidates = {
         "name": women + men,
         "home": cities,
         "job": [job.lower() for job in jobs],
-        "pet": women + men + listed("pet_names"),
+        "pet": women + men + word_list("pet_names"),
         "family": women + men,
         "woman": [name for name in women if name not in men],
         "man": [name for name in men if name not in women],
         "food": [dish.lower() for dish in dishes],
-        "color": pairs(listed("shades"), listed("colors")),
-        "band": ["The " + band for band in pairs(listed("band_first"), listed("band_last"))],
-        "film": ["The " + film for film in pairs(listed("film_first"), listed("film_last"))],
-        "hobby": listed("hobbies") + pairs(listed("hobby_verbs"), listed("hobby_things")),
+        "color": word_pairs(word_list("shades"), word_list("colors")),
+        "band": ["The " + band for band in word_pairs(word_list("band_first"), word_list("band_last"))],
+        "film": ["The " + film for film in word_pairs(word_list("film_first"), word_list("film_last"))],
+        "hobby": word_list("hobbies") + word_pairs(word_list("hobby_verbs"), word_list("hobby_things")),
         "trip": cities + countries,
         "day": dates(),
-        "opinion": listed("opinions"),
-        "topics": listed("topics") + pairs(listed("sport_verbs"), listed("sports")) + topics,
+        "opinion": word_list("opinions"),
+        "topics": word_list("topics") + word_pairs(word_list("sport_verbs"), word_list("sports")) + languages,
     }
-    unfit = set(listed("avoid"))
+    unfit = set(word_list("avoid"))
     for slot, roles in sections().items():
         if slot != "values":
             unfit.update(re.findall(r"\w+", " ".join(itertools.chain.from_iterable(roles.values())).lower()))
-    for value in {value.lower() for value in itertools.chain.from_iterable(found.values())}:
-        words = value.split()
-        parts = itertools.combinations(range(len(words) + 1), 2)
-        unfit.update(" ".join(words[i:j]) for i, j in parts if j - i < len(words))
-    return {slot: sorted({value for value in values if value.lower() not in unfit}) for slot, values in found.items()}
+    for value in {value.lower() for value in itertools.chain.from_iterable(candidates.values())}:
+        parts = value.split()
+        slices = itertools.combinations(range(len(parts) + 1), 2)
+        unfit.update(" ".join(parts[i:j]) for i, j in slices if j - i < len(parts))
+    return {
+        slot: sorted({value for value in values if value.lower() not in unfit}) for slot, values in candidates.items()
+    }
 
 
-def of_mimesis(path, *fields):
-    """A list of the data set at `path` of the package mimesis, without what has digits or brackets in it."""
+def mimesis_list(path: str, *fields: str) -> list[str]:
+    """A list in a data set of the package mimesis, without entries that have digits or brackets in them."""
     package = importlib.util.find_spec("mimesis")
-    if package is None:
+    if package is None or package.origin is None:
         raise InputError("the package mimesis is missing: pip install -r requirements.txt")
     content = json.loads((Path(package.origin).parent / "datasets" / path).read_text(encoding="utf-8"))
     for name in fields:
@@ -124,52 +155,56 @@ def of_mimesis(path, *fields):
     return [text for text in content if re.fullmatch(r"[^\W\d_][^\W\d_]+([ '-][^\W\d_]+)*", text)]
 
 
-def pairs(first, last):
+def word_pairs(first: Iterable[str], last: Sequence[str]) -> list[str]:
+    """Each of the first words with each of the last."""
     return [f"{a} {b}" for a in first for b in last]
 
 
-def dates():
-    """Friday morning, Friday the 14th, May 14th; no bare weekday, which would stand within another date."""
+def dates() -> list[str]:
+    """Friday morning, Friday the 14th, May 14th; but no bare weekday, which would be a part of another date."""
     ordinals = {n: f"{n}{'th' if 3 < n < 21 else {1: 'st', 2: 'nd', 3: 'rd'}.get(n % 10, 'th')}" for n in range(1, 32)}
     days = [f"{day} {part}" for day in calendar.day_name for part in ("morning", "afternoon", "evening", "night")]
     days += [f"{day} the {ordinals[n]}" for day in calendar.day_name for n in range(1, 31)]
     return days + [f"{calendar.month_name[m]} {ordinals[n]}" for m in range(1, 13) for n in range(1, 29)]
 
 
-def article(noun):
-    """`noun` with its article: an engineer, a unicorn, an hour."""
+def with_article(noun: str) -> str:
+    """The noun after its article: an engineer, a unicorn, an hour."""
     return ("an " if re.match(r"(?i)[aeio]|u(?!ni|se|ti|ro)|hour|hon|heir", noun) else "a ") + noun
 
 
-def said(words, fact, first, /, **more):
-    """A line of the phrase book as a sentence about `fact`; see filled."""
-    return capitalise(fill(words, fact, first, **more))
-
-
-def fill(words, fact, first, /, **more):
+def fill(line: str, fact: Fact, first_person: bool, /, **names: str) -> str:
     """
-    A line of the phrase book about `fact`, in the first person (the subject speaks) or the second.
-    more: what else its braces name, or in place of the fact's.
+    A line of the phrase book with its braces filled in from `fact`. first_person: whether the subject of the fact is
+    speaking. names: what braces stand for beside, or in place of, what the fact gives.
     """
-    pronouns = SPEAKER if first else LISTENER
-    about = {"v": fact.value, "key": fact.key, "a_v": article(fact.value), "a_key": article(fact.key)}
-    return words.format_map({**pronouns, **about, **more})
+    pronouns = FIRST_PERSON if first_person else SECOND_PERSON
+    about = {"v": fact.value, "key": fact.key, "a_v": with_article(fact.value), "a_key": with_article(fact.key)}
+    return line.format_map({**pronouns, **about, **names})
 
 
-def capitalise(text):
-    """`text` with a capital where a sentence begins."""
+def sentence(line: str, fact: Fact, first_person: bool, /, **names: str) -> str:
+    """A line of the phrase book, filled in, as a sentence of its own; see fill."""
+    return capitalise(fill(line, fact, first_person, **names))
+
+
+def capitalise(text: str) -> str:
+    """The text with a capital at the beginning of each sentence."""
     return re.sub(r"(^|[^.][.!?] )([a-z])", lambda match: match[1] + match[2].upper(), text)
 
 
-def behind(opener, sentence, own=()):
-    """`sentence` after an opener such as "By the way,": its capital goes, unless the word has it by itself (`own`)."""
-    keeps = re.match(r"I\b", sentence) or any(sentence.startswith(word) for word in own if word)
-    if opener.endswith((".", "?", "!")) or keeps:
-        return f"{opener} {sentence}"
-    return f"{opener} {sentence[:1].lower()}{sentence[1:]}"
+def with_opener(opener: str, text: str, names: Iterable[str] = ()) -> str:
+    """
+    The text after an opener such as "By the way,". Its first letter becomes small, unless the opener is a sentence or
+    the text begins with "I" or with one of the names.
+    """
+    keeps_capital = re.match(r"I\b", text) or any(text.startswith(name) for name in names if name)
+    if opener.endswith((".", "?", "!")) or keeps_capital:
+        return f"{opener} {text}"
+    return f"{opener} {text[:1].lower()}{text[1:]}"
 
 
-def contains_phrase(text, words):
-    """Whether `words` stand in `text` as whole words, whatever the case and the apostrophes."""
-    text, words = (part.casefold().replace("’", "'") for part in (text, words))
-    return bool(words) and words in text and re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
+def contains_phrase(text: str, phrase: str) -> bool:
+    """Whether the phrase stands in the text as whole words, in whatever case and with whatever apostrophes."""
+    text, phrase = (part.casefold().replace("’", "'") for part in (text, phrase))
+    return bool(phrase) and phrase in text and re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text) is not None

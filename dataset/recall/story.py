@@ -1,173 +1,191 @@
 """
-One conversation while it is woven: facts and questions among the exchanges of a filler, in the filler's manner.
+One conversation while it is being woven: a row of exchanges, of which some tell a fact or ask for one, and the others
+are filler. What is woven in is written in the filler's style.
 """
 
+import dataclasses
+import itertools
+import random
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dataset.recall import phrasebook
-from dataset.recall.filler import mentions
-from dataset.recall.phrasebook import behind, capitalise, contains_phrase, phrasings, said
+from dataset.recall.filler import Talk, mentioned_slots
+from dataset.recall.phrasebook import Fact, Words, capitalise, contains_phrase, phrasings, sentence, with_opener
+from tokenization.chat_format import Message
 
-ALIKE = ({"name", "family", "pet"}, {"home", "trip"})  # their values could be taken for each other
-
-
-@dataclass(frozen=True)
-class Fact:
-    """What `subject` ("user" or "assistant") told about itself: Fact("pet", "user", "Rex", "dog")."""
-
-    slot: str
-    subject: str
-    value: str
-    key: str = ""
+CONFUSABLE_SLOTS = ({"name", "family", "pet"}, {"home", "trip"})  # the values of each set are of one sort
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question within a conversation, its gold answer, and what makes an answer right."""
+    """A question in a conversation, the reply that is right, and what any right reply must and must not say."""
 
-    kind: str  # one of KINDS
-    position: int  # the exchange in which it is asked
-    distance: int  # exchanges since `fact` was told; where it never was, since what could be taken for it was
+    kind: str  # one of tasks.KINDS
+    position: int  # number of the exchange in which it is asked
+    distance: int  # exchanges since `fact` was told; for a fact that never was, since its decoy was told
     fact: Fact
-    question: str
-    answer: str
-    value: str  # must be in a right answer; "" where `instead` decides
-    also: tuple[str, ...] = ()  # must be in it too: the second pet, the rest of a summary
-    instead: tuple[str, ...] = ()  # any of them does in place of the value
-    rivals: tuple[str, ...] = ()  # must not be in it
+    text: str
+    answer: str  # the bot's reply, which training learns
+    value: str  # must be in a right reply; "" where `accepted` decides
+    other_values: tuple[str, ...] = ()  # must all be in it too: the second pet, the rest of a summary
+    accepted: tuple[str, ...] = ()  # phrases of which any may stand in place of the value
+    wrong_values: tuple[str, ...] = ()  # none of them may be in it
 
-    def right(self, reply):
-        """Whether `reply` has what it must have and no rival; words are compared whole, case aside."""
+    def is_right(self, reply: str) -> bool:
+        """Whether `reply` says what it must and nothing that is wrong, by whole words in any case."""
         return (
-            any(contains_phrase(reply, value) for value in (self.value, *self.instead))
-            and all(contains_phrase(reply, value) for value in self.also)
-            and not any(contains_phrase(reply, rival) for rival in self.rivals)
+            any(contains_phrase(reply, value) for value in (self.value, *self.accepted))
+            and all(contains_phrase(reply, value) for value in self.other_values)
+            and not any(contains_phrase(reply, value) for value in self.wrong_values)
         )
 
 
-class Crowded(LookupError):
-    """There is no room for what should be told or asked; another draw may have it."""
+class DrawError(LookupError):
+    """What was drawn by chance does not go together: no position or value is left, say. Another draw may succeed."""
 
 
 class Story:
-    """One conversation while it is woven: a row of exchanges, some of which tell or ask, the rest filled with talk."""
+    """
+    A conversation of `length` exchanges, numbered from 0, while facts and questions are woven into it. An exchange is
+    woven, then it is an exchange of its own; or it is filler, perhaps with a fact added to it.
 
-    def __init__(self, rng, split, length, ask_at, fillers, system):
-        self.rng, self.split, self.length = rng, split, length
-        self.fillers, self.system = fillers, system
-        self.told, self.asked, self.questions = [], [], []
-        self.never, self.replaced = set(), []  # (slot, subject) that must stay untold; facts that a newer one corrects
-        self.reserved = {ask_at}  # for the main question, whose answer may depend on all that is told before
-        self.own = {}  # position -> (human, bot), exchanges of their own
-        self.behind = {}  # position -> (human, bot), said behind the human's real turn, before or behind the bot's
-        self.text = "\n".join(part for exchange in fillers for part in (exchange.human, exchange.bot)) + (system or "")
-        self.mentions = frozenset().union(*(e.mentions for e in fillers), mentions(system or ""))
-        turns = [turn for exchange in fillers for turn in (exchange.human, exchange.bot)] or ["A", "B."]
-        self.lower = not any(re.search("[A-Z]", turn) for turn in turns)
-        self.casual = sum(turn[0].islower() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
-        self.open_ended = sum(turn[-1].isalpha() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
+    rng: draws everything. words: which lines and values may be used. ask_at: the exchange of the main question.
+    """
 
-    def phrase(self, slot, role):
-        return self.rng.choice(phrasings(slot, role, self.split))
+    def __init__(self, rng: random.Random, words: Words, length: int, ask_at: int, filler: Talk) -> None:
+        self.rng, self.length = rng, length
+        self.words: Words = words
+        self.fillers, self.system = filler
+        self.told: list[tuple[int, Fact]] = []  # (exchange, or -1 for the system message; fact), in order
+        self.asked: list[tuple[int, Fact]] = []  # (exchange, fact), of each question
+        self.questions: list[Question] = []
+        self.untold: set[tuple[str, str]] = set()  # (slot, subject) of facts that must never be told
+        self.corrected: list[Fact] = []  # facts that a newer one replaces
+        self.reserved = {ask_at}  # no other fact: the answer there may depend on all that was told before
+        self.woven: dict[int, tuple[str, str]] = {}  # exchange -> (human, bot)
+        # exchange -> (human, bot): added behind the human's real turn, and before the bot's; or ("", bot) behind it
+        self.added: dict[int, tuple[str, str]] = {}
+        turns = [turn for exchange in self.fillers for turn in (exchange.human, exchange.bot)]
+        self.text = "\n".join(turns) + (self.system or "")  # all that the filler says
+        persona_slots = mentioned_slots(self.system or "")
+        self.mentions = frozenset(persona_slots).union(*(exchange.mentions for exchange in self.fillers))
+        turns = turns or ["A", "B."]
+        # the filler's style
+        self.has_no_capitals = not any(re.search("[A-Z]", turn) for turn in turns)
+        self.starts_small = sum(turn[0].islower() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
+        self.ends_bare = sum(turn[-1].isalpha() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
 
-    def free(self, start, end):
-        """Positions from start to before end that nothing was woven into."""
-        taken = {*self.own, *self.behind, *self.reserved}
+    def line(self, slot: str, role: str) -> str:
+        """A random line of the phrase book."""
+        return self.rng.choice(phrasings(slot, role, self.words))
+
+    def free_positions(self, start: int, end: int) -> list[int]:
+        """The exchanges from `start` to before `end` that nothing was woven into."""
+        taken = {*self.woven, *self.added, *self.reserved}
         return [i for i in range(max(start, 0), min(end, self.length)) if i not in taken]
 
-    def fact(self, slot, subject, key=None, newer=False):
-        """A new fact whose value stands nowhere yet; with `newer`, of what was told before. Raises Crowded."""
+    def draw_fact(self, slot: str, subject: str, key: str | None = None, is_newer: bool = False) -> Fact:
+        """
+        A random fact that was not told yet and whose value stands nowhere in the conversation. is_newer: one that
+        corrects what was told of the same slot, subject and key. Raises DrawError if none is found.
+        """
         known = [fact for _, fact in self.told + self.asked]
         for _ in range(20):
-            own = key or self.rng.choice(phrasebook.keys(slot, self.split))
-            value = self.rng.choice(phrasebook.values(slot, self.split, own))
-            texts = [value] + [own] * (slot == "opinion")
+            its_key = key or self.rng.choice(phrasebook.keys(slot, self.words))
+            value = self.rng.choice(phrasebook.values(slot, self.words, its_key))
+            texts = [value] + [its_key] * (slot == "opinion")
             taken = [part for fact in known for part in (fact.value, fact.key) if part and part != key]
-            clash = any(contains_phrase(part, text) or contains_phrase(text, part) for part in taken for text in texts)
-            same = any((fact.slot, fact.subject, fact.key) == (slot, subject, own) for fact in known)
-            if not clash and same == newer and not any(contains_phrase(self.text, text) for text in texts):
-                return Fact(slot, subject, value, own)
-        raise Crowded(slot)
+            pairs = [*itertools.product(taken, texts), *itertools.product(texts, taken)]
+            clashes = any(contains_phrase(text, part) for text, part in pairs)
+            is_known = any((fact.slot, fact.subject, fact.key) == (slot, subject, its_key) for fact in known)
+            if not clashes and is_known == is_newer and not any(contains_phrase(self.text, text) for text in texts):
+                return Fact(slot, subject, value, its_key)
+        raise DrawError(slot)
 
-    def tell(self, position, fact, /, role="tell", alone=False, **more):
-        """Tell `fact` at `position` (-1: in the system message)."""
+    def tell(self, position: int, fact: Fact, /, role: str = "tell", alone: bool = False, **names: str) -> None:
+        """
+        Tell `fact` in the exchange at `position`, or in the system message (-1).
+        role: of the line that tells it. alone: in an exchange of its own, not added to a real one. names: see fill.
+        """
         self.told.append((position, fact))
         self.told.sort(key=lambda pair: pair[0])
         if position < 0:
-            first = self.rng.random() < 0.5
-            persona = said(self.phrase(fact.slot, "fact"), fact, first) + "."
-            self.system = f"{self.system} {self.spoken(persona)}" if self.system else self.spoken(persona)
+            first_person = self.rng.random() < 0.5
+            persona = sentence(self.line(fact.slot, "fact"), fact, first_person) + "."
+            self.system = f"{self.system} {self.styled(persona)}" if self.system else self.styled(persona)
             return
         slot = "any" if role == "correct" else fact.slot
-        words = said(self.phrase(slot, role), fact, True, **more)
-        opener = self.phrase("any", "opener") if position > 0 and role == "tell" and self.rng.random() < 0.5 else ""
-        tale = self.spoken(behind(opener, words, (fact.value, fact.key)) if opener else words)
-        joined = self.rng.random() < 0.35 and position > 0 and not alone
+        text = sentence(self.line(slot, role), fact, True, **names)
+        opener = self.line("any", "opener") if position > 0 and role == "tell" and self.rng.random() < 0.5 else ""
+        opened = self.styled(with_opener(opener, text, (fact.value, fact.key)) if opener else text)
+        is_added = self.rng.random() < 0.35 and position > 0 and not alone
         if fact.subject == "assistant":
-            if joined:
-                self.behind[position] = ("", tale)
+            if is_added:
+                self.added[position] = ("", opened)
             else:
-                elicit = said(self.phrase(fact.slot, "elicit"), fact, False)
-                self.own[position] = (self.spoken(elicit), self.spoken(words))
+                elicit = sentence(self.line(fact.slot, "elicit"), fact, False)
+                self.woven[position] = (self.styled(elicit), self.styled(text))
             return
-        plain = self.rng.random() < 0.2 and role != "correct"
-        ack = "plain_ack" if plain else "corrected" if role == "correct" else "ack"
-        ack = said(self.phrase("any" if ack != "ack" else fact.slot, ack), fact, False, **more)
-        (self.behind if joined else self.own)[position] = (tale, self.spoken(ack))
+        is_plain = self.rng.random() < 0.2 and role != "correct"
+        ack_role = "plain_ack" if is_plain else "corrected" if role == "correct" else "ack"
+        ack = sentence(self.line("any" if ack_role != "ack" else fact.slot, ack_role), fact, False, **names)
+        (self.added if is_added else self.woven)[position] = (opened, self.styled(ack))
 
-    def ask(self, position, kind, fact, words, answer, value, distance, **more):
-        """Ask with `words` at `position`; the gold is `answer`."""
-        words, answer = self.spoken(words), self.spoken(answer)
-        self.own[position] = (words, answer)
-        self.asked.append((position, fact))
-        self.questions.append(Question(kind, position, distance, fact, words, answer, value, **more))
+    def ask(self, question: Question) -> None:
+        """Ask `question`, its text and answer put into the filler's style, in the exchange at its position."""
+        question = dataclasses.replace(question, text=self.styled(question.text), answer=self.styled(question.answer))
+        self.woven[question.position] = (question.text, question.answer)
+        self.asked.append((question.position, question.fact))
+        self.questions.append(question)
 
-    def spoken(self, text):
-        """`text` in the filler's manner: all in lower case, or without the capital at the beginning, or as it is."""
+    def styled(self, text: str) -> str:
+        """The text in the filler's style: all in small letters, or with sentences that begin small, or as it is."""
         text = capitalise(text)
-        if self.lower:
+        if self.has_no_capitals:
             return text.lower()
-        if self.casual:
+        if self.starts_small:
             text = re.sub(r"\bI(?=\b)", "i", text)
-            values = [part for _, fact in self.told for part in (fact.value, fact.key) if part]
+            names = tuple(part for _, fact in self.told for part in (fact.value, fact.key) if part)
             starts = r"(?:^|(?<=[.!?] ))[A-Z]"
-            return re.sub(starts, lambda m: m[0] if text.startswith(tuple(values), m.start()) else m[0].lower(), text)
+            return re.sub(starts, lambda m: m[0] if text.startswith(names, m.start()) else m[0].lower(), text)
         return text
 
-    def closed(self, text):
-        return text[:-1] if self.open_ended and text.endswith(".") and not text.endswith("..") else text
+    def ended(self, text: str) -> str:
+        """The text without its full stop, if the filler ends its turns so."""
+        return text[:-1] if self.ends_bare and text.endswith(".") and not text.endswith("..") else text
 
-    def rivals(self, fact, before):
-        """Values told until `before` that a wrong answer to a question about `fact` could give."""
-        alike = next((slots for slots in ALIKE if fact.slot in slots), {fact.slot})
-        values = [other.value for at, other in self.told if at < before and other.slot in alike]
+    def wrong_values(self, fact: Fact, before: int) -> tuple[str, ...]:
+        """Values told before the exchange `before` with which a question about `fact` could be answered wrongly."""
+        slots = next((slots for slots in CONFUSABLE_SLOTS if fact.slot in slots), {fact.slot})
+        values = [other.value for position, other in self.told if position < before and other.slot in slots]
         return tuple(dict.fromkeys(value for value in values if value != fact.value))
 
-    def exchanges(self):
-        """[(human, bot)], the woven and the real ones in their places."""
+    def exchanges(self) -> Iterator[tuple[str, str]]:
+        """Yield (human, bot) of each exchange in order, woven or real."""
         fillers = iter(self.fillers)
-        rows = []
         for position in range(self.length):
-            if position in self.own:
-                rows.append(tuple(map(self.closed, self.own[position])))
+            if position in self.woven:
+                human, bot = self.woven[position]
+                yield self.ended(human), self.ended(bot)
                 continue
             real = next(fillers)
-            human, bot = self.behind.get(position, ("", ""))
-            newline = "\n" if "\n" in self.text and self.rng.random() < 0.5 else " "
+            human, bot = self.added.get(position, ("", ""))
+            space = "\n" if "\n" in self.text and self.rng.random() < 0.5 else " "
             replies = (bot, real.bot) if human else (real.bot, bot)
-            rows.append((self.joined(newline, real.human, human), self.joined(newline, *replies)))
-        return rows
+            yield self.joined(real.human, human, space), self.joined(*replies, space)
 
-    def joined(self, space, first, second):
-        """Two sayings in one turn; a first one on the same line gets its full stop."""
+    def joined(self, first: str, second: str, space: str) -> str:
+        """Two texts in one turn; the first gets a full stop if it needs one on the same line."""
         if not first or not second:
             return first or second
         stop = "." if space == " " and first[-1].isalnum() else ""
-        return f"{first}{stop}{space}{self.closed(second)}"
+        return f"{first}{stop}{space}{self.ended(second)}"
 
-    def messages(self):
-        said = [{"role": "system", "content": self.system}] if self.system else []
+    def messages(self) -> list[Message]:
+        """The conversation. Draws at random, so it is called once, when all is woven in."""
+        messages = [{"role": "system", "content": self.system}] if self.system else []
         for human, bot in self.exchanges():
-            said += [{"role": "user", "content": human}, {"role": "assistant", "content": bot}]
-        return said
+            messages += [{"role": "user", "content": human}, {"role": "assistant", "content": bot}]
+        return messages

@@ -1,283 +1,187 @@
 """
-Conversations that teach memory, and the questions that measure it. Real conversations are the filler; what somebody
-tells is woven in, as turns of their own or behind a real turn, and asked for 1 to 40 exchanges later.
+Conversations that teach a model to remember, and questions that test whether it does. Into real conversations, the
+filler, facts are woven, in exchanges of their own or added to real ones, and are asked for 1 to 40 exchanges later.
 
-    train = recall.Filler(["data/chitchat"], "train")
-    recall.conversation(train, seed=1, index=0).messages                      # to learn from
-    filler = recall.Filler(["data/chitchat"], "val")
-    for probe in itertools.islice(recall.probes(filler, seed=1, kind="correction", distance=10), 50):
+    train = Filler(["data/chitchat"], "train")
+    conversation(train, seed=1, index=0).messages                             # to learn from
+    val = Filler(["data/chitchat"], "val")
+    for probe in itertools.islice(probes(val, seed=1, kind="correction", distance=10), 50):
         probe.messages                        # ends with the human's question
-        probe.right(reply)                    # whether the reply has what it must have, and no rival
+        probe.is_right(reply)                 # whether the reply says what it must, and nothing that is wrong
 
-A distance counts the human's turns: 1 is the next thing the human says after the exchange in which the fact was told.
-A conversation keeps within `context` tokens: a question that is cut off from its fact would teach invention.
+A distance counts exchanges: at distance 1 the human asks in the exchange right after the one that told the fact.
+A conversation has at most `context` tokens: to learn an answer whose fact was cut off would be to learn to invent.
 """
 
 import itertools
 import random
-import re
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from dataset.recall import phrasebook
 from dataset.recall.filler import Filler
-from dataset.recall.phrasebook import SLOTS, behind, contains_phrase, fill, said
-from dataset.recall.story import Crowded, Fact, Question, Story
+from dataset.recall.phrasebook import SLOTS, Fact, Words
+from dataset.recall.plans import DECOY_SLOTS, PLANS, Task, ask_for_value
+from dataset.recall.story import DrawError, Question, Story
 from runtime.errors import InputError
+from tokenization.chat_format import Message
 
-__all__ = ["KINDS", "Fact", "Filler", "Probe", "Question", "Woven", "conversation", "probes"]
+# the kinds of questions, and how often each is the main one of a training conversation, in percent
 KINDS = {"recall": 40, "correction": 12, "abstention": 12, "two": 10, "summary": 8, "topic": 8, "who": 5, "persona": 5}
-MAX_DISTANCE = 40
-NEAR = {"name": "family", "home": "trip", "trip": "home"}  # told where the one is asked for and was never said
-FITTING = {  # kind -> slots it can be about, where not all
+MAX_DISTANCE = 40  # exchanges between a fact and its question in training
+# kind -> slots that it can be about, where not all: there must be keys, lines or several values for it
+KIND_SLOTS = {
     "correction": ("name", "home", "job", "pet", "family", "color", "film", "trip", "day", "opinion"),
     "two": ("pet", "family", "food", "band", "hobby"),
     "topic": ("opinion",),
     "who": ("opinion",),
 }
-HUMAN = {"correction": 1.0, "summary": 1.0, "abstention": 1.0, "persona": 0.0, "who": 0.5}  # share told by the human
-NOT_KNOWN = (
-    *("don't know", "do not know", "didn't", "did not", "haven't", "have not", "hasn't", "not sure", "no idea"),
-    *("never told", "never mentioned", "never said", "can't say", "don't think", "don't remember", "can't remember"),
-    *("don't recall", "can't recall", "not that i know", "nothing so far"),
-)
-YOU = ("you did", "you said", "was you", "you were", "you called", "you think", "you find", "you.", "you!")
-ME = ("i did", "i said", "was me", "it was i", "i called", "i think", "i find", "me.", "me!")
+# kind -> share of its main facts that the human tells, where not DEFAULT_USER_SHARE; the bot tells the others
+USER_SHARE = {"correction": 1.0, "summary": 1.0, "abstention": 1.0, "persona": 0.0, "who": 0.5}
+DEFAULT_USER_SHARE = 0.75
+# what a conversation's length is planned with, in tokens: the phrase book's lines are mostly shorter
+TOKENS_PER_WOVEN_EXCHANGE = 40
+TOKENS_PER_FILLER_EXCHANGE = 20  # the least that is kept for filler before more facts are woven in
+CONTEXT_SHARE = 0.97  # of the context that is planned to be filled, since the plan is a guess
 
 
 @dataclass(frozen=True)
 class Probe(Question):
-    """A question that waits for its answer: `messages` end with it."""
+    """A question that waits for its reply: `messages` end with it."""
 
-    messages: list = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class Woven:
-    """A whole conversation. told: [(exchange, Fact)], -1 for the system message; both lists in order of exchange."""
+class WovenConversation:
+    """A whole conversation, and what was woven into it."""
 
-    messages: list
-    told: list
-    questions: list
-
-
-def recall(story, told_at, ask_at, fact, slot, subject):
-    fact = fact or story.fact(slot, subject)
-    story.tell(told_at, fact)
-    yield
-    ask_for(story, "recall" if told_at >= 0 else "persona", told_at, ask_at, fact)
+    messages: list[Message]
+    told: list[tuple[int, Fact]]  # (exchange, or -1 for the system message; fact), in order
+    questions: list[Question]  # in order
 
 
-def correction(story, told_at, ask_at, fact, slot, subject):
-    old = story.fact(slot, subject)
-    story.tell(story.rng.randrange(told_at), old)
-    new = fact or story.fact(slot, subject, key=old.key, newer=True)
-    story.replaced.append(old)
-    claim = fill(story.phrase(slot, "fact"), new, True)
-    story.tell(told_at, new, role="correct", old=old.value, fact=claim)
-    yield
-    ask_for(story, "correction", told_at, ask_at, new)
+@dataclass(frozen=True)
+class Spec:
+    """What conversation is wanted."""
+
+    kind: str  # of its main question
+    distance: int  # exchanges from the main fact to the main question
+    words: Words  # which values and lines may be used
+    context: int  # tokens that it has at most
+    fact: Fact | None = None  # the main fact; None draws one
+    ends_with_question: bool = False  # whether the main question is in the last exchange
 
 
-def two(story, told_at, ask_at, fact, slot, subject):
-    fact = fact or story.fact(slot, subject)
-    story.told.append((told_at, fact))  # the second must differ from it
-    other = story.fact(slot, subject)
-    story.told.clear()
-    place = story.rng.choice(story.free(0, told_at) + story.free(told_at + 1, ask_at))
-    for position, each in sorted([(told_at, fact), (place, other)], key=lambda pair: pair[0]):
-        story.tell(position, each, role="more" if story.told else "tell")
-    yield
-    if fact.key and story.rng.random() < 0.5:
-        ask_for(story, "two", told_at, ask_at, fact)
-        return
-    words = said(story.phrase(slot, "both"), fact, subject == "user")
-    values = story.rng.sample([fact.value, other.value], 2)
-    if slot == "pet":
-        values = [f"{each.value} the {each.key}" for each in (fact, other)]
-    answer = fill(story.phrase(slot, "pair"), fact, subject == "assistant", v=values[0], w=values[1])
-    story.ask(ask_at, "two", fact, words, answer, fact.value, ask_at - told_at, also=(other.value,))
-
-
-def abstention(story, told_at, ask_at, fact, slot, subject):
-    key = story.rng.choice(phrasebook.keys(slot, story.split))
-    never = Fact(slot, subject, "", key)
-    if contains_phrase(story.text, key) and slot == "opinion":
-        raise Crowded(key)
-    story.never.add((slot, subject))
-    near = NEAR.get(slot, slot)
-    near_subject = subject if near != slot or key else "assistant"
-    decoy = story.fact(near, near_subject)
-    story.tell(told_at, decoy)
-    yield
-    words = asked(story, never)
-    unknown = said(story.phrase("any", "unknown"), never, subject == "assistant", clause=clause(story, never, False))
-    if slot == "opinion":
-        unknown = said(story.phrase("any", "unsaid"), never, subject == "assistant")
-    rivals = story.rivals(never, ask_at)
-    more = {"instead": NOT_KNOWN, "rivals": rivals}
-    story.ask(ask_at, "abstention", never, words, unknown, "", ask_at - told_at, **more)
-
-
-def summary(story, told_at, ask_at, fact, slot, subject):
-    fact = fact or story.fact(slot, subject)
-    story.tell(told_at, fact)
-    yield
-    facts = [each for at, each in story.told if at < ask_at and each not in (fact, *story.replaced)]
-    claims = [fill(story.phrase(each.slot, "fact"), each, each.subject == "assistant") for each in (fact, *facts)]
-    listing = ", ".join(claims[:-1]) + " and " + claims[-1] if len(claims) > 1 else claims[0]
-    answer = story.phrase("any", "recap").format(facts=listing)
-    also = tuple(each.value for each in facts)
-    words = story.phrase("any", "summary")
-    story.ask(ask_at, "summary", fact, words, answer, fact.value, ask_at - told_at, also=also)
-
-
-def topic(story, told_at, ask_at, fact, slot, subject):
-    fact = fact or story.fact("opinion", subject)
-    just = ask_at - told_at <= 4 and (ask_at - told_at == 1 or story.rng.random() < 0.8)
-    if just and any(told_at < position < ask_at for position in (*story.own, *story.behind)):
-        raise Crowded("just")
-    story.tell(told_at, fact, alone=True)
-    for position in range(told_at + 1, ask_at) if just else ():  # they stay on the topic until it is asked for
-        dwelling = (story.phrase("opinion", role) for role in ("dwell_human", "dwell_bot"))
-        story.own[position] = tuple(map(story.spoken, dwelling))
-    yield
-    words = said(story.phrase("opinion", "just" if just else "which"), fact, fact.subject == "user")
-    answer = said(story.phrase("opinion", "topic" if just else "thing"), fact, fact.subject == "assistant")
-    rivals = tuple(other.key for _, other in story.told if other.slot == "opinion" and other != fact)
-    story.ask(ask_at, "topic", fact, wait(story, words), answer, fact.key, ask_at - told_at, rivals=rivals)
-
-
-def who(story, told_at, ask_at, fact, slot, subject):
-    fact = fact or story.fact("opinion", subject)
-    story.tell(told_at, fact)
-    yield
-    words = said(story.phrase("opinion", "who"), fact, True)
-    answer = said(story.phrase("opinion", "whose"), fact, fact.subject == "assistant")
-    right, wrong = (YOU, ME) if fact.subject == "user" else (ME, YOU)
-    story.ask(ask_at, "who", fact, wait(story, words), answer, "", ask_at - told_at, instead=right, rivals=wrong)
-
-
-PLANS = {plan.__name__: plan for plan in (recall, correction, two, abstention, summary, topic, who)}
-PLANS["persona"] = recall
-
-
-def clause(story, fact, first):
-    return fill(story.phrase(fact.slot, "clause"), fact, first)
-
-
-def wait(story, words):
-    return behind(story.phrase("any", "wait"), words) if story.rng.random() < 0.35 else words
-
-
-def asked(story, fact):
-    """A question of the human about `fact`."""
-    first = fact.subject == "user"
-    if story.rng.random() < 0.35:
-        return said(story.phrase("any", "ask"), fact, first, clause=clause(story, fact, first))
-    return wait(story, said(story.phrase(fact.slot, "ask"), fact, first))
-
-
-def ask_for(story, kind, told_at, ask_at, fact):
-    """Ask for the value of `fact`, told at told_at."""
-    words = asked(story, fact)
-    answer = said(story.phrase(fact.slot, "answer"), fact, fact.subject == "assistant")
-    if re.match("(Do|Can|Could|Have|Did) ", words) and story.rng.random() < 0.5:
-        answer = behind(story.phrase("any", "again"), answer, (fact.value,))
-    rivals = story.rivals(fact, ask_at)
-    story.ask(ask_at, kind, fact, words, answer, fact.value, ask_at - told_at, rivals=rivals)
-
-
-def woven(filler, rng, kind, distance, split, context, fact=None, ends=False):
-    """
-    A Woven whose main question is of `kind`, `distance` exchanges behind its fact; with `ends` it is the last thing
-    asked. Raises Crowded where this draw has no room for it.
-    """
-    slot = fact.slot if fact else rng.choice(FITTING.get(kind, SLOTS))
-    subject = fact.subject if fact else "user" if rng.random() < HUMAN.get(kind, 0.75) else "assistant"
-    if kind == "abstention" and slot == "opinion" and not fact:
+def weave(filler: Filler, rng: random.Random, spec: Spec) -> WovenConversation:
+    """A conversation as `spec` wants it. Raises DrawError where what was drawn does not go together."""
+    fact = spec.fact
+    slot = fact.slot if fact else rng.choice(KIND_SLOTS.get(spec.kind, SLOTS))
+    user_share = USER_SHARE.get(spec.kind, DEFAULT_USER_SHARE)
+    subject = fact.subject if fact else "user" if rng.random() < user_share else "assistant"
+    if spec.kind == "abstention" and slot == "opinion" and not fact:
         subject = rng.choice(("user", "assistant"))
-    first = 1 if kind in ("correction", "two") else 0
-    told_at = -1 if kind == "persona" else rng.randint(first, max(first, 4 - distance // 8))
-    ask_at = told_at + distance
-    length = ask_at + 1 + (0 if ends else rng.randint(0, max(0, 4 - distance // 8)))
-    spare = int(0.97 * context) - 40 * 3 - 20 * length  # tokens, with 20 for each exchange of a far question's filler
-    n_more = min(rng.choice((0, 1, 1, 2, 2, 3)), max(0, spare // 80))
-    room = int(0.97 * context) - 40 * (3 + 2 * n_more)
-    drawn = filler.drawn(rng, length - 1, room, {slot, NEAR.get(slot, slot)})
-    if drawn is None:
-        raise Crowded("filler")
-    story = Story(rng, split, length, ask_at, *drawn)
-    plan = PLANS[kind](story, told_at, ask_at, fact, slot, subject)
+    max_around = max(0, 4 - spec.distance // 8)  # exchanges before the fact, and after the question
+    first = 1 if spec.kind in ("correction", "two") else 0  # these tell something before the main fact
+    told_at = -1 if spec.kind == "persona" else rng.randint(first, max(first, max_around))
+    asked_at = told_at + spec.distance
+    length = asked_at + 1 + (0 if spec.ends_with_question else rng.randint(0, max_around))
+
+    # tokens: of a main fact, its question and one more; two for each fact that is added, which may be asked for too
+    max_tokens = int(CONTEXT_SHARE * spec.context)
+    spare = max_tokens - TOKENS_PER_WOVEN_EXCHANGE * 3 - TOKENS_PER_FILLER_EXCHANGE * length
+    n_added = min(rng.choice((0, 1, 1, 2, 2, 3)), max(0, spare // (2 * TOKENS_PER_WOVEN_EXCHANGE)))
+    filler_tokens = max_tokens - TOKENS_PER_WOVEN_EXCHANGE * (3 + 2 * n_added)
+    talk = filler.draw(rng, length - 1, filler_tokens, {slot, DECOY_SLOTS.get(slot, slot)})
+    if talk is None:
+        raise DrawError("filler")
+
+    story = Story(rng, spec.words, length, asked_at, talk)
+    plan = PLANS[spec.kind](story, Task(slot, subject, told_at, asked_at, given_fact=fact))
     next(plan)
-    add_talk(story, n_more, ask_at, length, ends)
+    add_facts(story, n_added, asked_at, asked_at if spec.ends_with_question else length)
     next(plan, None)
     story.questions.sort(key=lambda question: question.position)
     messages = story.messages()
-    if sum(len(filler.tokenizer.encode(" " + message["content"])) + 2 for message in messages) >= context:
-        raise Crowded("context")
-    return Woven(messages, story.told, story.questions)
+    n_tokens = sum(len(filler.tokenizer.encode(" " + message["content"])) + 2 for message in messages)
+    if n_tokens >= spec.context:
+        raise DrawError("context")
+    return WovenConversation(messages, story.told, story.questions)
 
 
-def add_talk(story, n, ask_at, length, ends):
-    """Tell up to n other facts, before the main question or (unless it is the end) behind it, and ask for some."""
-    taken = {(fact.slot, fact.subject) for _, fact in story.told} | story.never
+def add_facts(story: Story, n: int, asked_at: int, end: int) -> None:
+    """
+    Tell up to n more facts, of slots and subjects that the conversation does not have yet, and ask for some of them,
+    in exchanges before `end`.
+    """
+    taken = {(fact.slot, fact.subject) for _, fact in story.told} | story.untold
     for _ in range(n):
         subject = "user" if story.rng.random() < 0.7 else "assistant"
         slots = [slot for slot in SLOTS if slot not in story.mentions and (slot, subject) not in taken]
-        places = story.free(0, length)
-        if not slots or not places:
+        positions = story.free_positions(0, story.length)
+        if not slots or not positions:
             return
-        told_at = story.rng.choice(places)
-        fact = story.fact(story.rng.choice(slots), subject)
+        told_at = story.rng.choice(positions)
+        fact = story.draw_fact(story.rng.choice(slots), subject)
         story.tell(told_at, fact)
         taken.add((fact.slot, subject))
-        later = story.free(told_at + 1, ask_at if ends else length)
+        later = story.free_positions(told_at + 1, end)
         if later and story.rng.random() < 0.6:
-            place = story.rng.choice(later)
-            ask_for(story, "recall", told_at, place, fact)
+            ask_for_value(story, "recall", told_at, story.rng.choice(later), fact)
 
 
-def conversation(filler, seed, index=0, split="train", context=1024):
-    """The Woven number `index` of an endless row: the same for the same filler, seed and context."""
+def conversation(
+    filler: Filler, seed: int, index: int = 0, words: Words = "train", context: int = 1024
+) -> WovenConversation:
+    """
+    Number `index` of an endless row of conversations, the same for the same arguments.
+    Raises InputError where the filler's turns are too long for the context.
+    """
     rng = random.Random(f"{seed}/{index}")
-    kind = rng.choices(list(KINDS), KINDS.values())[0]
-    distance = (
-        1 + (17 * index + random.Random(str(seed)).randrange(MAX_DISTANCE)) % MAX_DISTANCE
-    )  # each as often, in no order
+    kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
+    # 17 and MAX_DISTANCE have no common divisor: each distance comes equally often, neighbours far apart
+    distance = 1 + (17 * index + random.Random(str(seed)).randrange(MAX_DISTANCE)) % MAX_DISTANCE
     if kind == "topic" and rng.random() < 0.5:
-        distance = rng.randint(1, 4)  # else "what were we just talking about?" is seldom asked
+        distance = rng.randint(1, 4)  # else "what were we just talking about?" would seldom be asked
     for attempt in range(72):
+        # the first 12 attempts look for filler with short turns; then the distance shrinks, so that less is needed
+        shorter = max(1, distance * min(60, 72 - attempt) // 60)
         try:
-            near = max(
-                1, distance * min(60, 72 - attempt) // 60
-            )  # short-spoken filler is sought first, then less of it
-            return woven(filler, rng, kind, near, split, context)
-        except Crowded:
+            return weave(filler, rng, Spec(kind, shorter, words, context))
+        except DrawError:
             continue
     raise InputError(f"the filler has no turns short enough to weave into {context} tokens; raise --context")
 
 
-def probes(filler, seed, split="held_out", kind=None, distance=None, context=1024, fact=None):
+def probes(
+    filler: Filler,
+    seed: int,
+    words: Words = "held_out",
+    kind: str | None = None,
+    distance: int | None = None,
+    context: int = 1024,
+    fact: Fact | None = None,
+) -> Iterator[Probe]:
     """
-    Yield Probes without end, the same for the same arguments: of one kind or all in turn, at one distance or all.
-    filler: a Filler of the "val" split. context: in tokens of the filler; larger than the model's asks beyond it.
-    fact: what is told, in place of a draw: probes(..., kind="topic", distance=1,
-    fact=Fact("opinion", "user", "cool", "Dogecoin")) has "What were we just talking about?" follow on it.
+    Yield Probes without end, the same for the same arguments: of one kind or all in turn, at one distance or at all.
+    filler: of the "val" split. context: in tokens; one larger than the model's asks for what it no longer sees.
+    fact: what is told, in place of a random fact. Example: probes(..., kind="topic", distance=1,
+    fact=Fact("opinion", "user", "cool", "Dogecoin")) asks "What were we just talking about?" right after that.
     Raises InputError where the filler's turns are too long for the distance and context.
     """
     kinds = [kind] if kind else list(KINDS)
     for index in itertools.count():
-        rng = random.Random(f"{seed}/{split}/{kind}/{distance}/{index}")
-        asked = kinds[index % len(kinds)]
-        far = distance or 1 + 17 * (index // len(kinds)) % MAX_DISTANCE
+        rng = random.Random(f"{seed}/{words}/{kind}/{distance}/{index}")
+        its_kind = kinds[index % len(kinds)]
+        its_distance = distance or 1 + 17 * (index // len(kinds)) % MAX_DISTANCE
+        spec = Spec(its_kind, its_distance, words, context, fact, ends_with_question=True)
         for _ in range(200):
             try:
-                whole = woven(filler, rng, asked, far, split, context, fact, ends=True)
+                woven = weave(filler, rng, spec)
                 break
-            except Crowded:
+            except DrawError:
                 continue
         else:
-            raise InputError(f"no filler for a question of kind {asked} over {far} exchanges within {context} tokens")
-        question = whole.questions[-1]
-        values = {name.name: getattr(question, name.name) for name in fields(Question)}
-        yield Probe(**values, messages=whole.messages[:-1])
+            raise InputError(
+                f"no filler for a question of kind {its_kind} over {its_distance} exchanges within {context} tokens"
+            )
+        yield Probe(**vars(woven.questions[-1]), messages=woven.messages[:-1])

@@ -16,8 +16,7 @@ from conftest import ROOT
 from dataset.folder import open_meta
 from dataset.recall import phrasebook, tasks
 from dataset.recall.filler import Filler
-from dataset.recall.phrasebook import contains_phrase
-from dataset.recall.story import Fact
+from dataset.recall.phrasebook import Fact, contains_phrase
 from runtime.errors import InputError
 
 N = 300
@@ -66,13 +65,13 @@ def test_the_value_stands_where_the_distance_says(made, asked):
         (probe.messages, probe) for probe in asked
     ]:
         _, exchanges = rows(messages)
-        assert question.question in exchanges[question.position][0].replace("\n", " ") + "."
+        assert question.text in exchanges[question.position][0].replace("\n", " ") + "."
         if question.kind in ("abstention", "who"):
             continue
         told_at = question.position - question.distance
         assert contains_phrase(told_in(messages, told_at), question.value), question
         before = "\n".join(told_in(messages, position) for position in range(-1, question.position))
-        assert all(contains_phrase(before, value) for value in question.also), question
+        assert all(contains_phrase(before, value) for value in question.other_values), question
 
 
 def test_a_probe_ends_with_its_question(asked):
@@ -90,21 +89,20 @@ def test_the_distance_is_exact(val, kind, distance):
     """Every kind can be asked at every distance, and that is where its fact (or its decoy) was told."""
     probe = next(tasks.probes(val, seed=2, kind=kind, distance=distance))
     assert (probe.kind, probe.distance) == (kind, distance)
-    values = {"abstention": probe.rivals, "topic": (probe.value,), "who": (probe.fact.key,)}.get(kind, (probe.value,))
-    text = told_in(probe.messages, probe.position - distance)
-    assert kind == "abstention" or any(contains_phrase(text, value) for value in values)
+    value = probe.fact.key if kind == "who" else probe.value
+    assert kind == "abstention" or contains_phrase(told_in(probe.messages, probe.position - distance), value)
 
 
 def test_the_gold_answer_is_right_and_others_are_not(made, asked):
     """An oracle scores 100; an empty reply, a rival and the answer to another question score 0."""
     for question in [q for whole in made for q in whole.questions] + asked:
-        assert question.right(question.answer), question
-        assert question.right(question.answer.upper())
-        assert not question.right("") and not question.right("oh nice, tell me more!")
-        for rival in question.rivals:
-            assert not question.right(f"{question.answer} {rival}")
+        assert question.is_right(question.answer), question
+        assert question.is_right(question.answer.upper())
+        assert not question.is_right("") and not question.is_right("oh nice, tell me more!")
+        for rival in question.wrong_values:
+            assert not question.is_right(f"{question.answer} {rival}")
     for one, other in itertools.pairwise(probe for probe in asked if probe.kind == "recall"):
-        assert one.value in other.answer or not one.right(other.answer)
+        assert one.value in other.answer or not one.is_right(other.answer)
 
 
 def test_the_newer_value_holds(val):
@@ -113,7 +111,7 @@ def test_the_newer_value_holds(val):
         told_at = probe.position - probe.distance
         earlier = "\n".join(told_in(probe.messages, position) for position in range(told_at))
         assert not contains_phrase(earlier, probe.value)
-        assert any(contains_phrase(earlier, rival) for rival in probe.rivals)
+        assert any(contains_phrase(earlier, rival) for rival in probe.wrong_values)
 
 
 def test_abstention_asks_what_was_never_said(val):
@@ -141,17 +139,17 @@ def test_held_out_values_are_never_trained(made, asked):
     """No held-out value, and no held-out topic, is told in training; evaluation has no other."""
     for whole in made:
         for _, fact in whole.told:
-            assert not phrasebook.held_out(fact.value)
-            assert fact.slot != "opinion" or not phrasebook.held_out(fact.key)
+            assert not phrasebook.is_held_out(fact.value)
+            assert fact.slot != "opinion" or not phrasebook.is_held_out(fact.key)
     for probe in asked:
-        assert not probe.fact.value or phrasebook.held_out(probe.fact.value)
+        assert not probe.fact.value or phrasebook.is_held_out(probe.fact.value)
 
 
 def patterns(split):
     """The human's phrasings of a split as (role, pattern): what stands in braces may be anything short."""
-    pronouns = {name: f"(?:{word}|{phrasebook.LISTENER[name]})" for name, word in phrasebook.SPEAKER.items()}
+    pronouns = {name: f"(?:{word}|{phrasebook.SECOND_PERSON[name]})" for name, word in phrasebook.FIRST_PERSON.items()}
     for slot, roles in phrasebook.sections().items():
-        for role in set(roles) & set(phrasebook.SPLIT):
+        for role in set(roles) & set(phrasebook.DIVIDED_ROLES):
             for line in phrasebook.phrasings(slot, role, split):
                 parts = re.split(r"\{([^}]*)\}", line.rstrip("."))
                 parts[::2] = map(re.escape, parts[::2])
@@ -162,8 +160,8 @@ def patterns(split):
 def test_held_out_phrasings_are_never_trained(made, asked):
     """No held-out question is asked in training, and no question of training in evaluation."""
     for split, texts in (
-        ("held_out", [question.question for whole in made for question in whole.questions]),
-        ("train", [probe.question for probe in asked]),
+        ("held_out", [question.text for whole in made for question in whole.questions]),
+        ("train", [probe.text for probe in asked]),
     ):
         asks = [(line, pattern) for role, line, pattern in patterns(split) if role not in ("tell", "more", "correct")]
         for text in texts:
@@ -182,7 +180,7 @@ def test_every_role_has_phrasings_for_both_splits():
             assert len(phrasebook.phrasings(slot, role, "train")) >= 6
             assert len(phrasebook.phrasings(slot, role, "held_out")) >= 2
     for slot, roles in phrasebook.sections().items():
-        for role in set(roles) & set(phrasebook.SPLIT):
+        for role in set(roles) & set(phrasebook.DIVIDED_ROLES):
             train, held_out = (phrasebook.phrasings(slot, role, split) for split in ("train", "held_out"))
             assert train and held_out and not set(train) & set(held_out), (slot, role)
 
@@ -220,7 +218,7 @@ def test_the_filler_is_kept_in_order_and_val_stays_out(made, train, val):
     """Real turns stand whole and in the order of their conversation, and none of val's is in what is trained on."""
 
     def turns(filler):
-        return {text for place in filler.places for e in filler.talk(place)[0] for text in (e.human, e.bot)}
+        return {text for place in filler.places for e in filler.talk(place).exchanges for text in (e.human, e.bot)}
 
     mine, others = turns(train), turns(val)
     for whole in made:
@@ -252,7 +250,7 @@ def test_dogecoin(val):
         assert contains_phrase(probe.messages[-3]["content"], "dogecoin") and not contains_phrase(
             probe.messages[-1]["content"], "dogecoin"
         )
-        assert probe.right("We were talking about dogecoin.") and not probe.right("We were talking about my dog.")
+        assert probe.is_right("We were talking about dogecoin.") and not probe.is_right("We were talking about my dog.")
 
 
 def script():
@@ -292,4 +290,4 @@ def test_without_filler_it_says_how_to_make_it(tmp_path):
 )
 def test_articles(noun, article):
     """a or an by the sound."""
-    assert phrasebook.article(noun) == f"{article} {noun}"
+    assert phrasebook.with_article(noun) == f"{article} {noun}"

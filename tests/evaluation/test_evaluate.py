@@ -108,7 +108,7 @@ def test_dogecoin(filler):
     _, _, probes = recall_questions(filler, 8, 1, None)["dogecoin"]
     for probe in probes:
         assert any("dogecoin" in message["content"].lower() for message in probe.messages)
-        assert probe.right("we were talking about dogecoin") and not probe.right("about the weather")
+        assert probe.is_right("we were talking about dogecoin") and not probe.is_right("about the weather")
 
 
 def test_beyond_the_context_means_that_the_value_is_out_of_view(filler):
