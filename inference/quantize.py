@@ -3,8 +3,7 @@ Weights in fewer bits for a CPU, where a token takes as long as the weights take
 with a scale for each row, int4 with a scale for each 32 numbers. Sums are taken in float32, in which biases, norms and
 positions stay.
 
-    quantize_model(model, "int8")                                       # in place
-    logits = CPUDecoder(model)(ids, slots, positions, cache, [0])       # a few tokens, by ops/cpu_block.py
+    quantize_model(model, "int8")       # in place; inference/cpu_decoder.py computes with the packed weights
 """
 
 from typing import Literal
