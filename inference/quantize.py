@@ -20,9 +20,7 @@ from ops.simd import LANES
 
 WeightFormat = Literal["bfloat16", "int8", "int4"]
 MAX_KERNEL_ROWS = 32  # tokens; for more at once torch's matrix products are faster than the kernels of cpu_block
-HEAD_ROWS_PER_PIECE = (
-    4096  # rows of the embedding that are unpacked at once: all, in float32, would be 150 MB for GPT-2
-)
+HEAD_ROWS_PER_PIECE = 4096  # rows of the embedding that are unpacked at once: all 50,000 would take 150 MB
 # Inputs of matrix products are padded to a multiple of this many rows. oneDNN generates machine code for each number of
 # rows and keeps it forever: without the padding, a server's memory would grow by megabytes a second.
 ROW_MULTIPLE = 16
