@@ -7,19 +7,29 @@ Talk to a model in the terminal.
 """
 
 import dataclasses
+import io
 import itertools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import configurator
-from inference.loading import open_engine
-from inference.settings import EngineConfig
+from inference.settings import EngineConfig, SamplingParams
+from inference.streaming import FinishReason
 from runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
 
 HELP = """/new begins again, /system TEXT gives the bot a persona, /retry asks for another reply,
 /quit or Ctrl-D ends. Ctrl-C stops a reply."""
-CUT = {"length": "cut; --max_new_tokens allows more", "context": "cut; the context is full"}
+# what is said behind a reply that a limit ended
+CUT: dict[FinishReason | None, str] = {
+    FinishReason.LENGTH: "cut; --max_new_tokens allows more",
+    FinishReason.CONTEXT: "cut; the context is full",
+}
 
 
 @dataclass(frozen=True)
@@ -30,38 +40,51 @@ class ChatConfig(EngineConfig):
     prompt: str | None = None  # answer this and end
 
 
-def chat(config):
+def chat(config: ChatConfig) -> None:
+    from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once
+
     if config.prompt is not None and not config.prompt.strip():
         raise InputError("--prompt is empty; say something: --prompt=hello")
-    speaker, content = open_engine(config)
+    engine, chat_json = open_engine(config)
     messages = system_message(config.system)
-    if not content:
+    if not chat_json:
         print(f"note: {config.init_from or config.out_dir} was never trained to chat; expect nonsense", file=sys.stderr)
     if config.prompt is not None:
-        reply, reason = answer(speaker, messages, config.prompt, config)
+        reply, reason = answer(engine, messages, config.prompt, config)
         print(reply)
-        tell(reason)
+        warn_if_cut(reason)
     elif sys.stdin.isatty():
-        talk(speaker, messages, config)
+        talk(engine, messages, config)
     else:
-        answer_lines(speaker, messages, config)
+        answer_lines(engine, messages, config)
 
 
-def system_message(text):
+def system_message(text: str | None) -> list[dict[str, str]]:
+    """The messages that a chat with this persona starts from."""
     return [{"role": "system", "content": text.strip()}] if text and text.strip() else []
 
 
-def seeded(config, turn):
-    """How the reply number `turn` of a run is drawn: with a seed, each has its own, and each run the same."""
+def with_turn_seed(config: ChatConfig, turn: int) -> ChatConfig:
+    """The settings of reply number `turn`: with a seed, each reply has its own one, and each run the same ones."""
     return config if config.seed is None else dataclasses.replace(config, seed=config.seed + turn)
 
 
-def answer(speaker, messages, text, sampling, show=lambda text: None):
-    """(reply, reason) to `text`; both are appended to `messages`. show: called with each piece as it comes."""
+def answer(
+    engine: "Engine",
+    messages: list[dict[str, str]],
+    text: str,
+    sampling: SamplingParams,
+    show: Callable[[str], object] = lambda text: None,
+) -> tuple[str, FinishReason | None]:
+    """
+    The reply to `text`, and why it ended. The question and the reply are appended to `messages`.
+    show: is given each piece of text as it comes. Ctrl-C at a terminal ends the reply early.
+    Raises InputError, and forgets the question, if that is too long.
+    """
     messages.append({"role": "user", "content": text.strip()})
     reply, reason = "", None
     try:
-        for piece in speaker.reply(messages, sampling):
+        for piece in engine.reply(messages, sampling):
             show(piece.text)
             reply, reason = reply + piece.text, piece.reason
     except InputError:
@@ -70,40 +93,41 @@ def answer(speaker, messages, text, sampling, show=lambda text: None):
     except KeyboardInterrupt:
         if not sys.stdin.isatty():
             raise
-        reason = "stopped"
+        reason = FinishReason.INTERRUPTED
     if reply:
         messages.append({"role": "assistant", "content": reply})
     return reply, reason
 
 
-def tell(reason):
-    """Say on standard error that a reply was cut."""
+def warn_if_cut(reason: FinishReason | None) -> None:
+    """Say on standard error that a limit cut the reply."""
     if reason in CUT:
         print(f"({CUT[reason]})", file=sys.stderr)
 
 
-def answer_lines(speaker, messages, config):
-    """Answer each line of standard input with a line; empty lines are passed over."""
-    sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+def answer_lines(engine: "Engine", messages: list[dict[str, str]], config: ChatConfig) -> None:
+    """Answer each line of standard input with a line; empty lines are skipped. Raises InputError if all are empty."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     turn = 0
     for turn, line in enumerate(filter(str.strip, sys.stdin), 1):
-        reply, reason = answer(speaker, messages, line, seeded(config, turn))
+        reply, reason = answer(engine, messages, line, with_turn_seed(config, turn))
         print(" ".join(reply.splitlines()), flush=True)
-        tell(reason)
+        warn_if_cut(reason)
     if not turn:
         raise InputError("nothing to answer: standard input holds no text; --prompt=hello, or a terminal, would do")
 
 
-def talk(speaker, messages, config):
-    """The live chat. A reply is shown as it comes."""
+def talk(engine: "Engine", messages: list[dict[str, str]], config: ChatConfig) -> None:
+    """The live chat in a terminal: replies are shown as they come, and a line that begins with / is a command."""
     from prompt_toolkit import PromptSession
     from prompt_toolkit.formatted_text import ANSI
 
-    ask = PromptSession()
+    session = PromptSession()
     print("Ctrl-D ends, /help tells more.")
     for turn in itertools.count(1):
         try:
-            text = ask.prompt(ANSI("\033[1m[Human]:\033[0m ")).strip()
+            text = session.prompt(ANSI("\033[1m[Human]:\033[0m ")).strip()
         except KeyboardInterrupt:
             continue
         except EOFError:
@@ -114,7 +138,7 @@ def talk(speaker, messages, config):
         if command == "/quit":
             return
         if command == "/new":
-            del messages[len(messages[:1]) if messages and messages[0]["role"] == "system" else 0 :]
+            messages[:] = [message for message in messages[:1] if message["role"] == "system"]
             print("(a new conversation)")
             continue
         if command == "/system":
@@ -122,7 +146,7 @@ def talk(speaker, messages, config):
             print("(a new conversation" + (f", with the persona: {argument})" if messages else ", without a persona)"))
             continue
         if command == "/retry":
-            text = retried(messages)
+            text = take_back_question(messages)
             if text is None:
                 print("(nothing to retry yet)")
                 continue
@@ -131,14 +155,15 @@ def talk(speaker, messages, config):
             continue
         print("\033[1m[Bot]:\033[0m ", end="", flush=True)
         try:
-            _, reason = answer(speaker, messages, text, seeded(config, turn), partial(print, end="", flush=True))
+            show = partial(print, end="", flush=True)
+            _, reason = answer(engine, messages, text, with_turn_seed(config, turn), show)
             print(f" ({CUT[reason]})" if reason in CUT else "")
         except InputError as error:
             print(f"({error})")
 
 
-def retried(messages):
-    """Take the last question and its reply back; return the question, or None."""
+def take_back_question(messages: list[dict[str, str]]) -> str | None:
+    """Remove the last question and what follows it from `messages`; return it, or None if nothing was asked."""
     last = next((i for i in range(len(messages) - 1, -1, -1) if messages[i]["role"] == "user"), None)
     if last is None:
         return None

@@ -7,23 +7,34 @@ Settings: a dataclass, then config files, then flags, into one typed and checked
 A config file is `name = value` lines: it is parsed, never executed. A value is a literal, arithmetic on literals, or a
 name set above; a name that begins with an underscore is the file's own. Flags beat files, wherever they stand. A
 field's trailing comment is its help.
+
+A field is an int, float, bool, str, Literal, None or a union of these, or collects several values:
+
+    stop: tuple[str, ...] = ()                      --stop=bye --stop="see you"         stop = ["bye", "see you"]
+    logit_bias: dict[int, float] = field(...)       --logit_bias=198:-100               logit_bias = {198: -100}
+
+NANOCHATGPT_DEBUG=1 in the environment shows the traceback of an error as well.
 """
 
 import ast
 import dataclasses
-import difflib
 import inspect
 import io
 import math
 import operator
+import os
 import sys
 import tokenize
+import traceback
 import types
 import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
-from runtime.errors import InputError
+from runtime.errors import InputError, did_you_mean
 
-ARITHMETIC = {
+Settings = TypeVar("Settings")  # a dataclass of the settings of one script
+ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -34,9 +45,10 @@ ARITHMETIC = {
 }
 
 
-def main(script, settings):
+def main(script: Callable[[Settings], object], settings: type[Settings]) -> None:
     """Run `script(load(settings))` and turn every expected failure into one line and exit status 2."""
-    sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a ? in its place
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a ? in its place
     try:
         script(load(settings))
     except InputError as error:
@@ -47,17 +59,26 @@ def main(script, settings):
     except OSError as error:  # a full disk, a missing right
         quit_with(f"{error.filename or 'input or output'}: {error.strerror or error}")
     except KeyboardInterrupt:
+        show_traceback()
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
 
 
-def quit_with(message):
+def quit_with(message: str) -> NoReturn:
+    """End the process with one line on standard error and exit status 2."""
     sys.stdout.flush()
+    show_traceback()
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
 
 
-def load(settings, argv=None):
+def show_traceback() -> None:
+    """Print where the exception that is being handled was raised, if NANOCHATGPT_DEBUG=1 asks for it."""
+    if os.environ.get("NANOCHATGPT_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+
+
+def load(settings: type[Settings], argv: list[str] | None = None) -> Settings:
     """
     An instance of the dataclass `settings`, from `argv` (default: the command line).
     Raises InputError, with file and line number where there is one. `--help` prints the fields and exits with 0.
@@ -70,7 +91,7 @@ def load(settings, argv=None):
     values = {}
     names = {}
     for path in (word for word in argv if not word.startswith("--")):
-        names = parse_file(path, settings, hints, names)
+        names = parse_file(path, hints, names)
         values.update({name: value for name, value in names.items() if not name.startswith("_")})
     flags = {}
     for word in (word for word in argv if word.startswith("--")):
@@ -79,9 +100,13 @@ def load(settings, argv=None):
         if not given and bool not in union_members(hints[name]):
             raise InputError(f"{word}: write {word}=VALUE, without spaces")
         value = parse_text(text if given else "true", hints[name], f"--{name}")
-        flags[name] = flags[name] + value if name in flags and isinstance(value, tuple) else value
+        if name in flags and isinstance(value, tuple):
+            value = flags[name] + value
+        elif name in flags and isinstance(value, dict):
+            value = flags[name] | value
+        flags[name] = value
     values.update(flags)
-    for field in dataclasses.fields(settings):
+    for field in dataclasses.fields(settings):  # pyright: ignore[reportArgumentType] - a TypeVar cannot be bound to dataclasses
         if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"--{field.name} is missing; it must be {describe_type(hints[field.name])}")
     try:
@@ -92,15 +117,13 @@ def load(settings, argv=None):
         raise InputError(str(error)) from error
 
 
-def check_name(name, hints, where):
+def check_name(name: str, hints: Mapping[str, Any], place: str) -> None:
+    """Raise InputError unless there is a setting of this name. place: of the name, for the message."""
     if name not in hints:
-        near = difflib.get_close_matches(name, hints, n=1)
-        raise InputError(
-            f"{where}: unknown setting {name}" + (f", did you mean {near[0]}?" if near else "; see --help")
-        )
+        raise InputError(f"{place}: unknown setting {name}{did_you_mean(name, hints) or '; see --help'}")
 
 
-def parse_file(path, settings, hints, names):
+def parse_file(path: str, hints: Mapping[str, Any], names: dict[str, Any]) -> dict[str, Any]:
     """The names that the config file at `path` sets, added to `names` (those set by files before it)."""
     try:
         with open(path, encoding="utf-8-sig") as file:  # Windows' editors put a byte order mark first
@@ -118,109 +141,151 @@ def parse_file(path, settings, hints, names):
         raise InputError(f"{path}: cannot be read as a config file ({error.strerror})") from None
     names = dict(names)
     for node in tree.body:
-        where = f"{path}:{node.lineno}"
+        place = f"{path}:{node.lineno}"
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             continue  # a docstring
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            name, value = node.targets[0].id, node.value
+            name, expression = node.targets[0].id, node.value
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            name, value = node.target.id, node.value
+            name, expression = node.target.id, node.value
         else:
-            raise InputError(f"{where}: a config file holds name = value lines only")
-        value = evaluate(value, names, where)
+            raise InputError(f"{place}: a config file holds name = value lines only")
+        value = evaluate(expression, names, place)
         if not name.startswith("_"):
-            check_name(name, hints, where)
-            value = check_value(value, hints[name], f"{where}: {name}")
+            check_name(name, hints, place)
+            value = check_value(value, hints[name], f"{place}: {name}")
         names[name] = value
     return names
 
 
-def evaluate(node, names, where):
-    """The value of an expression of literals, arithmetic and names; nothing is called."""
+def evaluate(node: ast.AST | None, names: Mapping[str, Any], place: str) -> Any:
+    """The value of an expression of literals, arithmetic and names; nothing is called. A list becomes a tuple."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name):
         if node.id in names:
             return names[node.id]
-        raise InputError(f"{where}: {node.id} is not set above; quote it if it is text")
+        raise InputError(f"{place}: {node.id} is not set above; quote it if it is text")
     if isinstance(node, ast.Tuple | ast.List):
-        return tuple(evaluate(item, names, where) for item in node.elts)
+        return tuple(evaluate(item, names, place) for item in node.elts)
     try:
+        if isinstance(node, ast.Dict):
+            keys = [evaluate(key, names, place) for key in node.keys]  # the key of {**other} is None: it is refused
+            return dict(zip(keys, [evaluate(value, names, place) for value in node.values], strict=True))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-            value = evaluate(node.operand, names, where)
+            value = evaluate(node.operand, names, place)
             return -value if isinstance(node.op, ast.USub) else +value
         if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
-            left, right = evaluate(node.left, names, where), evaluate(node.right, names, where)
+            left, right = evaluate(node.left, names, place), evaluate(node.right, names, place)
             if isinstance(node.op, ast.Pow) and abs(right) > 100:
-                raise InputError(f"{where}: a power of more than 100")
+                raise InputError(f"{place}: a power of more than 100")
             return ARITHMETIC[type(node.op)](left, right)
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{where}: {str(error) or 'too large'}") from None
-    raise InputError(f"{where}: a value is a literal, arithmetic, or a name set above (files are not executed)")
+        raise InputError(f"{place}: {str(error) or 'too large'}") from None
+    raise InputError(f"{place}: a value is a literal, arithmetic, or a name set above (files are not executed)")
 
 
-def union_members(hint):
+def union_members(hint: Any) -> tuple[Any, ...]:
     """The types that a field may hold: `float | None` gives (float, NoneType)."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
-def describe_type(hint):
-    """The type as a person reads it: `number`, `true or false`, `text`, `one of a, b`."""
+def describe_type(hint: Any) -> str:
+    """The type as a person reads it: `a number`, `true or false`, `text, once or more`, `one of a, b`."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
-    choices = [c for one in union_members(hint) for c in (typing.get_args(one) if is_literal(one) else ())]
+    members = union_members(hint)
+    choices = [choice for member in members if is_literal(member) for choice in typing.get_args(member)]
     if choices:
-        rest = "".join(f"{words[one]}, or " for one in union_members(hint) if one in words)
+        rest = "".join(f"{words[member]}, or " for member in members if member in words)
         return rest + ("one of " if len(choices) > 1 else "") + ", ".join(map(str, choices))
-    return " or ".join("text, once or more" if is_tuple(one) else words[one] for one in union_members(hint))
+    described = []
+    for member in members:
+        if is_tuple(member):
+            described.append(f"{words[typing.get_args(member)[0]]}, once or more")
+        elif is_dict(member):
+            key, value = typing.get_args(member)
+            described.append(f"KEY:VALUE, {words[key]} and {words[value]}, once or more")
+        else:
+            described.append(words[member])
+    return " or ".join(described)
 
 
-def is_literal(hint):
+def is_literal(hint: Any) -> bool:
     return typing.get_origin(hint) is typing.Literal
 
 
-def is_tuple(hint):
+def is_tuple(hint: Any) -> bool:
     return typing.get_origin(hint) is tuple
 
 
-def check_value(value, hint, where):
-    """`value` if it is of the type `hint` (an int is a float; True is no number), else InputError."""
+def is_dict(hint: Any) -> bool:
+    return typing.get_origin(hint) is dict
+
+
+def check_value(value: Any, hint: Any, place: str) -> Any:
+    """
+    `value` if it is of the type `hint`, else InputError. An int is a float, True is no number. What collects several
+    values may be given as one: "a" for ("a",), and a dict's entries as text: "198:-100" for {198: -100.0}.
+    """
     if isinstance(value, int) and abs(value) >= 2**63:  # torch and numpy count in 64 bits
-        raise InputError(f"{where} must be below 2**63")
-    for one in union_members(hint):
-        if is_literal(one) and value in typing.get_args(one):
+        raise InputError(f"{place} must be below 2**63")
+    for member in union_members(hint):
+        if is_literal(member) and value in typing.get_args(member):
             return value
-        if is_tuple(one) and isinstance(value, tuple | str):
-            value = (value,) if isinstance(value, str) else value
-            if all(isinstance(item, str) for item in value):
-                return value
-        if one is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if member is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
-        if one in (int, bool, str, type(None)) and type(value) is one:
+        if member in (int, bool, str, type(None)) and type(value) is member:
             return value
-    raise InputError(f"{where} must be {describe_type(hint)}, not {value!r:.80}")
+        try:
+            if is_tuple(member):
+                return tuple(check_item(item, typing.get_args(member)[0], place) for item in as_tuple(value))
+            if is_dict(member):
+                return check_dict(value, member, place)
+        except InputError:
+            break  # the message below names the whole value
+    raise InputError(f"{place} must be {describe_type(hint)}, not {value!r:.80}")
 
 
-def parse_text(text, hint, where):
+def check_dict(value: Any, hint: Any, place: str) -> dict[Any, Any]:
+    """check_value for a dict, or texts KEY:VALUE."""
+    key_type, value_type = typing.get_args(hint)
+    if isinstance(value, dict):
+        pairs = value.items()
+    else:
+        pairs = [(key.strip(), item.strip()) for key, _, item in (str(text).partition(":") for text in as_tuple(value))]
+    return {check_item(key, key_type, place): check_item(item, value_type, place) for key, item in pairs}
+
+
+def check_item(item: Any, hint: Any, place: str) -> Any:
+    """check_value for one of several values, which a flag or a config file may give as text: "198" for 198."""
+    return parse_text(item, hint, place) if isinstance(item, str) else check_value(item, hint, place)
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def parse_text(text: str, hint: Any, place: str) -> Any:
     """The flag's `text` as the type `hint`. Where text is wanted it stays text: --start=42 is "42"."""
-    kinds = union_members(hint)
-    if type(None) in kinds and text.lower() == "none":
+    members = union_members(hint)
+    if type(None) in members and text.lower() == "none":
         return None
-    if bool in kinds and text.lower() in ("true", "yes", "1", "false", "no", "0"):
+    if bool in members and text.lower() in ("true", "yes", "1", "false", "no", "0"):
         return text.lower() in ("true", "yes", "1")
-    if any(one is str or is_tuple(one) for one in kinds):
-        return check_value(text, hint, where)
+    if any(member is str or is_tuple(member) or is_dict(member) for member in members):
+        return check_value(text, hint, place)
     try:
-        value = evaluate(ast.parse(text, mode="eval").body, {}, where)
+        value = evaluate(ast.parse(text, mode="eval").body, {}, place)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         value = text
-    words = [word for one in kinds if is_literal(one) for word in typing.get_args(one)]
-    numeric = any(one in (int, float) for one in kinds)
-    return check_value(text if text in words or words and not numeric else value, hint, where)
+    words = [word for member in members if is_literal(member) for word in typing.get_args(member)]
+    numeric = any(member in (int, float) for member in members)
+    return check_value(text if text in words or words and not numeric else value, hint, place)
 
 
-def help_text(settings):
+def help_text(settings: type) -> str:
     """What `--help` prints: the docstring, then each field with its type, default and comment."""
     hints = typing.get_type_hints(settings)
     comments = field_comments(settings)
@@ -231,26 +296,25 @@ def help_text(settings):
         "",
     ]
     for field in dataclasses.fields(settings):
-        default = "" if field.default is dataclasses.MISSING else f"{field.default!r}"
+        default = "" if field.default is dataclasses.MISSING else repr(field.default)
+        if field.default_factory is not dataclasses.MISSING:
+            default = repr(field.default_factory())
         lines.append(f"  --{field.name}={default}  ({describe_type(hints[field.name])})")
         if comments.get(field.name):
             lines.append(f"        {comments[field.name]}")
     return "\n".join(lines)
 
 
-def field_comments(settings):
+def field_comments(settings: type) -> dict[str, str]:
     """Field name -> the comment behind its declaration, and those on the lines right below it."""
-    comments = {}
+    comments: dict[str, str] = {}
     for cls in reversed(settings.__mro__):
         if not dataclasses.is_dataclass(cls):
             continue
         name = None
         for token in tokenize.generate_tokens(io.StringIO(inspect.getsource(cls)).readline):
-            if (
-                token.type == tokenize.NAME
-                and token.string in cls.__annotations__
-                and token.line.strip().startswith(token.string)
-            ):
+            declares = token.type == tokenize.NAME and token.line.strip().startswith(token.string)
+            if declares and token.string in cls.__annotations__:
                 name = token.string
             elif token.type == tokenize.COMMENT and name:
                 comments[name] = (comments.get(name, "") + " " + token.string.lstrip("# ")).strip()

@@ -6,13 +6,17 @@ Continue a text, as nanoGPT's sample.py does. For a chat, see chat.py.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import configurator
-from inference.loading import open_engine
 from inference.settings import EngineConfig
-from inference.streaming import HeldText
+from inference.streaming import Detokenizer, FinishReason
 from runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from inference.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -23,42 +27,40 @@ class SampleConfig(EngineConfig):
     num_samples: int = 1  # how many continuations
 
 
-def sample(config):
+def sample(config: SampleConfig) -> None:
+    from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once
+
     text = read_start(config.start)
-    speaker, _ = open_engine(config)
-    ids = [speaker.tokenizer.endoftext, *speaker.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
-    if len(ids) > speaker.block_size:
-        raise InputError(f"--start has {len(ids)} tokens, the context {speaker.block_size}; shorten it")
+    engine, _ = open_engine(config)
+    ids = [engine.tokenizer.endoftext, *engine.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
+    if len(ids) > engine.block_size:
+        raise InputError(f"--start has {len(ids)} tokens, the context {engine.block_size}; shorten it")
     for i in range(config.num_samples):
+        seed = None if config.seed is None else config.seed + i
         print(text, end="", flush=True)
-        for piece in continuation(speaker, ids, config, i):
+        for piece in continuation(engine, ids, dataclasses.replace(config, seed=seed)):
             print(piece, end="", flush=True)
         print("\n---------------" if config.num_samples > 1 else "")
 
 
-def continuation(speaker, ids, config, i):
-    """Yield the text that follows `ids`; a full context goes on from its last half."""
-    seed = None if config.seed is None else config.seed + i
-    decode, held = speaker.tokenizer.decoder(), HeldText(config.stop, strip=False)
-    left = config.max_new_tokens
-    while left > 0:
-        if len(ids) > speaker.block_size:
-            ids = ids[-(speaker.block_size // 2) :]
-        sampling = dataclasses.replace(config, max_new_tokens=left, seed=seed)
-        for token in speaker.generate(ids, sampling, stop_token_ids=(speaker.tokenizer.endoftext,), recent=ids):
-            if token.id is None:
-                left = 0
-                break
-            left -= 1
-            ids = [*ids, token.id]
-            yield held.add(decode(token.id))
-            if held.stopped:
+def continuation(engine: "Engine", ids: list[int], config: SampleConfig) -> Iterator[str]:
+    """Yield the text that follows `ids`, in pieces. When the context is full, its last half is the new prompt."""
+    detokenizer = Detokenizer(engine.tokenizer.decoder(), config.stop, strip=False)
+    ids = list(ids)
+    while True:
+        if len(ids) > engine.block_size:
+            ids = ids[-(engine.block_size // 2) :]
+        sampling = dataclasses.replace(config, max_new_tokens=config.max_new_tokens - detokenizer.n_tokens)
+        for token in engine.generate(ids, sampling, stop_token_ids=(engine.tokenizer.endoftext,), recent=ids):
+            piece = detokenizer.add(token.id, None if token.reason is FinishReason.CONTEXT else token.reason)
+            yield piece.text
+            if piece.reason:
                 return
-    yield held.add(decode(None))
-    yield held.rest()
+            if token.id is not None:
+                ids.append(token.id)
 
 
-def read_start(start):
+def read_start(start: str) -> str:
     """The text of --start: itself, or the content of a file for FILE:prompt.txt."""
     if not start.startswith("FILE:"):
         return start

@@ -2,105 +2,87 @@
 Generation: one loop for a chat, for raw text, streaming or not.
 
     engine = Engine(model, tokenizer)
-    for piece in engine.reply([{"role": "user", "content": "hi"}], Sampling(temperature=0.7)):
+    for piece in engine.reply([{"role": "user", "content": "hi"}], SamplingParams(temperature=0.7)):
         print(piece.text, end="", flush=True)
-    print(piece.reason)                       # end_of_turn, stop, length or context
+    print(piece.reason)                       # a FinishReason
 
     for i, piece in engine.replies([(messages, sampling), ...]):      # many at once, in an Engine of many slots
 
-The KV cache survives from one call to the next: only what differs from the last conversation is computed.
+The KV cache survives from one call to the next: of a prompt, only what differs from the last one is computed.
 """
 
-import collections
 import contextlib
 import itertools
-import os
-from typing import NamedTuple
+from collections.abc import Generator, Iterable, Iterator
 
 import torch
 
 from inference.cpu_decoder import CPUDecoder, cache_dtype
 from inference.quantize import MAX_KERNEL_ROWS
-from inference.sampling import logprobs_of, sample_token
-from inference.streaming import Reply
-from model import KVCache
-from tokenization.chat_template import ChatTags
+from inference.sequence import Sequence, Token
+from inference.settings import SamplingParams
+from inference.streaming import Detokenizer, Piece
+from model import GPT, KVCache
+from runtime.errors import InputError
+from tokenization.chat_template import ChatTags, FolderTemplate, PlainText
 from tokenization.context import messages_in_view
+from tokenization.tokenizer import Tokenizer
 
-MIN_SHARED_PREFIX = 8  # tokens that two prompts have in common are worth a step's wait
-MAX_PREFILL_TOKENS = 256  # tokens of prompts a step at most, so that those who are talking go on
-
-
-class Token(NamedTuple):
-    id: int | None  # None when generation ended without a token to show
-    reason: str | None  # why it ended, None while it goes on
-    logprob: float | None = None  # with Sampling.logprobs: before any operator
-    likeliest: tuple = ()  # (id, logprob) pairs
+# Tokens. A prompt waits one step if another prompt of that step begins with at least so many tokens more of it than its
+# own slot holds: copying their keys and values is cheaper than computing them again.
+MIN_SHARED_PREFIX = 8
+# Tokens of prompts in one step while several sequences run: a long prompt is computed in parts, so that the others
+# need not wait long for their next token.
+MAX_PREFILL_TOKENS = 256
 
 
 class CapacityError(RuntimeError):
     """Every slot of the engine is taken."""
 
 
-class Sequence:
-    """What one generation has said so far, and how it goes on. Made by Engine.add_request."""
-
-    def __init__(self, ids, sampling, suppress_tokens, stop_token_ids, recent, turn=0):
-        self.turn = turn  # who joined before whom
-        self.ids = list(ids)
-        self.sampling = sampling
-        self.suppress_tokens = list(suppress_tokens)
-        self.stop_token_ids = {*stop_token_ids, *map(int, sampling.stop_ids)}
-        self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
-        self.generator = torch.Generator()
-        self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
-        self.num_generated = 0
-        self.num_cached_tokens = 0  # of its first ids, how many the cache held already
-
-    def next_token(self, logits, block_size):
-        """The Token that follows, drawn from logits (n_vocab,); its reason is set on the last one."""
-        if self.suppress_tokens:
-            logits[self.suppress_tokens] = -torch.inf
-        id = sample_token(logits, self.sampling, self.generator, self.recent)
-        if id in self.stop_token_ids:
-            return Token(None, "end")
-        told = () if self.sampling.logprobs is None else logprobs_of(logits, id, self.sampling.logprobs)
-        self.ids.append(id)
-        self.recent.append(id)
-        self.num_generated += 1
-        if self.num_generated == self.sampling.max_new_tokens:
-            return Token(id, "length", *told)
-        # the context's last position may hold a token that is read no more
-        return Token(id, "context" if len(self.ids) > block_size else None, *told)
-
-
 class Engine:
     """
-    A model that generates, up to `slots` sequences at once, each at its own position and with its own sampling: join
-    at any token, leave at any token. A slot keeps the keys and values of the last sequence it held.
+    A model that generates up to `slots` sequences at once. Each has its own length and sampling, and may be added or
+    aborted before any step. A slot keeps the keys and values of its last sequence for one that begins alike.
     """
 
-    def __init__(self, model, tokenizer, template=None, slots=1):
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        template: ChatTags | PlainText | FolderTemplate | None = None,
+        slots: int = 1,
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.template = template or ChatTags(tokenizer)
         self.block_size = model.config.block_size
-        weight = model.transformer.wpe.weight
-        self.device = weight.device
-        self.cache = KVCache(model.config, slots, weight.device, cache_dtype(model))
+        self.device = model.get_parameter("transformer.wpe.weight").device
+        self.cache = KVCache(model.config, slots, self.device, cache_dtype(model))
         self.decoder = CPUDecoder(model) if CPUDecoder.fits(model) else None
-        self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())  # a token
-        self.cached = [[] for _ in range(slots)]  # for each slot, the ids whose keys and values the cache holds
-        self.running = [None] * slots  # for each slot, the Sequence that it serves
-        self.wide = False  # the decoder takes any number of tokens at once
-        self.turns = itertools.count()
-        self.computed = 0  # tokens, ever
+        # bytes of weights that are read for each step of decoding
+        self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())
+        self.cached: list[list[int]] = [[] for _ in range(slots)]  # by slot: the ids whose keys and values it holds
+        self.running: list[Sequence | None] = [None] * slots  # by slot
+        self.wide = False  # the decoder takes prompts and single tokens of many sequences in one call
+        self.arrivals = itertools.count()
+        self.computed = 0  # tokens that went through the model since the start
 
-    def add_request(self, ids, sampling, suppress_tokens=(), stop_token_ids=(), recent=()):
+    # ids in, ids out
+
+    def add_request(
+        self,
+        ids: list[int],
+        sampling: SamplingParams,
+        suppress_tokens: Iterable[int] = (),
+        stop_token_ids: Iterable[int] = (),
+        recent: Iterable[int] = (),
+    ) -> Sequence:
         """
-        The Sequence that continues `ids` from the next step on. Raises Full.
-        suppress_tokens: ids never drawn. stop_token_ids: ids that end it, and are not shown. recent: ids that are
-        penalised before the first new one.
+        The Sequence that continues `ids` from the next step on.
+        suppress_tokens: ids that are never drawn. stop_token_ids: ids that end it and are not shown. recent: ids that
+        the penalties look at before any was generated.
+        Raises CapacityError if no slot is free, ValueError if there are no ids, or more than the context holds.
         """
         if not 1 <= len(ids) <= self.block_size:
             raise ValueError(f"generation starts from 1 to {self.block_size} tokens, not {len(ids)}")
@@ -108,111 +90,148 @@ class Engine:
         if not free:
             raise CapacityError(f"all {len(self.running)} slots are taken")
         slot = max(free, key=lambda slot: common_prefix_length(self.cached[slot], ids))
+        # the last id is always computed: the first token is drawn from its logits
         del self.cached[slot][min(common_prefix_length(self.cached[slot], ids), len(ids) - 1) :]
-        self.running[slot] = Sequence(ids, sampling, suppress_tokens, stop_token_ids, recent, next(self.turns))
-        self.running[slot].num_cached_tokens = len(self.cached[slot])
-        return self.running[slot]
+        sequence = Sequence(
+            slot,
+            next(self.arrivals),
+            ids,
+            sampling,
+            suppress_tokens=suppress_tokens,
+            stop_token_ids=stop_token_ids,
+            recent=recent,
+        )
+        sequence.num_cached_tokens = len(self.cached[slot])
+        self.running[slot] = sequence
+        return sequence
 
-    def abort(self, sequence):
+    def abort(self, sequence: Sequence) -> None:
         """Free the sequence's slot, if it still has one."""
-        self.running = [None if each is sequence else each for each in self.running]
+        if self.running[sequence.slot] is sequence:
+            self.running[sequence.slot] = None
 
     @torch.inference_mode()
-    def step(self):
-        """[(Sequence, Token)]: one more token for each sequence that runs; those that end leave their slots."""
-        slots = sorted((slot for slot, one in enumerate(self.running) if one), key=lambda slot: self.running[slot].turn)
-        room = MAX_PREFILL_TOKENS if len(slots) > 1 else self.block_size
-        work, begun = {}, []  # slot: how many of its ids are computed now; the prompts among them
-        for slot in slots:
-            ids = self.running[slot].ids
-            if len(ids) - len(self.cached[slot]) > 1 and room > 0:
-                self.share(slot, ids)
-            behind, least = len(ids) - len(self.cached[slot]), len(self.cached[slot]) + MIN_SHARED_PREFIX
-            if behind == 1:
-                work[slot] = 1
-            elif room > 0 and not any(
-                common_prefix_length(ids, other) > least for other in begun
-            ):  # else its beginning is there next
-                work[slot] = min(behind, room)
-                room -= work[slot]
-                begun.append(ids)
-        complete = {slot for slot, n in work.items() if len(self.cached[slot]) + n == len(self.running[slot].ids)}
-        together = sorted(slot for slot, n in work.items() if n == 1 or self.wide)
-        alone = [[slot] for slot in work if slot not in together]
+    def step(self) -> list[tuple[Sequence, Token]]:
+        """One more token for each sequence whose prompt is computed; those that end leave their slots."""
+        return self.draw(self.run(self.schedule()))
+
+    def schedule(self) -> dict[Sequence, int]:
+        """How many of the ids of which sequences are computed in this step."""
+        running = sorted((sequence for sequence in self.running if sequence), key=lambda sequence: sequence.arrival)
+        budget = MAX_PREFILL_TOKENS if len(running) > 1 else self.block_size
+        scheduled: dict[Sequence, int] = {}
+        prompts: list[list[int]] = []  # the prompts of this step
+        for sequence in running:
+            cached = self.cached[sequence.slot]
+            if len(sequence.ids) - len(cached) > 1 and budget > 0:
+                self.copy_shared_prefix(sequence)
+            missing = len(sequence.ids) - len(cached)
+            if missing == 1:  # decode
+                scheduled[sequence] = 1
+                continue
+            most_shared = max((common_prefix_length(sequence.ids, ids) for ids in prompts), default=0)
+            if budget > 0 and most_shared <= len(cached) + MIN_SHARED_PREFIX:  # prefill
+                scheduled[sequence] = min(missing, budget)
+                budget -= scheduled[sequence]
+                prompts.append(sequence.ids)
+        return scheduled
+
+    def run(self, scheduled: dict[Sequence, int]) -> dict[Sequence, torch.Tensor]:
+        """Compute so many ids of each sequence: logits (n_vocab,) of those of which no id is left to compute."""
+        batched = [sequence for sequence, n in scheduled.items() if n == 1 or self.wide]
+        groups = [[sequence] for sequence in scheduled if sequence not in batched]  # a prompt alone
+        if batched:
+            groups.append(sorted(batched, key=lambda sequence: sequence.slot))
         logits = {}
-        for group in alone + [together] * bool(together):
-            found = self.logits(group, [work[slot] for slot in group])
-            logits.update((slot, row) for slot, row in zip(group, found, strict=True) if slot in complete)
-        tokens = []
-        for slot in sorted(logits):
-            sequence = self.running[slot]
-            token = sequence.next_token(logits[slot], self.block_size)
-            tokens.append((sequence, token))
-            if token.reason:
-                self.running[slot] = None
-        return tokens
-
-    def share(self, slot, ids):
-        """Copy the longest beginning of `ids` that any slot has computed, if it is longer than this slot's own."""
-        same = [min(common_prefix_length(cached, ids), len(ids) - 1) for cached in self.cached]
-        source = max(range(len(same)), key=lambda slot: same[slot])
-        n = same[source]
-        if n > len(self.cached[slot]):
-            self.running[slot].num_cached_tokens += n - len(self.cached[slot])
-            for held in (self.cache.k, self.cache.v):
-                held[:, slot, :, :n] = held[:, source, :, :n]
-            self.cached[slot] = list(ids[:n])
-
-    def logits(self, slots, n):
-        """
-        Logits (len(slots), n_vocab) after the next ids that the caches of these slots lack, n[i] for slots[i]: one of
-        each, or many of one, or, where the decoder is wide, any.
-        """
-        new = [self.running[slot].ids[len(self.cached[slot]) :][:k] for slot, k in zip(slots, n, strict=True)]
-        self.computed += sum(n)
-        few = self.decoder and (self.wide or len(new[0]) <= MAX_KERNEL_ROWS)
-        logits = (self.decoded if few else self.forward)(slots, new)
-        for slot, ids in zip(slots, new, strict=True):
-            self.cached[slot] += ids
+        for group in groups:
+            new_ids = [sequence.ids[len(self.cached[sequence.slot]) :][: scheduled[sequence]] for sequence in group]
+            rows = self.logits([sequence.slot for sequence in group], new_ids)
+            for sequence, ids, row in zip(group, new_ids, rows, strict=True):
+                self.computed += len(ids)
+                self.cached[sequence.slot] += ids
+                if len(self.cached[sequence.slot]) == len(sequence.ids):
+                    logits[sequence] = row
         return logits
 
-    def decoded(self, slots, new):
-        rows = [slot for slot, ids in zip(slots, new, strict=True) for _ in ids]
-        places = [len(self.cached[slot]) + i for slot, ids in zip(slots, new, strict=True) for i in range(len(ids))]
-        wanted = [end - 1 for end in itertools.accumulate(map(len, new))]
-        return self.decoder(list(itertools.chain(*new)), rows, places, self.cache, wanted)
+    def draw(self, logits: dict[Sequence, torch.Tensor]) -> list[tuple[Sequence, Token]]:
+        """The next token of each sequence, in the order of their slots; those that end leave their slots."""
+        tokens = []
+        for sequence in sorted(logits, key=lambda sequence: sequence.slot):
+            token = sequence.next_token(logits[sequence], self.block_size)
+            tokens.append((sequence, token))
+            if token.reason:
+                self.abort(sequence)
+        return tokens
 
-    def forward(self, slots, new):
-        """By the model itself. Slots in between go along with a dummy, behind all that their caches hold."""
+    def copy_shared_prefix(self, sequence: Sequence) -> None:
+        """Copy the longest beginning of the sequence that any slot has computed, if longer than its own slot's."""
+        last = len(sequence.ids) - 1
+        shared = [min(common_prefix_length(cached, sequence.ids), last) for cached in self.cached]
+        n = max(shared)
+        source, slot = shared.index(n), sequence.slot
+        if n > len(self.cached[slot]):
+            sequence.num_cached_tokens += n - len(self.cached[slot])
+            for held in (self.cache.k, self.cache.v):
+                held[:, slot, :, :n] = held[:, source, :, :n]
+            self.cached[slot][:] = sequence.ids[:n]
+
+    def logits(self, slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
+        """
+        Logits (len(slots), n_vocab), float32 on the CPU, after new_ids[i], which follow what slots[i] has cached: one
+        id of each slot, or many of a single one; where the decoder is wide, any.
+        """
+        if self.decoder and (self.wide or len(new_ids[0]) <= MAX_KERNEL_ROWS):
+            return self.decode(self.decoder, slots, new_ids)
+        return self.forward(slots, new_ids)
+
+    def decode(self, decoder: CPUDecoder, slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
+        """`logits` by the kernels for a CPU, which take the tokens of all slots in a flat list."""
+        token_slots = [slot for slot, ids in zip(slots, new_ids, strict=True) for _ in ids]
+        lengths = [len(self.cached[slot]) for slot in slots]
+        positions = [n + i for n, ids in zip(lengths, new_ids, strict=True) for i in range(len(ids))]
+        last_of_each = [end - 1 for end in itertools.accumulate(map(len, new_ids))]
+        return decoder(list(itertools.chain(*new_ids)), token_slots, positions, self.cache, last_of_each)
+
+    def forward(self, slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
+        """`logits` by the model. Slots in between compute a dummy token, after all that they have cached."""
         first, end = slots[0], slots[-1] + 1
-        ids = dict(zip(slots, new, strict=True))
+        ids_of = dict(zip(slots, new_ids, strict=True))
         for slot in range(first, end):
-            if slot not in ids:
-                del self.cached[slot][self.block_size - 1 :]  # room for the dummy
+            if slot not in ids_of:
+                del self.cached[slot][self.block_size - 1 :]  # a full slot forgets its last token to have a position
         cache = self.cache[first:end]
         cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in range(first, end)])
-        idx = torch.tensor([ids.get(slot, [0]) for slot in range(first, end)], device=self.device)
+        idx = torch.tensor([ids_of.get(slot, [0]) for slot in range(first, end)], device=self.device)  # (B, T)
         logits = self.model(idx, cache=cache, last_only=True)
         return logits[[slot - first for slot in slots], -1].float().cpu()
 
-    def generate(self, ids, sampling, suppress_tokens=(), stop_token_ids=(), recent=()):
-        """
-        Yield a Token for each new id after `ids`; the last one carries the reason: "end" (one of `ends`, not shown),
-        "length" or "context". suppress_tokens, stop_token_ids, recent: as Engine.add_request has them.
-        """
+    def generate(
+        self,
+        ids: list[int],
+        sampling: SamplingParams,
+        suppress_tokens: Iterable[int] = (),
+        stop_token_ids: Iterable[int] = (),
+        recent: Iterable[int] = (),
+    ) -> Iterator[Token]:
+        """Yield a Token for each new id after `ids`; the last one has a reason. Arguments: those of add_request."""
         sequence = self.add_request(ids, sampling, suppress_tokens, stop_token_ids, recent)
         try:
             while sequence in self.running:
-                yield from (token for each, token in self.step() if each is sequence)
+                yield from (token for other, token in self.step() if other is sequence)
         finally:
             self.abort(sequence)
 
-    def prompt(self, messages, sampling):
-        """The ids that a reply to `messages` continues, old turns dropped where room is needed. Raises InputError."""
-        room = self.block_size - min(sampling.max_new_tokens, self.block_size // 4)
-        return self.template.prompt(messages_in_view(messages, self.template.prompt, room))
+    # messages or text in, text out
 
-    def reply(self, messages, sampling):
+    def prompt(self, messages: list[dict[str, str]], sampling: SamplingParams) -> list[int]:
+        """
+        The ids that a reply to `messages` continues: without the oldest turns where the context could not hold the
+        reply as well. Raises InputError if the last message alone is too long.
+        """
+        max_tokens = self.block_size - min(sampling.max_new_tokens, self.block_size // 4)
+        return self.template.prompt(messages_in_view(messages, self.template.prompt, max_tokens))
+
+    def reply(self, messages: list[dict[str, str]], sampling: SamplingParams) -> Iterator[Piece]:
         """
         Yield the Pieces of the bot's reply to `messages` (role, content dicts; the last by the user).
         A chat longer than the context loses its oldest turns. Raises InputError if the last message alone is too long.
@@ -220,32 +239,70 @@ class Engine:
         with contextlib.closing(self.replies([(messages, sampling)])) as pieces:
             yield from (piece for _, piece in pieces)
 
-    def replies(self, requests):
+    def replies(
+        self, requests: Iterable[tuple[list[dict[str, str]], SamplingParams]]
+    ) -> Generator[tuple[int, Piece], None, None]:
         """
         Yield (i, Piece) for request number i of an iterable of (messages, sampling), as `reply` would for each alone;
         as many at once as there are slots, the next one as soon as one ends.
         """
-        waiting, talking = enumerate(requests), {}
+        return self.stream(self.start_reply(messages, sampling) for messages, sampling in requests)
+
+    def start_reply(self, messages: list[dict[str, str]], sampling: SamplingParams) -> tuple[Sequence, Detokenizer]:
+        """Add the request for a reply. The penalties look at the bot's own words, those of earlier turns included."""
+        replies = (message["content"] for message in messages if message["role"] == "assistant")
+        spoken = [token_id for text in replies for token_id in self.tokenizer.encode(" " + text)]
+        sequence = self.add_request(
+            self.prompt(messages, sampling),
+            sampling,
+            suppress_tokens=self.template.suppress_tokens,
+            stop_token_ids=self.template.stop_token_ids,
+            recent=spoken,  # of which a Sequence keeps the last penalty_window
+        )
+        return sequence, Detokenizer(self.tokenizer.decoder(), sampling.stop)
+
+    def continuations(self, texts: Iterable[str], sampling: SamplingParams) -> Generator[tuple[int, Piece], None, None]:
+        """
+        Yield (i, Piece) of what follows text number i, the beginning of a document, until the context is full.
+        Raises InputError if a text is longer than the context.
+        """
+        return self.stream(self.start_continuation(text, sampling) for text in texts)
+
+    def start_continuation(self, text: str, sampling: SamplingParams) -> tuple[Sequence, Detokenizer]:
+        """Add the request for a continuation. The penalties look at the text as well."""
+        endoftext = self.tokenizer.endoftext
+        ids = [endoftext, *self.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
+        if len(ids) > self.block_size:
+            raise InputError(f"a prompt has {len(ids)} tokens, the context {self.block_size}; shorten it")
+        sequence = self.add_request(ids, sampling, stop_token_ids=(endoftext,), recent=ids)
+        return sequence, Detokenizer(self.tokenizer.decoder(), sampling.stop, strip=False)
+
+    def stream(self, requests: Iterable[tuple[Sequence, Detokenizer]]) -> Generator[tuple[int, Piece], None, None]:
+        """
+        Yield (i, Piece) for request number i. `requests` adds each one to the engine when it is iterated, which is as
+        soon as a slot is free.
+        """
+        waiting = enumerate(requests)
+        running: dict[Sequence, tuple[int, Detokenizer]] = {}
         try:
             while True:
-                for i, (messages, sampling) in itertools.islice(waiting, self.running.count(None)):
-                    reply = Reply(self, messages, sampling)
-                    talking[reply.sequence] = i, reply
-                if not talking:
+                for i, (sequence, detokenizer) in itertools.islice(waiting, self.running.count(None)):
+                    running[sequence] = i, detokenizer
+                if not running:
                     return
                 for sequence, token in self.step():
-                    i, reply = talking[sequence]
-                    piece = reply.piece(token)
+                    i, detokenizer = running[sequence]
+                    piece = detokenizer.add(token.id, token.reason)
                     if piece.reason:
                         self.abort(sequence)
-                        del talking[sequence]
+                        del running[sequence]
                     if piece.text or piece.reason:
                         yield i, piece
         finally:
-            for sequence in talking:
+            for sequence in running:
                 self.abort(sequence)
 
 
-def common_prefix_length(a, b):
+def common_prefix_length(a: list[int], b: list[int]) -> int:
     """How many ids two lists begin with alike."""
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

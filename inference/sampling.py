@@ -1,41 +1,46 @@
 """
 How the next token is drawn.
 
-    sampling = Sampling(temperature=0.7, min_p=0.05, seed=1)
-    id = sample(logits, sampling, generator, recent)      # recent: the bot's own last tokens
+    sampling = SamplingParams(temperature=0.7, min_p=0.05, seed=1)
+    token_id = sample_token(logits, sampling, generator, recent)      # recent: the bot's own last tokens
 
-The order, whatever is set: logit bias, repetition penalty, frequency and presence penalty, DRY, no-repeat-ngram,
-temperature, top-k, top-p, min-p, typical-p; then one draw from what is left. Each operator is transformers' where it
-has it, number for number. A few hundred tokens are ever sorted, not the vocabulary: see `kept`.
+The steps, in this order whatever is set: logit bias, repetition penalty, frequency and presence penalty, DRY,
+no-repeat-ngram (apply_penalties); temperature, top-k, top-p, min-p, typical-p (filter_logits); then one draw from what
+is left. Each is transformers' where it has it, number for number.
 """
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 
-NEAR_LOGITS = 8.0  # logits this close to the highest are looked at first: the others are 3,000 times less likely
+from inference.settings import SamplingParams
+
+# top-p sorts only the tokens whose logit is within this of the highest. The others are exp(8) = 3,000 times less likely
+# than the likeliest, so these few hundred nearly always hold the share top_p of the probability.
+NEAR_LOGITS = 8.0
 
 
-def apply_penalties(logits, sampling, recent):
-    """A copy of logits (n_vocab,) after the operators before the temperature. recent: the ids that they look at."""
+def apply_penalties(logits: torch.Tensor, sampling: SamplingParams, recent: Iterable[int]) -> torch.Tensor:
+    """A copy of logits (n_vocab,) after the steps before the temperature. recent: the ids that these look at."""
     logits = logits.clone()
-    if sampling.biases:
-        ids = [id for id in sampling.biases if id < len(logits)]
-        logits[ids] += torch.tensor([sampling.biases[id] for id in ids], dtype=logits.dtype)
+    if sampling.logit_bias:
+        biases = {token_id: bias for token_id, bias in sampling.logit_bias.items() if token_id < len(logits)}
+        logits[list(biases)] += torch.tensor(list(biases.values()), dtype=logits.dtype)
     counts = Counter(recent)
     if sampling.repetition_penalty != 1.0 and counts:
         ids = torch.tensor(sorted(counts))
         scores, penalty = logits[ids], sampling.repetition_penalty
         logits[ids] = torch.where(scores < 0, scores * penalty, scores / penalty)
     if (sampling.frequency_penalty or sampling.presence_penalty) and counts:
-        off = [n * sampling.frequency_penalty + sampling.presence_penalty for n in counts.values()]
-        logits[list(counts)] -= torch.tensor(off, dtype=logits.dtype)
+        penalties = [n * sampling.frequency_penalty + sampling.presence_penalty for n in counts.values()]
+        logits[list(counts)] -= torch.tensor(penalties, dtype=logits.dtype)
     if sampling.dry_multiplier:
-        for id, n in repeated_run_lengths(list(recent)).items():
+        for token_id, n in repeated_run_lengths(list(recent)).items():
             if n >= sampling.dry_allowed_length:
-                excess = min(n - sampling.dry_allowed_length, 300)  # a float holds it
-                logits[id] -= sampling.dry_multiplier * sampling.dry_base**excess
+                excess = min(n - sampling.dry_allowed_length, 300)  # a float holds the power
+                logits[token_id] -= sampling.dry_multiplier * sampling.dry_base**excess
     if sampling.no_repeat_ngram:
         banned = ngram_completions(list(recent), sampling.no_repeat_ngram)
         if banned:
@@ -43,9 +48,12 @@ def apply_penalties(logits, sampling, recent):
     return logits
 
 
-def repeated_run_lengths(recent):
-    """{id: how many of the last ids stood before an earlier `id`}: how long a run would go on if it came next."""
-    longest = {}
+def repeated_run_lengths(recent: list[int]) -> dict[int, int]:
+    """
+    {id: n}: if `id` came next, it and the last n ids would repeat n + 1 recent ids; the longest such repeat.
+    Ids that would repeat nothing are not in it.
+    """
+    longest: dict[int, int] = {}
     for i in range(1, len(recent)):
         n = 0
         while n < i and recent[i - 1 - n] == recent[-1 - n]:
@@ -55,22 +63,26 @@ def repeated_run_lengths(recent):
     return longest
 
 
-def ngram_completions(recent, n):
+def ngram_completions(recent: list[int], n: int) -> list[int]:
     """The ids that would end an n-gram which `recent` holds already."""
     before = recent[len(recent) - n + 1 :] if n > 1 else []
     return sorted({recent[i + n - 1] for i in range(len(recent) - n + 1) if recent[i : i + n - 1] == before})
 
 
-def filter_logits(logits, sampling):
+def filter_logits(logits: torch.Tensor, sampling: SamplingParams) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    (ids, logits): the tokens that temperature, top-k, top-p, min-p and typical-p leave of logits (n_vocab,).
-    The likeliest share top_p lies within the tokens near the highest, if those make it up: their sum against that of
-    all shows it, and the vocabulary is sorted only where they do not.
+    The tokens that temperature, top-k, top-p, min-p and typical-p leave of logits (n_vocab,): their ids and logits,
+    (n,) each.
+
+    top-p keeps the fewest tokens, the likeliest first, whose probabilities sum to top_p: of 0.5, 0.3, 0.15, 0.05 a
+    top_p of 0.9 keeps the first three. The whole vocabulary is sorted only where the tokens near the highest logit do
+    not sum to that.
     """
     logits = logits / sampling.temperature
     ids = None  # all
     if sampling.top_k is not None and sampling.top_k < len(logits):
-        ids = (logits >= torch.topk(logits, sampling.top_k).values[-1]).nonzero().squeeze(1)  # with ties, as others do
+        # with ties more than k, as others do
+        ids = (logits >= torch.topk(logits, sampling.top_k).values[-1]).nonzero().squeeze(1)
         logits = logits[ids]
     if sampling.top_p < 1.0:
         total, highest = logits.logsumexp(0), logits.max()
@@ -80,8 +92,7 @@ def filter_logits(logits, sampling):
         probs = (logits[near] - total).exp().numpy()
         falling = np.sort(probs)[::-1].astype(np.float64)  # of a whole vocabulary 16 times as fast as torch.sort
         n = max(int((falling.cumsum() - falling < sampling.top_p).sum()), 1)
-        near = near[probs >= falling[n - 1]]
-        near = torch.from_numpy(near)
+        near = torch.from_numpy(near[probs >= falling[n - 1]])
         ids, logits = near if ids is None else ids[near], logits[near]
     if sampling.min_p > 0:
         probs = logits.softmax(0)
@@ -98,34 +109,34 @@ def filter_logits(logits, sampling):
     return torch.arange(len(logits)) if ids is None else ids, logits
 
 
-def select(ids, logits, chosen):
-    places = chosen.nonzero().squeeze(1)
-    return places if ids is None else ids[places], logits[places]
+def select(ids: torch.Tensor | None, logits: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids (None: 0, 1, 2, ...) and logits at which the bool tensor `chosen` is true; all are (n,)."""
+    indices = chosen.nonzero().squeeze(1)
+    return indices if ids is None else ids[indices], logits[indices]
 
 
-def adjusted(logits, sampling, recent):
-    """Logits (n_vocab,) as `sampling` changes them, -inf where a token is ruled out. recent: ids that are penalised."""
-    logits = apply_penalties(logits, sampling, recent)
-    if sampling.temperature == 0:
-        return logits
-    ids, left = filter_logits(logits, sampling)
-    return torch.full_like(logits, -torch.inf).index_put((ids,), left)
-
-
-def sample_token(logits, sampling, generator, recent=()):
-    """The next id, drawn from logits (n_vocab,) on the CPU, float32, with one number of the generator."""
-    if sampling.penalises:
+def sample_token(
+    logits: torch.Tensor,
+    sampling: SamplingParams,
+    generator: torch.Generator | None,
+    recent: Iterable[int] = (),
+) -> int:
+    """
+    The next id, drawn from logits (n_vocab,), float32 on the CPU. It takes one number of the generator, and none where
+    the temperature is 0.
+    """
+    if sampling.changes_logits:
         logits = apply_penalties(logits, sampling, recent)
     if sampling.temperature == 0:
         return int(logits.argmax())
-    ids, left = filter_logits(logits, sampling)
-    shares = left.softmax(0).double().cumsum(0)
-    place = torch.rand((), generator=generator, dtype=torch.float64) * shares[-1]
-    return int(ids[min(int(torch.searchsorted(shares, place, right=True)), len(ids) - 1)])
+    ids, logits = filter_logits(logits, sampling)
+    cumulative = logits.softmax(0).double().cumsum(0)
+    threshold = torch.rand((), generator=generator, dtype=torch.float64) * cumulative[-1]
+    return int(ids[min(int(torch.searchsorted(cumulative, threshold, right=True)), len(ids) - 1)])
 
 
-def logprobs_of(logits, id, n):
-    """The model's own (log-probability of id, [(id, log-probability)] of the n likeliest): no operator applied."""
+def logprobs_of(logits: torch.Tensor, token_id: int, n: int) -> tuple[float, Sequence[tuple[int, float]]]:
+    """The log-probability of token_id, and (id, log-probability) of the n likeliest: the model's own, unpenalised."""
     logs = logits.log_softmax(0)
     best = torch.topk(logs, min(n, len(logs)))
-    return float(logs[id]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    return float(logs[token_id]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True))

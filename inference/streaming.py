@@ -1,67 +1,116 @@
-"""Tokens to text as they come: whole letters, no stop word or half of one, and why it ended."""
+"""
+From tokens to text as they come: whole characters, never a stop word or half of one, and why the text ended.
 
+Nothing heavy is imported here, so that scripts may name a FinishReason before torch is loaded.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 
+class FinishReason(str, Enum):
+    """Why a generation ended."""
+
+    STOP_TOKEN = "end_of_turn"  # the model ended it: end-of-turn, <|endoftext|>, or one of SamplingParams.stop_ids
+    STOP_WORD = "stop"  # one of SamplingParams.stop came
+    LENGTH = "length"  # SamplingParams.max_new_tokens are generated
+    CONTEXT = "context"  # the model has no further position
+    TIME = "time"  # the server's max_seconds are over
+    INTERRUPTED = "stopped"  # Ctrl-C
+
+    __str__ = str.__str__  # the value, also in f-strings, as in Python 3.11's StrEnum
+
+
 class Piece(NamedTuple):
+    """The text that one more token makes visible; it may be empty."""
+
     text: str
-    reason: str | None  # end_of_turn, stop, length or context, on the last piece; None while it goes on
-    n_tokens: int = 0  # of the reply so far
+    reason: FinishReason | None  # on the last piece; None while generation goes on
+    n_tokens: int = 0  # generated so far, those included whose text is held back or cut off
 
 
-class Reply:
-    """A reply under way: tokens in, Pieces out. Takes a slot of the engine."""
+class Detokenizer:
+    """
+    The text of one generation, token by token.
 
-    def __init__(self, engine, messages, sampling):
-        template, tokenizer = engine.template, engine.tokenizer
-        said = [id for m in messages if m["role"] == "assistant" for id in tokenizer.encode(" " + m["content"])]
-        recent = said[-sampling.penalty_window :] if sampling.penalty_window else []
-        ids = engine.prompt(messages, sampling)
-        self.sequence = engine.add_request(ids, sampling, template.suppress_tokens, template.stop_token_ids, recent)
-        self.decode, self.held = tokenizer.decoder(), HeldText(sampling.stop)
+        text = Detokenizer(tokenizer.decoder(), stop=("bye",))
+        print(text.add(token.id, token.reason).text, end="")
 
-    def piece(self, token):
-        """The Piece that `token` makes visible; its text may be empty."""
-        text = ("" if token.id is None else self.decode(token.id)) + (self.decode(None) if token.reason else "")
-        text, n = self.held.add(text), self.sequence.num_generated
-        if self.held.stopped:
-            return Piece(text, "stop", n)
-        if token.reason:
-            return Piece(text + self.held.rest(), {"end": "end_of_turn"}.get(token.reason, token.reason), n)
-        return Piece(text, None, n)
+    decode: Tokenizer.decoder(), which holds back the bytes of a character that is not whole yet.
+    stop: words that end the text and are not part of it. strip: drop white space at both ends.
+    continues: the text goes on from another one, so white space at its beginning belongs to it.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[int | None], str],
+        stop: Sequence[str] = (),
+        *,
+        strip: bool = True,
+        continues: bool = False,
+    ) -> None:
+        self.decode = decode
+        self.stop_filter = StopWordFilter(stop, strip=strip, continues=continues)
+        self.n_tokens = 0
+
+    def add(self, token_id: int | None, reason: FinishReason | None) -> Piece:
+        """
+        The Piece for the next token; token_id is None where there is none to show. With a reason it is the last one,
+        and everything held back is shown. A stop word ends the text as well: then the Piece has that reason.
+        """
+        text = ""
+        if token_id is not None:
+            text = self.decode(token_id)
+            self.n_tokens += 1
+        if reason:
+            text += self.decode(None)
+        text = self.stop_filter.add(text)
+        if self.stop_filter.stopped:
+            reason = FinishReason.STOP_WORD
+        elif reason:
+            text += self.stop_filter.flush()
+        return Piece(text, reason, self.n_tokens)
 
 
-class HeldText:
-    """Streamed text without stop words: what may begin one is held back; strip: white space around is taken off."""
+class StopWordFilter:
+    """
+    Passes a text on without the first stop word and what follows it; the end that may begin a stop word is held back.
+    strip: white space at both ends is dropped; continues: but not at the beginning.
+    """
 
-    def __init__(self, stop, strip=True):
+    def __init__(self, stop: Sequence[str], *, strip: bool = True, continues: bool = False) -> None:
         self.stop = stop
         self.strip = strip
-        self.held = ""
-        self.begun = False  # something was shown
-        self.stopped = False  # a stop word came; nothing after it is wanted
+        self.started = continues  # once text was shown, white space before the next is part of the text
+        self.pending = ""
+        self.stopped = False  # a stop word came; nothing after it is shown
 
-    def add(self, text):
+    def add(self, text: str) -> str:
         """What can be shown now that `text` has come."""
-        self.held += text
-        hits = [(self.held.find(word) + len(word), -len(word)) for word in self.stop if word in self.held]
+        self.pending += text
+        # where each stop word that is there ends, and its length, negative so that min() prefers the longest
+        hits = [(self.pending.find(word) + len(word), -len(word)) for word in self.stop if word in self.pending]
         if hits:
             self.stopped = True
-            end, length = min(hits)  # the word that is whole first; the longest of those that end there
-            self.held = self.held[: end + length]
-            return self.rest()
-        partial = max((n for word in self.stop for n in range(1, len(word)) if self.held.endswith(word[:n])), default=0)
-        shown = self.held[: len(self.held) - partial]
-        return self.taken(len(shown.rstrip() if self.strip else shown))
+            end, negative_length = min(hits)  # the first that is whole; of those that end there, the longest
+            self.pending = self.pending[: end + negative_length]
+            return self.flush()
+        partial = max(
+            (n for word in self.stop for n in range(1, len(word)) if self.pending.endswith(word[:n])), default=0
+        )
+        return self.take(self.pending[: len(self.pending) - partial])
 
-    def rest(self):
+    def flush(self) -> str:
         """What is left to show when no more text comes."""
-        return self.taken(len(self.held.rstrip() if self.strip else self.held))
+        return self.take(self.pending)
 
-    def taken(self, n):
-        """The first n characters of what is held, which are held no more."""
-        shown, self.held = self.held[:n], self.held[n:]
-        if self.strip and not self.begun:
-            shown = shown.lstrip()
-        self.begun = self.begun or bool(shown)
-        return shown
+    def take(self, text: str) -> str:
+        """Remove `text`, the beginning of what is pending, and return it; its trailing white space stays pending."""
+        if self.strip:
+            text = text.rstrip()
+        self.pending = self.pending[len(text) :]
+        if self.strip and not self.started:
+            text = text.lstrip()
+        self.started = self.started or bool(text)
+        return text

@@ -112,7 +112,7 @@ class Common(SamplingRequest):
                 raise APIError(
                     400, f"logit_bias: {id[:20]!r} is no token; ids go from 0 to {n_vocab - 1}", "logit_bias"
                 )
-        asked["logit_bias"] = tuple(f"{id}:{bias}" for id, bias in (self.logit_bias or {}).items())
+        asked["logit_bias"] = {int(id): bias for id, bias in (self.logit_bias or {}).items()}
         names = {field.name for field in dataclasses.fields(SamplingParams)}
         usual = {name: getattr(usual, name) for name in names}
         return SamplingParams(**{**usual, **asked, "max_new_tokens": max_new_tokens, "logprobs": self.n_logprobs})

@@ -15,10 +15,16 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from inference.streaming import HeldText
+from inference.streaming import Detokenizer, FinishReason
 from runtime.errors import InputError
 
-OPENAI_REASONS = {"end": "stop", "stop": "stop", "length": "length", "context": "length", "time": "length"}
+OPENAI_REASONS = {
+    FinishReason.STOP_TOKEN: "stop",
+    FinishReason.STOP_WORD: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.CONTEXT: "length",
+    FinishReason.TIME: "length",
+}
 
 
 class QueueFull(Exception):
@@ -52,11 +58,10 @@ class Generation:
         begun=False,
     ):
         self.said, self.i, self.loop = said, i, asyncio.get_running_loop()
-        self.client, self.ids, self.sampling, self.decode, self.deadline = client, ids, sampling, decode, deadline
+        self.client, self.ids, self.sampling, self.deadline = client, ids, sampling, deadline
         self.suppress_tokens, self.stop_token_ids = suppress_tokens, stop_token_ids  # as Engine.add_request has them
         self.recent = recent
-        self.held = HeldText(sampling.stop, strip)
-        self.held.begun = begun  # the white space between a text and its continuation stays
+        self.text = Detokenizer(decode, sampling.stop, strip=strip, continues=begun)
         self.sequence, self.cancelled = None, False
         self.begun = time.monotonic()
         self.n_tokens, self.first = 0, None  # first: seconds to the first token
@@ -64,16 +69,11 @@ class Generation:
     def token(self, token, late):
         """The Said that the engine's token makes, or None."""
         self.first = self.first or time.monotonic() - self.begun
-        reason = token.reason or ("time" if late else None)
-        text = ("" if token.id is None else self.decode(token.id)) + (self.decode(None) if reason else "")
-        text = self.held.add(text)
-        self.n_tokens = self.sequence.num_generated
-        if self.held.stopped:
-            reason = "stop"
-        elif reason:
-            text += self.held.rest()
+        piece = self.text.add(token.id, token.reason or (FinishReason.TIME if late else None))
+        self.n_tokens = piece.n_tokens
+        reason = OPENAI_REASONS[piece.reason] if piece.reason else None
         told = () if token.id is None or token.logprob is None else ((token.id, token.logprob, token.likeliest),)
-        return Delta(text, OPENAI_REASONS.get(reason, reason), told) if text or reason or told else None
+        return Delta(piece.text, reason, told) if piece.text or reason or told else None
 
 
 def publish(told):

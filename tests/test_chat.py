@@ -15,7 +15,7 @@ from conftest import ROOT
 import chat
 from checkpoint import model_folder
 from inference.engine import Engine
-from inference.streaming import Piece
+from inference.streaming import FinishReason, Piece
 from runtime.errors import InputError
 
 GREEDY = dict(temperature=0.0, repetition_penalty=1.0, device="cpu")
@@ -25,8 +25,8 @@ PERSONA = "you have two dogs."
 class Speaker:
     """An Engine that answers with what it was asked with: the last message, and how many there are."""
 
-    def __init__(self, texts=None, reason="end_of_turn"):
-        self.texts, self.reason, self.seen = texts, reason, []
+    def __init__(self, reason=FinishReason.STOP_TOKEN):
+        self.reason, self.seen = reason, []
 
     def reply(self, messages, sampling):
         self.seen.append(([dict(message) for message in messages], sampling.seed))
@@ -37,7 +37,10 @@ class Speaker:
 def test_an_answer_joins_the_conversation():
     """The question and the reply are remembered, in order; the pieces are shown as they come."""
     messages, shown = [{"role": "system", "content": "x"}], []
-    assert chat.answer(Speaker(), messages, " hi ", chat.ChatConfig(), shown.append) == ("2: hi", "end_of_turn")
+    assert chat.answer(Speaker(), messages, " hi ", chat.ChatConfig(), shown.append) == (
+        "2: hi",
+        FinishReason.STOP_TOKEN,
+    )
     assert shown == ["2: ", "hi"]
     assert [m["role"] for m in messages] == ["system", "user", "assistant"]
     assert [m["content"] for m in messages[1:]] == ["hi", "2: hi"]
@@ -52,11 +55,11 @@ def test_a_question_that_does_not_fit_is_forgotten(tiny, tokens):
 
 
 def test_retry_takes_the_last_question_back():
-    """retried returns the last question and leaves what was before; nothing asked, nothing to retry."""
+    """take_back_question returns the last question and leaves what was before; nothing asked, nothing to retry."""
     system, asked = {"role": "system", "content": "s"}, {"role": "user", "content": "q"}
     messages = [system, asked, {"role": "assistant", "content": "a"}]
-    assert chat.retried(messages) == "q" and messages == [system]
-    assert chat.retried(messages) is None and messages == [system]
+    assert chat.take_back_question(messages) == "q" and messages == [system]
+    assert chat.take_back_question(messages) is None and messages == [system]
 
 
 def test_each_turn_has_its_own_seed():
@@ -65,7 +68,7 @@ def test_each_turn_has_its_own_seed():
     for seed in (5, 5, None):
         speaker = Speaker()
         for turn in (1, 2):
-            chat.answer(speaker, [], "hi", chat.seeded(chat.ChatConfig(seed=seed), turn))
+            chat.answer(speaker, [], "hi", chat.with_turn_seed(chat.ChatConfig(seed=seed), turn))
         seeds.append([seed for _, seed in speaker.seen])
     assert seeds == [[6, 7], [6, 7], [None, None]]
 
@@ -94,13 +97,19 @@ def test_nothing_said_is_one_line(monkeypatch, learned):
         chat.chat(chat.ChatConfig(prompt="hi", out_dir=str(learned / "none")))
 
 
-@pytest.mark.parametrize("reason, told", [("length", "--max_new_tokens"), ("context", "context is full"), ("stop", "")])
+@pytest.mark.parametrize(
+    "reason, told",
+    [
+        (FinishReason.LENGTH, "(cut; --max_new_tokens allows more)\n"),
+        (FinishReason.CONTEXT, "(cut; the context is full)\n"),
+        (FinishReason.STOP_WORD, ""),
+    ],
+)
 def test_a_cut_reply_is_told(monkeypatch, capsys, reason, told):
     """A reply cut by a limit says so on standard error; standard output stays the reply alone."""
     piped(monkeypatch, b"hi\n")
     chat.answer_lines(Speaker(reason=reason), [], chat.ChatConfig())
-    out, err = capsys.readouterr()
-    assert out == "1: hi\n" and told in err and bool(err) == bool(told)
+    assert capsys.readouterr() == ("1: hi\n", told)
 
 
 def test_a_prompt_is_answered_in_process(learned, capsys):
@@ -120,7 +129,7 @@ def test_a_model_that_never_chatted_is_noted(tiny, tokens, tmp_path, capsys):
 
 def test_chat_imports_little():
     """Neither transformers, datasets nor matplotlib is imported to chat or to sample, nor by loading a model."""
-    script = "import sys, json, chat, sample; print(json.dumps(sorted(sys.modules)))"
+    script = "import sys, json, chat, sample, inference.loading; print(json.dumps(sorted(sys.modules)))"
     modules = json.loads(subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True))
     assert not {"transformers", "datasets", "matplotlib", "pandas", "wandb", "huggingface_hub"} & set(modules)
 
@@ -195,7 +204,7 @@ def test_ctrl_c_stops_a_reply_and_keeps_what_was_said(monkeypatch):
 
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     messages = []
-    assert chat.answer(Stopped(), messages, "hi", chat.ChatConfig()) == ("well, ", "stopped")
+    assert chat.answer(Stopped(), messages, "hi", chat.ChatConfig()) == ("well, ", FinishReason.INTERRUPTED)
     assert messages[-1] == {"role": "assistant", "content": "well, "}
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
     with pytest.raises(KeyboardInterrupt):

@@ -6,7 +6,7 @@ that says where and what would be right.
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
@@ -14,7 +14,7 @@ from conftest import ROOT
 
 import configurator
 from dataset.prepare import PrepareConfig
-from runtime.errors import InputError
+from runtime.errors import InputError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Settings(Shared):
     grad_clip: float | None = 1.0  # None disables it
     dtype: Literal["float32", "bfloat16"] = "float32"
     stop: tuple[str, ...] = ()  # stop words
+    ids: tuple[int, ...] = ()
+    bias: dict[int, float] = field(default_factory=dict)  # by id
 
     def __post_init__(self):
         if self.max_iters < 0:
@@ -122,6 +124,10 @@ def test_flags_beat_files_in_any_order(file):
         ("--grad_clip=None", "grad_clip", None),
         ("--dtype=bfloat16", "dtype", "bfloat16"),
         ("--stop=7", "stop", ("7",)),
+        ("--ids=7", "ids", (7,)),
+        ("--ids=2**10", "ids", (1024,)),
+        ("--bias=198:-100", "bias", {198: -100.0}),
+        ("--bias=198: 1e-3", "bias", {198: 0.001}),
     ],
 )
 def test_a_flag_has_the_type_of_its_field(flag, name, value):
@@ -135,6 +141,20 @@ def test_a_tuple_collects(file):
     assert loaded("--stop=a", "--stop=b b").stop == ("a", "b b")
     assert loaded(file("stop = ['a', 'b']\n")).stop == ("a", "b")
     assert loaded(file("stop = 'a'\n")).stop == ("a",)
+    assert loaded("--ids=7", "--ids=8").ids == (7, 8)
+    for content in ("[7, 8]", "(7, 8)", "['7', 8]"):
+        assert loaded(file(f"ids = {content}\n")).ids == (7, 8)
+    assert loaded(file("ids = 7\n")).ids == (7,)
+
+
+def test_a_dict_collects(file):
+    """--bias=198:-100 may be given several times, the last holds for a key; in a file it is a dict, or the texts."""
+    assert loaded("--bias=198:-100", "--bias=7:1", "--bias=7:2.5").bias == {198: -100.0, 7: 2.5}
+    for content in ("{198: -100, 7: 5 / 2}", "['198:-100', '7:2.5']"):
+        found = loaded(file(f"bias = {content}\n")).bias
+        assert found == {198: -100.0, 7: 2.5} and all(type(value) is float for value in found.values())
+    assert loaded(file("bias = '198:-100'\n")).bias == {198: -100.0}
+    assert loaded(file("_eot = 198\nbias = {_eot: -100}\n")).bias == {198: -100.0}
 
 
 def test_odd_files_load(file):
@@ -162,6 +182,14 @@ def test_odd_files_load(file):
         ("start = 'a' + 1\n", 'a.py:1: can only concatenate str (not "int") to str'),
         ("dtype = 'float'\n", "a.py:1: dtype must be one of float32, bfloat16, not 'float'"),
         ("stop = [1]\n", "a.py:1: stop must be text, once or more, not (1,)"),
+        ("ids = [1.5]\n", "a.py:1: ids must be a whole number, once or more, not (1.5,)"),
+        (
+            "bias = {'a': 1}\n",
+            "a.py:1: bias must be KEY:VALUE, a whole number and a number, once or more, not {'a': 1}",
+        ),
+        ("bias = {**3}\n", "a.py:1: a value is a literal, arithmetic, or a name set above (files are not executed)"),
+        ("bias = {{}: 1}\n", "a.py:1: unhashable type: 'dict'"),
+        ("max_iters = {1: 2}\n", "a.py:1: max_iters must be a whole number, not {1: 2}"),
         ("compile = 'false'\n", "a.py:1: compile must be true or false or none, not 'false'"),
         (b"\xff\x00", "a.py: not a text file in UTF-8; a config file holds name = value lines"),
         ("max_iters = " + "-" * 50_000 + "1\n", "a.py: too deeply nested; a line is name = value"),
@@ -183,6 +211,11 @@ def test_each_mistake_in_a_file_has_its_line(file, content, message):
         ("--max_iters=" + "-" * 50_000 + "1", f"--max_iters must be a whole number, not '{'-' * 79}"),
         ("--learning_rate=nan", "--learning_rate must be a number, not 'nan'"),
         (f"--learning_rate={'9' * 400}", "--learning_rate must be below 2**63"),
+        ("--ids=x", "--ids must be a whole number, once or more, not 'x'"),
+        ("--ids=1.0", "--ids must be a whole number, once or more, not '1.0'"),
+        ("--bias=198", "--bias must be KEY:VALUE, a whole number and a number, once or more, not '198'"),
+        ("--bias=1.5:2", "--bias must be KEY:VALUE, a whole number and a number, once or more, not '1.5:2'"),
+        ("--bias=1:nan", "--bias must be KEY:VALUE, a whole number and a number, once or more, not '1:nan'"),
         ("--compile=maybe", "--compile must be true or false or none, not 'maybe'"),
         ("-h2", "-h2: no such config file (a flag is written --name=value)"),
         ("3", "3: no such config file (a flag is written --name=value)"),
@@ -220,6 +253,8 @@ def test_help_comes_from_the_declarations(capsys):
         "  --grad_clip=1.0  (a number or none)\n        None disables it\n"
         "  --dtype='float32'  (one of float32, bfloat16)\n"
         "  --stop=()  (text, once or more)\n        stop words\n"
+        "  --ids=()  (a whole number, once or more)\n"
+        "  --bias={}  (KEY:VALUE, a whole number and a number, once or more)\n        by id\n"
     )
 
 
@@ -263,6 +298,23 @@ def test_a_failing_script_ends_with_one_line(fail, code, line):
     """No traceback: one line on standard error, nothing on standard output, exit status 2 (130 after Ctrl-C)."""
     done = subprocess.run([sys.executable, "-c", SCRIPT, f"--fail={fail}"], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr, done.stdout) == (code, line, "")
+
+
+@pytest.mark.parametrize("value, shown", [("1", True), ("0", False), ("", False)])
+def test_debugging_shows_the_traceback(value, shown):
+    """With NANOCHATGPT_DEBUG=1 the traceback stands before the line; exit status and line are the same."""
+    env = {**os.environ, "NANOCHATGPT_DEBUG": value}
+    for fail, code, line in (("input", 2, "error: out-chat has no model\n"), ("stop", 130, "\nstopped\n")):
+        command = [sys.executable, "-c", SCRIPT, f"--fail={fail}"]
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert done.returncode == code and done.stderr.endswith(line)
+        assert ("Traceback" in done.stderr and ", in script\n" in done.stderr) == shown == (done.stderr != line)
+
+
+def test_did_you_mean():
+    """The nearest of the choices ends the sentence of an error; where none is near, nothing is added."""
+    assert did_you_mean("max_iter", ["min_iters", "max_iters"]) == ", did you mean max_iters?"
+    assert did_you_mean("zzz", iter(["max_iters"])) == did_you_mean("x", []) == ""
 
 
 def test_output_that_nobody_reads_or_can_show():

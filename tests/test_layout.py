@@ -14,7 +14,7 @@ from conftest import ROOT, script
 import configurator
 from train import TrainConfig
 
-VERBS = ("train", "sample", "chat", "serve", "evaluate", "bench")
+VERBS = ("train", "sample", "chat", "serve", "evaluate", "bench", "example")
 # each imports only what stands above it
 PACKAGES = (
     "runtime",
@@ -105,10 +105,15 @@ def test_no_circle():
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name == "__init__.py"], ids=name_of)
 def test_a_package_says_what_it_is_in_a_sentence(path):
-    """An __init__.py is a docstring of one sentence and no imports."""
+    """An __init__.py is a docstring of one sentence and no imports; only inference has a door for other programs."""
     content = tree(path)
-    assert len(content.body) == 1 and len(path.read_text(encoding="utf-8").splitlines()) == 1
-    assert ast.get_docstring(content).endswith(".")
+    sentence = ast.get_docstring(content)
+    assert sentence and sentence.endswith(".") and "\n" not in sentence
+    if path.parent.name == "inference":
+        assert imports(path) == {"inference.settings", "inference.llm"}
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 20
+    else:
+        assert len(content.body) == 1 and len(path.read_text(encoding="utf-8").splitlines()) == 1
 
 
 @pytest.mark.parametrize("path", OURS, ids=name_of)

@@ -58,7 +58,7 @@ def test_a_start_from_a_file(folder, tmp_path, capsys):
 
 def test_a_text_longer_than_the_context_goes_on(folder, monkeypatch, capsys):
     """200 tokens come from a context of 64; a start that fills the context goes on too, a longer one is an error."""
-    monkeypatch.setattr("inference.engine.sample_token", lambda *args: 65)
+    monkeypatch.setattr("inference.sequence.sample_token", lambda *args: 65)
     sample(SampleConfig(out_dir=folder, max_new_tokens=200, **PLAIN))
     one = capsys.readouterr().out.strip()[:1]
     for start in ("", "!" * 63):
@@ -71,7 +71,7 @@ def test_a_text_longer_than_the_context_goes_on(folder, monkeypatch, capsys):
 def test_a_stop_word_ends_it_unseen(folder, tokens, monkeypatch, capsys):
     """What comes before the stop word is shown, with its white space; the word and the rest are not."""
     script = iter(tokens.encode(" one two STOP three"))
-    monkeypatch.setattr("inference.engine.sample_token", lambda *args: next(script))
+    monkeypatch.setattr("inference.sequence.sample_token", lambda *args: next(script))
     sample(SampleConfig(out_dir=folder, start="zero", stop=("STOP",), **PLAIN))
     assert capsys.readouterr().out == "zero one two \n"
 
@@ -81,7 +81,7 @@ def test_the_end_of_the_document_ends_it(folder, tokens, monkeypatch, capsys):
     script = iter([*tokens.encode(" one"), "🐆".encode()[0], tokens.endoftext])
     half = next(id for id, piece in tokens.bytes.items() if piece == "🐆".encode()[:1])
     script = iter([*tokens.encode(" one"), half, tokens.endoftext])
-    monkeypatch.setattr("inference.engine.sample_token", lambda *args: next(script))
+    monkeypatch.setattr("inference.sequence.sample_token", lambda *args: next(script))
     sample(SampleConfig(out_dir=folder, **PLAIN))
     assert capsys.readouterr().out == " one\ufffd\n"
 

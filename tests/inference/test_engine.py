@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from checkpoint import model_folder
-from inference.engine import CapacityError, Engine, Token
+from inference.engine import CapacityError, Engine
 from inference.loading import open_engine
+from inference.sequence import Token
 from inference.settings import EngineConfig, SamplingParams
+from inference.streaming import FinishReason
 from ops import cpu_block
 from runtime.errors import InputError
 from tokenization.chat_format import prompt
@@ -47,22 +49,19 @@ def counted(engine):
 # a reply
 
 
-class Scripted:
+class Scripted(Engine):
     """An Engine whose model wants to say exactly `ids`, then end-of-turn: what is around it is the real thing."""
 
-    def __new__(cls, tiny, tokens, ids, wishes=()):
-        engine = Engine(tiny, tokens)
-        script = iter([*ids, *[tokens.end_of_turn] * 1000])
+    def __init__(self, model, tokenizer, ids, wishes=()):
+        super().__init__(model, tokenizer)
+        self.script = iter([*ids, *[tokenizer.end_of_turn] * 1000])
+        self.wishes = list(wishes)  # what it would rather say, but must not
 
-        def logits(slots, n):
-            row = torch.full((tokens.n_vocab,), -50.0)
-            row[next(script)] = 50.0
-            for id in wishes:
-                row[id] = 100.0
-            return row[None]
-
-        engine.logits = logits
-        return engine
+    def logits(self, slots, new_ids):
+        row = torch.full((self.tokenizer.n_vocab,), -50.0)
+        row[next(self.script)] = 50.0
+        row[self.wishes] = 100.0
+        return row[None]
 
 
 def said(pieces):
@@ -109,7 +108,7 @@ def test_penalties_look_at_the_bots_own_recent_words(tiny, tokens, monkeypatch):
     """Recent are the last penalty_window tokens that the bot said, before and in this reply; no word of the human."""
     seen = []
     monkeypatch.setattr(
-        "inference.engine.sample_token", lambda logits, sampling, gen, recent: (seen.append(list(recent)), 65)[1]
+        "inference.sequence.sample_token", lambda logits, sampling, gen, recent: (seen.append(list(recent)), 65)[1]
     )
     messages = [
         {"role": "user", "content": "zzz"},
@@ -163,7 +162,7 @@ def test_a_kept_cache_changes_no_word(tiny, tokens, abandon):
 def after(engine, ids):
     """The logits that the engine draws from after `ids`."""
     seen, sequence = [], engine.add_request(ids, SamplingParams(max_new_tokens=1))
-    sequence.next_token = lambda logits, block_size: (seen.append(logits), Token(None, "end"))[1]
+    sequence.next_token = lambda logits, block_size: (seen.append(logits), Token(None, FinishReason.STOP_TOKEN))[1]
     engine.step()
     return seen[0]
 
@@ -342,7 +341,7 @@ def test_a_chat_longer_than_the_context_goes_on(tiny, tokens):
     """Thirty turns in a context of 64 tokens: each is answered, with the persona in every prompt, and room."""
     engine, prompts = Engine(tiny, tokens), []
     add_request = engine.add_request
-    engine.add_request = lambda ids, *more: (prompts.append(list(ids)), add_request(ids, *more))[1]
+    engine.add_request = lambda ids, *more, **named: (prompts.append(list(ids)), add_request(ids, *more, **named))[1]
     messages = [{"role": "system", "content": "be"}]
     for i in range(30):
         messages.append({"role": "user", "content": f"q{i}"})

@@ -7,6 +7,7 @@ import copy
 import math
 import random
 from types import SimpleNamespace
+from typing import get_args
 
 import psutil
 import pytest
@@ -18,11 +19,12 @@ from evaluation import likelihood
 from inference.cpu_decoder import BFloat16Matmul, CPUDecoder
 from inference.engine import Engine
 from inference.loading import open_engine
-from inference.quantize import FORMATS, QuantizedLinear, dequantize, quantize_model, quantize_weight
+from inference.quantize import QuantizedLinear, WeightFormat, dequantize, quantize_model, quantize_weight
 from inference.settings import EngineConfig, SamplingParams
 from model import GPT, GPTConfig, KVCache
 from train import TrainConfig, train
 
+FORMATS = get_args(WeightFormat)
 SHAPE = dict(block_size=96, vocab_size=300, n_layer=2, n_head=3, n_embd=96)
 
 

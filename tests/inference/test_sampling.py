@@ -21,9 +21,9 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
-from inference.sampling import adjusted, apply_penalties, filter_logits, logprobs_of, repeated_run_lengths, sample_token
+from inference.sampling import apply_penalties, filter_logits, logprobs_of, repeated_run_lengths, sample_token
 from inference.settings import SamplingParams
-from inference.streaming import HeldText
+from inference.streaming import StopWordFilter
 
 PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
 
@@ -32,11 +32,18 @@ def random_logits(n=500, seed=0, scale=3.0):
     return torch.randn(n, generator=torch.Generator().manual_seed(seed)) * scale
 
 
+def ours(logits, sampling, recent):
+    """Logits (n_vocab,) after both steps, -inf where a token is ruled out."""
+    logits = apply_penalties(logits, sampling, recent)
+    ids, left = filter_logits(logits, sampling)
+    return torch.full_like(logits, -torch.inf).index_put((ids,), left)
+
+
 def theirs(logits, sampling, recent):
     """The same operators by transformers, in the order in which its generate() applies them."""
     chain = LogitsProcessorList()
-    if sampling.biases:
-        chain.append(SequenceBiasLogitsProcessor([[[id], bias] for id, bias in sampling.biases.items()]))
+    if sampling.logit_bias:
+        chain.append(SequenceBiasLogitsProcessor([[[id], bias] for id, bias in sampling.logit_bias.items()]))
     if sampling.repetition_penalty != 1.0:
         chain.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if sampling.no_repeat_ngram:
@@ -73,11 +80,11 @@ CASES = [
     dict(no_repeat_ngram=1),
     dict(no_repeat_ngram=2),
     dict(no_repeat_ngram=3),
-    dict(logit_bias=("7:5", "3:-2.5", "499:-100")),
+    dict(logit_bias={7: 5.0, 3: -2.5, 499: -100.0}),
     dict(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2),
     dict(temperature=1.5, top_k=5, top_p=0.5, min_p=0.3, repetition_penalty=2.0),
     dict(temperature=1.2, top_k=80, top_p=0.97, typical_p=0.8, no_repeat_ngram=2, repetition_penalty=1.1),
-    dict(temperature=0.6, min_p=0.01, typical_p=0.5, logit_bias=("12:9",), repetition_penalty=1.5, no_repeat_ngram=3),
+    dict(temperature=0.6, min_p=0.01, typical_p=0.5, logit_bias={12: 9.0}, repetition_penalty=1.5, no_repeat_ngram=3),
 ]
 
 
@@ -88,7 +95,7 @@ def test_operators_equal_transformers(case, scale):
     sampling = SamplingParams(**{**PLAIN, **case})
     for seed in range(20):
         logits, recent = random_logits(seed=seed, scale=scale), [3, 7, 7, 499, 12, 3, 7]
-        torch.testing.assert_close(adjusted(logits, sampling, recent), theirs(logits, sampling, recent))
+        torch.testing.assert_close(ours(logits, sampling, recent), theirs(logits, sampling, recent))
 
 
 @settings(max_examples=300, deadline=None)
@@ -117,17 +124,17 @@ def test_top_p_without_a_sort_is_top_p(seed, scale, top_p, top_k):
 def test_frequency_and_presence_are_openais():
     """mu_j - c_j * frequency - [c_j > 0] * presence, with c_j the times a token was said."""
     sampling = SamplingParams(**PLAIN, frequency_penalty=0.5, presence_penalty=0.25)
-    ours = adjusted(torch.zeros(5), sampling, [1, 3, 3, 3])
-    assert ours.tolist() == [0.0, -0.75, 0.0, -1.75, 0.0]
+    found = ours(torch.zeros(5), sampling, [1, 3, 3, 3])
+    assert found.tolist() == [0.0, -0.75, 0.0, -1.75, 0.0]
 
 
 def test_dry_penalises_what_would_repeat():
     """multiplier * base ** (length - allowed_length) off what followed an earlier run; nothing for short runs."""
     sampling = SamplingParams(**PLAIN, dry_multiplier=0.8, dry_base=2.0, dry_allowed_length=2)
     said = [1, 2, 3, 4, 9, 1, 2, 3]  # 1 2 3 was followed by 4
-    ours = adjusted(torch.zeros(12), sampling, said)
-    assert ours[4].item() == pytest.approx(-1.6) and ours.count_nonzero() == 1
-    assert not adjusted(torch.zeros(12), sampling, [5, 4, 9, 5]).any()  # a run of 1 is allowed
+    found = ours(torch.zeros(12), sampling, said)
+    assert found[4].item() == pytest.approx(-1.6) and found.count_nonzero() == 1
+    assert not ours(torch.zeros(12), sampling, [5, 4, 9, 5]).any()  # a run of 1 is allowed
 
 
 @given(st.lists(st.integers(0, 3), max_size=25))
@@ -144,7 +151,7 @@ def test_runs_are_the_longest_repeats(recent):
 
 def test_dry_stays_finite():
     """A bot that said one word two thousand times gets a huge penalty, and no infinity that softmax would choke on."""
-    ours = apply_penalties(
+    found = apply_penalties(
         torch.zeros(12), SamplingParams(**PLAIN, dry_multiplier=0.8, penalty_window=2000), [7] * 2000
     )
     assert (
@@ -153,7 +160,7 @@ def test_dry_stays_finite():
         )
         != 7
     )
-    assert ours[7] < -1e30 and not ours.isnan().any()
+    assert found[7] < -1e30 and not found.isnan().any()
 
 
 def test_logprobs_are_the_models_own():
@@ -172,22 +179,22 @@ def test_operators_respect_a_ban():
     logits = random_logits()
     logits[[4, 5]] = -torch.inf
     sampling = SamplingParams(temperature=0.8, top_k=50, top_p=0.9, min_p=0.02, repetition_penalty=1.2)
-    ours = adjusted(logits, sampling, [4, 9])
-    assert torch.equal(ours[[4, 5]], torch.tensor([-torch.inf] * 2)) and not ours.isnan().any()
-    torch.testing.assert_close(ours, theirs(logits, sampling, [4, 9]))
+    found = ours(logits, sampling, [4, 9])
+    assert torch.equal(found[[4, 5]], torch.tensor([-torch.inf] * 2)) and not found.isnan().any()
+    torch.testing.assert_close(found, theirs(logits, sampling, [4, 9]))
 
 
 def test_top_p_ends_where_its_share_is_reached():
     """At exactly top_p the next token is out: of 1/2, 1/4, 1/4 a top_p of 0.5 keeps the first alone."""
     logits = torch.tensor([0.5, 0.25, 0.25]).log()
-    assert adjusted(logits, SamplingParams(**{**PLAIN, "top_p": 0.5}), []).isfinite().tolist() == [True, False, False]
+    assert ours(logits, SamplingParams(**{**PLAIN, "top_p": 0.5}), []).isfinite().tolist() == [True, False, False]
 
 
 def test_operators_leave_their_input_alone():
     """The logits that come in are the same after."""
     logits = random_logits()
     before = logits.clone()
-    adjusted(logits, SamplingParams(temperature=0.5, top_k=3, min_p=0.2), [1, 2])
+    ours(logits, SamplingParams(temperature=0.5, top_k=3, min_p=0.2), [1, 2])
     assert torch.equal(logits, before)
 
 
@@ -226,11 +233,9 @@ def test_draws_follow_the_distribution():
         dict(dry_base=0.5),
         dict(dry_allowed_length=0),
         dict(no_repeat_ngram=-1),
-        dict(logit_bias=("198",)),
-        dict(logit_bias=("a:1",)),
-        dict(logit_bias=("198:nan",)),
-        dict(logit_bias=("-1:2",)),
-        dict(stop_ids=("x",)),
+        dict(logit_bias={198: float("nan")}),
+        dict(logit_bias={-1: 2.0}),
+        dict(stop_ids=(-1,)),
         dict(logprobs=21),
         dict(repetition_penalty=0.0),
         dict(penalty_window=-1),
@@ -276,7 +281,7 @@ def oracle(text, stop):
 )
 def test_a_stop_word_is_never_shown(text, stop, cuts, strip):
     """However a text is cut into pieces, what is shown is what comes before the first whole stop word, and no more."""
-    held, shown = HeldText(stop, strip), ""
+    held, shown = StopWordFilter(stop, strip=strip), ""
     wanted, stopped = oracle(text, stop)
     borders = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     for start, end in itertools.pairwise(borders):
@@ -284,13 +289,13 @@ def test_a_stop_word_is_never_shown(text, stop, cuts, strip):
         assert (wanted.strip() if strip else wanted).startswith(shown)  # at no moment a part of a stop word
         if held.stopped:
             break
-    shown += held.rest()
+    shown += held.flush()
     assert held.stopped == stopped
     assert shown == (wanted.strip() if strip else wanted)
 
 
 def test_text_that_cannot_begin_a_stop_word_is_shown_at_once():
     """Holding back is for what may become a stop word only: streaming stays live."""
-    held = HeldText(["END"])
+    held = StopWordFilter(["END"])
     assert [held.add(piece) for piece in ("he", "llo E", "arth EN", "D", "x")][:4] == ["he", "llo", " Earth", ""]
     assert held.stopped

@@ -1,0 +1,66 @@
+"""One sequence of ids on its way through the engine, and how its next token is drawn."""
+
+import collections
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+
+from inference.sampling import logprobs_of, sample_token
+from inference.settings import SamplingParams
+from inference.streaming import FinishReason
+
+
+class Token(NamedTuple):
+    id: int | None  # None when generation ended without a token to show
+    reason: FinishReason | None  # why it ended, None while it goes on
+    logprob: float | None = None  # with SamplingParams.logprobs: before any penalty, temperature or filter
+    likeliest: Iterable[tuple[int, float]] = ()  # likewise, (id, logprob) of the likeliest tokens
+
+
+class Sequence:
+    """A prompt and the ids generated after it, with all that decides the next one. Made by Engine.add_request."""
+
+    def __init__(
+        self,
+        slot: int,
+        arrival: int,
+        ids: Iterable[int],
+        sampling: SamplingParams,
+        *,
+        suppress_tokens: Iterable[int] = (),
+        stop_token_ids: Iterable[int] = (),
+        recent: Iterable[int] = (),
+    ) -> None:
+        self.slot = slot  # row of the engine's KV cache
+        self.arrival = arrival  # a count of all requests: those that came first are computed first
+        self.ids = list(ids)
+        self.sampling = sampling
+        self.suppress_tokens = list(suppress_tokens)
+        self.stop_token_ids = {*stop_token_ids, *sampling.stop_ids}
+        self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
+        self.generator = torch.Generator()
+        self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
+        self.num_generated = 0
+        self.num_cached_tokens = 0  # of the prompt, how many ids the KV cache held already
+
+    def next_token(self, logits: torch.Tensor, block_size: int) -> Token:
+        """Draw the next Token from logits (n_vocab,) and append it; the last one has a reason."""
+        if self.suppress_tokens:
+            logits[self.suppress_tokens] = -torch.inf
+        token_id = sample_token(logits, self.sampling, self.generator, self.recent)
+        if token_id in self.stop_token_ids:
+            return Token(None, FinishReason.STOP_TOKEN)
+        logprob, likeliest = None, ()
+        if self.sampling.logprobs is not None:
+            logprob, likeliest = logprobs_of(logits, token_id, self.sampling.logprobs)
+        self.ids.append(token_id)
+        self.recent.append(token_id)
+        self.num_generated += 1
+        reason = None
+        if self.num_generated == self.sampling.max_new_tokens:
+            reason = FinishReason.LENGTH
+        elif len(self.ids) > block_size:  # by one: the last token needs no position, since nothing is drawn after it
+            reason = FinishReason.CONTEXT
+        return Token(token_id, reason, logprob, likeliest)
