@@ -12,13 +12,15 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+import configurator
 from dataset.dedup import (
     MIN_DISTINCTIVE,
     SKETCH_SIZE,
@@ -77,6 +79,13 @@ class Rendered(NamedTuple):
     copies: int  # how often it stands in train: a mixture repeats small sources
 
 
+def main(
+    script: str, conversations: Callable[[PrepareConfig, Skipped], Iterable[Any]], about: Mapping[str, Any]
+) -> None:
+    """What the prepare.py at `script` does when it is run: the flags of PrepareConfig, then prepare_folder."""
+    configurator.main(lambda settings: prepare_folder(settings, script, conversations, about), PrepareConfig)
+
+
 def prepare_folder(settings, script, conversations, about, changed=None):
     """
     Write the data folder of the prepare.py at `script`.
@@ -90,7 +99,7 @@ def prepare_folder(settings, script, conversations, about, changed=None):
         folder = folder.relative_to(Path.cwd())
     print(f"{about['name']}: licence {about['licence']}, {about['url']}")
     place = ", ".join(settings.source) or about["name"]
-    skipped = Skipped(getattr(settings, "skip_errors", False))
+    skipped = Skipped(getattr(settings, "skip_errors", None))  # None: a script without that flag
 
     def records():
         skipped.clear()
@@ -101,11 +110,8 @@ def prepare_folder(settings, script, conversations, about, changed=None):
         raise InputError(f"--tokenizer={settings.tokenizer} has {tokenizer.n_vocab} tokens, uint16 holds 65536")
     with atomic.folder(folder) as new:
         rows = write_spool(new, render_records(records(), tokenizer, place, changed), tokenizer, settings, skipped)
-        for reason, n in sorted(skipped.items()):
-            places = ", ".join(skipped.places[reason]) + (", ..." if n > len(skipped.places[reason]) else "")
-            kept = reason.startswith("not left out: ")  # worth telling all the same
-            line = f"noted {n:,}: {reason.removeprefix('not left out: ')}" if kept else f"skipped {n:,}: {reason}"
-            print(line + (f" ({places})" if skipped.places[reason] else ""))
+        for line in skipped.report():
+            print(line)
         if not len(rows.lengths):
             raise InputError(f"{place}: no conversation in it; nothing was written")
         splits = write_splits(new, rows, settings)

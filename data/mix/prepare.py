@@ -7,14 +7,17 @@ tells the licence of each source, and whether all are permissive.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
 from dataset import mixture
 from dataset.prepare import PrepareConfig, prepare_folder
+from readers.source import Skipped
 from runtime.errors import InputError
 
 
@@ -26,7 +29,7 @@ class MixConfig(PrepareConfig):
     max_epochs: float = 1.0  # how often a conversation may be repeated so that the weights hold
     permissive: bool = False  # refuse sources whose licence is not
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.folders:
             raise ValueError("say what to mix: --folders=data/personachat=3, once for each, or config/mix_chat.py")
@@ -36,11 +39,11 @@ class MixConfig(PrepareConfig):
             raise ValueError(f"max_epochs ({self.max_epochs}) must be above 0")
 
 
-def conversations(settings, skipped):
+def conversations(settings: MixConfig, skipped: Skipped) -> Iterator[Any]:
     return mixture.mixed_records(mixture.plan(settings.folders, settings.max_epochs), settings.seed)
 
 
-def prepare(settings):
+def prepare(settings: MixConfig) -> None:
     parts = mixture.plan(settings.folders, settings.max_epochs)
     sources = [source for part in parts for source in part.sources]
     for part in parts:

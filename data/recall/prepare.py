@@ -1,6 +1,7 @@
 """
 Conversations that teach memory: real talk from prepared folders, with facts woven in that are asked for 1 to 40
-exchanges later; see recall.py. 5,000 conversations by default, 60 to 1,000 tokens each; licence: that of the filler.
+exchanges later; see dataset/recall/. 5,000 conversations by default, 60 to 1,000 tokens each; licence: that of the
+filler.
 
     $ python data/chitchat/prepare.py --tokenizer=train:8192
     $ python data/recall/prepare.py --tokenizer=data/chitchat
@@ -10,8 +11,10 @@ val is made of the filler's val split, with values and phrasings that train neve
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -20,6 +23,7 @@ from dataset.folder import open_meta
 from dataset.prepare import PrepareConfig, prepare_folder
 from dataset.recall import tasks
 from dataset.recall.filler import Filler
+from readers.source import Skipped
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class RecallConfig(PrepareConfig):
     count: int = 5000  # conversations to make
     context: int = 1024  # tokens that none of them exceeds: a question cut from its fact would teach invention
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.count < 1:
             raise ValueError(f"count ({self.count}) must be at least 1")
@@ -38,7 +42,7 @@ class RecallConfig(PrepareConfig):
             raise ValueError(f"context ({self.context}) must be at least 256, room for a few facts and some talk")
 
 
-def conversations(settings, skipped):
+def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[dict[str, Any]]:
     filler = {split: Filler(settings.filler, split) for split in ("train", "val")}
     for index in range(settings.count):
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
@@ -47,7 +51,7 @@ def conversations(settings, skipped):
         yield {"messages": story.messages, "split": split}
 
 
-def prepare(settings):
+def prepare(settings: RecallConfig) -> None:
     metas = [open_meta(folder)[0] for folder in settings.filler]
     sources = [{**source, "name": f"recall over {source['name']}"} for meta in metas for source in meta["sources"]]
     names, licences = ({source[key]: None for source in sources} for key in ("name", "licence"))

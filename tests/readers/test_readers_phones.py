@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readers import imessage, signal, telegram, whatsapp
-from readers.source import Message, Skipped, Source
+from readers.source import LogMessage, Skipped, Source
 from runtime.errors import InputError
 
 READERS = [whatsapp, telegram, imessage, signal]
@@ -331,7 +331,7 @@ def test_telegram_chat_is_read():
     text = json.dumps(TELEGRAM, ensure_ascii=False, indent=1)
     assert telegram.recognises(text)
     got, skipped = read(telegram, text)
-    assert got[0] == Message("Ann", "see a.example\n😂: ok", seconds(2021, 12, 31, 23, 59, 59), "Trip", 2)
+    assert got[0] == LogMessage("Ann", "see a.example\n😂: ok", seconds(2021, 12, 31, 23, 59, 59), "Trip", 2)
     assert spoken(got[1:]) == [
         ("Deleted Account", "hi"),
         ("Deleted Account (user3)", "yo"),
@@ -492,7 +492,7 @@ def test_signal_export_is_read():
     text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in SIGNAL)
     assert signal.recognises(text)
     got, skipped = read(signal, text)
-    assert got == [Message("Ann", "hi: there\n😂", seconds(2021, 12, 31, 23, 59, 59), "", 1)]
+    assert got == [LogMessage("Ann", "hi: there\n😂", seconds(2021, 12, 31, 23, 59, 59), "", 1)]
     assert skipped == {"media": 1, "call": 1}
     assert signal.recognises(CHAT_MD) and not whatsapp.recognises(CHAT_MD)
     got, skipped = read(signal, CHAT_MD)
