@@ -5,7 +5,6 @@ iOS puts a left-to-right mark before its own words, in every language; Android a
 fifteen languages stand in assets/whatsapp.txt. To add a language, add its phrases there: that file says how.
 """
 
-import collections
 import functools
 import re
 from pathlib import Path
@@ -89,12 +88,12 @@ def any_of(phrases: list[str]) -> str:
 @functools.cache
 def phrases() -> Phrases:
     """The phrases of all languages, read when they are first needed."""
-    sections: dict[str, list[str]] = collections.defaultdict(list)
-    heading = ""
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
     path = Path(__file__).parents[1] / "assets" / "whatsapp.txt"
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
-            heading = line.strip("[]")
+            lines = sections.setdefault(line.strip("[]"), [])
         elif line.strip() and not line.startswith("# "):
-            sections[heading].append(line.strip())
+            lines.append(line.strip())
     return Phrases(sections)

@@ -6,13 +6,16 @@ was written, in every locale; what is left out is counted; no input ends in a tr
 import datetime
 import io
 import json
+import re
 
 import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readers import imessage, signal, telegram, whatsapp
 from readers.source import LogMessage, Skipped, Source
+from readers.whatsapp_words import Phrases
 from runtime.errors import InputError
 
 READERS = [whatsapp, telegram, imessage, signal]
@@ -256,6 +259,21 @@ def test_what_whatsapp_writes_for_media_and_deletions_is_counted(reason, text):
     )
     assert spoken(got) == [("Bob", "hi"), ("Bob", "ok")]
     assert skipped == {reason: 1} and skipped.places[reason] == ["chat.txt:2"]
+
+
+def test_the_phrases_of_whatsapp_are_text_a_translator_can_add_to():
+    """A phrase is left out in any case, with or without a full stop; no heading of assets/whatsapp.txt is unread."""
+    headings = re.findall(r"^\[(.+)\]$", (ROOT / "assets" / "whatsapp.txt").read_text(encoding="utf-8"), re.M)
+    sections = {heading: ["Ez az üzenet"] for heading in headings}
+    unread = dict(sections)
+
+    class Read(dict):
+        def __getitem__(self, key):
+            unread.pop(key, None)
+            return super().__getitem__(key)
+
+    assert Phrases(Read(sections)).words_of("EZ AZ ÜZENET.", by_ios=False) == ("", "location") and not unread
+    assert Phrases(Read(sections)).words_of("a.pdf (ez az üzenet)", by_ios=False) == ("", "media")
 
 
 @pytest.mark.parametrize(
