@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+import configurator
 from dataset.dedup import SKETCH_SIZE, group_keys, is_validation
 from dataset.folder import FORMAT, SPLITS
 from dataset.rendering import Record, RenderedConversation, TextChange, batches, check_batch, render_records
@@ -53,6 +54,13 @@ class PrepareConfig:
             raise ValueError("source is empty; it takes a file or a folder")
 
 
+def main(
+    script: str, conversations: Callable[[PrepareConfig, Skipped], Iterable[Any]], about: Mapping[str, Any]
+) -> None:
+    """What the prepare.py at `script` does when it is run: the flags of PrepareConfig, then prepare_folder."""
+    configurator.main(lambda settings: prepare_folder(settings, script, conversations, about), PrepareConfig)
+
+
 def prepare_folder(
     settings: Any,
     script: str | Path,
@@ -76,7 +84,7 @@ def prepare_folder(
         folder = folder.relative_to(Path.cwd())
     print(f"{about['name']}: licence {about['licence']}, {about['url']}")
     place = ", ".join(settings.source) or about["name"]
-    skipped = Skipped(getattr(settings, "skip_errors", False))
+    skipped = Skipped(getattr(settings, "skip_errors", None))  # None: a script without that flag
 
     def records() -> Iterator[Record]:
         skipped.clear()
@@ -88,11 +96,8 @@ def prepare_folder(
     with atomic.folder(folder) as new:
         rendered = render_records(records(), tokenizer, place, change_text)
         spool = write_spool(new, rendered, tokenizer, settings.show, skipped)
-        for reason, n in sorted(skipped.items()):
-            places = ", ".join(skipped.places[reason]) + (", ..." if n > len(skipped.places[reason]) else "")
-            kept = reason.startswith("not left out: ")  # worth telling all the same
-            line = f"noted {n:,}: {reason.removeprefix('not left out: ')}" if kept else f"skipped {n:,}: {reason}"
-            print(line + (f" ({places})" if skipped.places[reason] else ""))
+        for line in skipped.report():
+            print(line)
         if not len(spool.lengths):
             raise InputError(f"{place}: no conversation in it; nothing was written")
         splits = write_splits(new, spool, settings.val_share, settings.seed)

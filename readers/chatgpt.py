@@ -9,70 +9,83 @@ current_node up to the root.
 """
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from readers import json_rows, rows
 from readers.conversations import talk_record
+from readers.source import Record, Skipped, Source
 
 NAME = "ChatGPT export"
 WANTED = '{"mapping": {id: {"message": {"author", "content"}, "parent": id}}, "current_node": id}'
 CITATIONS = re.compile("【[^】]*†[^】]*】|\ue200[^\ue201]*\ue201")  # drawn as links in the app
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     paths = json_rows.key_paths(head)
     node = (".message", ".parent", ".children")
     return "mapping" in paths and any(path.startswith("mapping.") and path.endswith(node) for path in paths)
 
 
-def records(source, skipped):
-    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), of_row, WANTED, skipped)
+def records(source: Source, skipped: Skipped) -> Iterator[Record]:
+    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), records_of_row, WANTED, skipped)
 
 
-def of_row(row, place, skipped):
-    said = []
-    for message in path(row["mapping"], row.get("current_node"), place, skipped):
-        reason = left_out(message)
+def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
+    mapping = rows.required(row, "mapping", dict)
+    turns = []
+    for message in path_to(row.get("current_node"), mapping, place, skipped):
+        role = rows.required(rows.required(message, "author", dict), "role", object)
+        content = rows.required(message, "content", dict)
+        reason = why_left_out(role, content, message)
         if reason:
             skipped.note(reason, place)
         else:
-            said.append((message["author"]["role"], words(message["content"], place, skipped)))
-    return talk_record(said, place, skipped)
+            turns.append((role, text_of(content, place, skipped)))
+    yield from talk_record(turns, place, skipped)
 
 
-def path(mapping, node, place, skipped):
-    """The messages from the root to `node`; without a node, to the last that nobody answered."""
-    if not isinstance(node, str) or node not in mapping:
-        leaves = [name for name, entry in mapping.items() if not entry.get("children")]
+def path_to(node_id: Any, mapping: dict[str, Any], place: str, skipped: Skipped) -> list[dict[str, Any]]:
+    """The messages from the root to the node; if the tree does not have it, to the last node that nobody answered."""
+    if not isinstance(node_id, str) or node_id not in mapping:
+        leaves = [leaf_id for leaf_id in mapping if not rows.required(mapping, leaf_id, dict).get("children")]
+        if not leaves:
+            raise rows.Misfit("no node without children")
         skipped.note("current_node is missing, the last branch is taken", place)
-        node = leaves[-1]
-    messages, seen = [], set()
-    while node in mapping and node not in seen:  # seen: a damaged tree may bite its tail
-        seen.add(node)
-        if mapping[node].get("message"):
-            messages.append(mapping[node]["message"])
-        node = mapping[node].get("parent")
-    return reversed(messages)
+        node_id = leaves[-1]
+    messages, visited = [], set()
+    while node_id in mapping and node_id not in visited:  # a damaged tree may have a circle
+        visited.add(node_id)
+        node = rows.required(mapping, node_id, dict)
+        message = rows.optional(node, "message", dict)
+        if message:
+            messages.append(message)
+        node_id = rows.optional(node, "parent", str)
+    return messages[::-1]
 
 
-def left_out(message):
-    """Why a message is not part of the talk, or None."""
-    role, kind = message["author"]["role"], message["content"]["content_type"]
+def why_left_out(role: Any, content: dict[str, Any], message: dict[str, Any]) -> str | None:
+    """Why a message is not part of the conversation, or None."""
+    kind = rows.required(content, "content_type", object)
     if role not in ("user", "assistant"):
         return f"{str(role)[:20]} message"
-    if (message.get("metadata") or {}).get("is_visually_hidden_from_conversation"):
+    if (rows.optional(message, "metadata", dict) or {}).get("is_visually_hidden_from_conversation"):
         return "hidden message"
     if message.get("recipient") not in (None, "all"):
         return "message to a tool"
     return None if kind in ("text", "multimodal_text") else f"content of type {str(kind)[:30]}"
 
 
-def words(content, place, skipped):
-    """The text of the parts; images and other files are left out, of speech the transcript is taken."""
+def text_of(content: dict[str, Any], place: str, skipped: Skipped) -> str:
+    """The text of the parts, and the transcript of speech; images and other files are left out."""
     texts = []
-    for part in content["parts"]:
-        text = part if isinstance(part, str) else part.get("text")
-        if isinstance(text, str):
-            texts.append(text)
+    for part in rows.required(content, "parts", list):
+        if isinstance(part, str):
+            texts.append(part)
+        elif not isinstance(part, dict):
+            raise rows.Misfit("a part is text or an object")
+        elif isinstance(part.get("text"), str):
+            texts.append(part["text"])
         else:
             skipped.note(f"attachment ({str(part.get('content_type'))[:30]})", place)
     return CITATIONS.sub("", "\n".join(texts))

@@ -1,15 +1,22 @@
 """
-From the messages of chat logs to conversations: one of the people becomes the bot, and a long silence ends a talk.
+From turns and messages to records: which side becomes the bot, what is no message, and where a chat log is cut.
 """
 
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import TypeVar
 
-def talk_record(said, place, skipped):
+from readers.source import LogMessage, Record, Skipped
+
+Speaker = TypeVar("Speaker", bound=Hashable)
+
+
+def talk_record(turns: Iterable[tuple[str, str]], place: str, skipped: Skipped) -> Iterator[Record]:
     """
-    Yield the record of (role, text) pairs, or none where only one side speaks. Empty texts are left out; system
-    messages are joined if the conversation begins with them, else left out.
+    Yield the record of (role, text) pairs, or none where only one side speaks. Empty texts are left out; the system
+    messages at the beginning are joined, later ones are left out.
     """
     messages = []
-    for role, text in said:
+    for role, text in turns:
         if not text.strip():
             skipped.note("empty message", place)
         elif role == "system" and messages and messages[-1]["role"] != "system":
@@ -24,46 +31,50 @@ def talk_record(said, place, skipped):
         skipped.note("conversation in which only one side speaks", place)
 
 
-def two_views(said, personas, place, skipped):
+def two_views(
+    turns: Iterable[tuple[Speaker, str]], personas: Mapping[Speaker, str], place: str, skipped: Skipped
+) -> Iterator[Record]:
     """
-    Yield the records of a talk between people of equal standing, given as (speaker, text) pairs: one for each of the
-    first two speakers as the bot, who is given the persona (speaker -> text, may be missing) as the system message.
+    Yield two records of a talk between people of equal standing, given as (speaker, text) pairs: each of the first two
+    speakers is the bot once, and its persona (speaker -> text, may be missing) is the system message.
     """
-    said = [(speaker, text) for speaker, text in said if text.strip()]
-    speakers = list(dict.fromkeys(speaker for speaker, _ in said))[:2]
+    turns = [(speaker, text) for speaker, text in turns if text.strip()]
+    speakers = list(dict.fromkeys(speaker for speaker, _ in turns))[:2]
     if len(speakers) < 2:
         skipped.note("conversation in which only one side speaks", place)
         return
     for bot in reversed(speakers):
         persona = personas.get(bot, "").strip()
-        talk = [("assistant" if speaker == bot else "user", text) for speaker, text in said]
-        yield from talk_record(([("system", persona)] if persona else []) + talk, place, skipped)
+        roles = [("assistant" if speaker == bot else "user", text) for speaker, text in turns]
+        yield from talk_record(([("system", persona)] if persona else []) + roles, place, skipped)
 
 
-def alternating(texts):
-    """(speaker, text) pairs of two who take turns; a turn without a word is kept here, so that nobody's turn shifts."""
+def alternating(texts: Iterable[str]) -> list[tuple[int, str]]:
+    """The texts of two people who take turns as (0 or 1, text); an empty turn stays, so that the turns do not shift."""
     return [(number % 2, text) for number, text in enumerate(texts)]
 
 
-def split_at_silences(messages, bot, gap_hours, skipped):
+def split_at_silences(
+    messages: Iterable[LogMessage], bot: str | None, gap_hours: float, skipped: Skipped
+) -> Iterator[Record]:
     """
-    Yield records of Messages, with the speaker `bot` as the assistant and everybody else as the user, named where
-    there are several. A chat is cut where nobody wrote for `gap_hours`.
+    Yield records of a chat log, in which the speaker `bot` is the assistant and everybody else the user, with a name
+    where there are several. A chat is cut where nobody wrote for `gap_hours`.
     """
-    open_talks = {}  # chat -> its messages since the last silence
+    open_talks: dict[str, list[LogMessage]] = {}  # chat -> its messages since the last silence
     for message in messages:
         talk = open_talks.setdefault(message.chat, [])
         if talk and message.time is not None and talk[-1].time is not None:
             if message.time - talk[-1].time > gap_hours * 3600:
-                yield from finish_talk(talk, bot, skipped)
+                yield from log_record(talk, bot, skipped)
                 talk.clear()
         talk.append(message)
     for talk in open_talks.values():
-        yield from finish_talk(talk, bot, skipped)
+        yield from log_record(talk, bot, skipped)
 
 
-def finish_talk(talk, bot, skipped):
-    """The record of one talk, if both the bot and somebody else speak in it."""
+def log_record(talk: list[LogMessage], bot: str | None, skipped: Skipped) -> Iterator[Record]:
+    """Yield the record of one talk, or none where not both the bot and somebody else speak in it."""
     people = {message.speaker for message in talk}
     if bot not in people or len(people) < 2:
         skipped.note("talk in which only one side speaks", f"{talk[0].chat}:{talk[0].line}")
@@ -72,7 +83,8 @@ def finish_talk(talk, bot, skipped):
     yield {"messages": [as_message(message, bot, named) for message in talk]}
 
 
-def as_message(message, bot, named):
+def as_message(message: LogMessage, bot: str | None, named: bool) -> dict[str, str]:
+    """The message as a record has it; named: with the name of who says it, if that is not the bot."""
     if message.speaker == bot:
         return {"role": "assistant", "content": message.text}
     return {"role": "user", "content": message.text, **({"name": message.speaker} if named else {})}

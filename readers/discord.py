@@ -12,16 +12,18 @@ skipped; in CSV it is known only by its wording.
 """
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from readers import table
 from readers.json_rows import json_items
 from readers.people import People
-from readers.source import Message
+from readers.source import LogMessage, Skipped, Source
 from readers.timestamps import parse_timestamp
 
 NAME = "Discord (DiscordChatExporter)"
 CSV_HEADER = re.compile(r'\s*"?AuthorID"?,"?Author"?,"?Date"?,"?Content"?,', re.I)
-SAID = ("Default", "Reply")
+BY_PEOPLE = ("Default", "Reply")  # types of messages that people and bots write
 NOTICE = re.compile(
     r"(?:Added .+ to the group|Removed .+ from the group|Left the group|(?:Added|Removed) a recipient"
     r"|Changed the channel (?:name(?:: .*)?|icon)|Pinned a message|Joined the server|A poll has closed"
@@ -29,19 +31,19 @@ NOTICE = re.compile(
 )
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     if CSV_HEADER.match(head):
         return True
     names = (r'\{\s*"guild"\s*:\s*\{', r'"channel"\s*:\s*\{', r'"messages"\s*:\s*\[')
     return head.lstrip().startswith("{") and all(re.search(name, head) for name in names)
 
 
-def messages(source, skipped):
-    """Yield Message; `chat` is "guild/channel (id)", in CSV the file."""
-    return of_csv(source, skipped) if CSV_HEADER.match(source.head) else of_json(source, skipped)
+def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    """Yield messages; `chat` is "guild/channel (id)", in CSV the file."""
+    return csv_messages(source, skipped) if CSV_HEADER.match(source.head) else json_messages(source, skipped)
 
 
-def of_json(source, skipped):
+def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     people, chat, guild, number = People(), source.name, "", 0
     for key, item in json_items(source, skipped):
         if key == "guild" and isinstance(item, dict):
@@ -51,22 +53,26 @@ def of_json(source, skipped):
         elif key == "messages":
             number += 1
             place = f"{source.name}:{number}"
-            author = item.get("author") if isinstance(item, dict) else None
-            if not isinstance(author, dict) or not all(
-                isinstance(text, str) for text in (item.get("type"), item.get("content"), author.get("name"))
-            ):
+            if not is_message(item):
                 skipped.broken(place, "wanted a message with type, content and an author with a name")
-            elif item["type"] not in SAID:
+            elif item["type"] not in BY_PEOPLE:
                 skipped.note(f"Discord's own message ({item['type'][:40]})", place)
             elif not item["content"].strip():
                 skipped.note(without_text(item), place)
             else:
-                id = str(author.get("id") or author["name"])
-                speaker = people.named(id, author.get("nickname"), author["name"])
-                yield Message(speaker, item["content"], parse_timestamp(str(item.get("timestamp"))), chat, number)
+                author = item["author"]
+                speaker = people.named(str(author.get("id") or author["name"]), author.get("nickname"), author["name"])
+                yield LogMessage(speaker, item["content"], parse_timestamp(str(item.get("timestamp"))), chat, number)
 
 
-def without_text(item):
+def is_message(item: Any) -> bool:
+    """Whether an item has what is read of it, each of its type."""
+    if not isinstance(item, dict) or not isinstance(item.get("author"), dict):
+        return False
+    return all(isinstance(text, str) for text in (item.get("type"), item.get("content"), item["author"].get("name")))
+
+
+def without_text(item: dict[str, Any]) -> str:
     """Why there is nothing to read in a message."""
     for kind in ("attachments", "stickers", "embeds"):
         if item.get(kind):
@@ -74,11 +80,11 @@ def without_text(item):
     return "no text"
 
 
-def of_csv(source, skipped):
+def csv_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     people = People()
     for line, row in table.rows(source, skipped):
         place = f"{source.name}:{line}"
-        id, author, text = (row[name].strip() for name in ("authorid", "author", "content"))
+        user_id, author, text = (row[name].strip() for name in ("authorid", "author", "content"))
         if not author:
             skipped.broken(place, "column 'Author' is empty; every message needs one")
         elif not text:
@@ -87,4 +93,4 @@ def of_csv(source, skipped):
             skipped.note("Discord's own message, by its wording", place)
         else:
             time = table.understood_time(row["date"], place, skipped)
-            yield Message(people.named(id or author, author), row["content"], time, source.name, line)
+            yield LogMessage(people.named(user_id or author, author), row["content"], time, source.name, line)

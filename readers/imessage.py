@@ -13,10 +13,11 @@ A reply stands twice: indented below what it answers, and in its own place, whic
 only looks like the beginning of a message (a time alone, after an empty line) cannot be told from one.
 """
 
-import datetime
 import re
+from collections.abc import Iterator
 
-from readers.source import Message
+from readers.source import LogMessage, Skipped, Source
+from readers.timestamps import parse_month_name
 
 NAME = "iMessage"
 
@@ -28,63 +29,53 @@ ATTACHED = re.compile(r"(?:~|/|[A-Za-z]:\\|attachments/).*\.\w{1,5}|Attachment m
 UNSENT = re.compile(r".{1,100} (?:unsent|deleted) (?:this message part|a message|this message)\b.*")
 DELETED = "This message was deleted from the conversation!"
 EDITED = re.compile(r"Edited .{1,60} later: (.*)")
-LISTS = "Tapbacks:", "Reactions:"
-MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()  # %b, which the exporter never translates
+LISTS = ("Tapbacks:", "Reactions:")
 
 
-def seconds(text):
-    """Seconds since 1970 of "Dec 31, 2021  1:59:59 PM" on the clock of the export, or None."""
-    month, day, year, hour, minute, second = re.split(r"[ ,:]+", text)[:6]
-    try:
-        hours = int(hour) % 12 + 12 * text.endswith("PM")
-        date = datetime.datetime(int(year), MONTHS.index(month) + 1, int(day), hours, int(minute), int(second))
-    except ValueError:
-        return None
-    return date.replace(tzinfo=datetime.timezone.utc).timestamp()
+def recognises(head: str) -> bool:
+    first = next((line.rstrip("\r") for line in head.split("\n", 50) if line.strip()), "")
+    match = HEADER.fullmatch(first) or ANNOUNCEMENT.fullmatch(first)
+    return match is not None and not match[1] and parse_month_name(match[2]) is not None
 
 
-def recognises(head):
-    first = [line for line in head.split("\n", 50) if line.strip()][:1]
-    match = (
-        (HEADER.fullmatch(first[0].rstrip("\r")) or ANNOUNCEMENT.fullmatch(first[0].rstrip("\r"))) if first else None
-    )
-    return bool(match) and not match[1] and seconds(match[2]) is not None
-
-
-def messages(source, skipped):
-    """Yield the Messages of a chat, in the order of the file. Raises InputError."""
-    begun, lines, after_gap = None, [], True
+def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    """Yield the messages of a chat, in the order of the file. Raises InputError."""
+    header: tuple[int, float] | None = None  # line number and time of the message that is being read
+    lines: list[str] = []  # its lines below the time
+    after_gap = True
     for number, line in source.lines():
         if after_gap and line[:1].isupper():
-            if (match := HEADER.fullmatch(line)) and (time := seconds(match[2])) is not None:
-                if begun and (message := finished(source, begun, lines, skipped)):
+            if (match := HEADER.fullmatch(line)) and (time := parse_month_name(match[2])) is not None:
+                if header and (message := message_of(source, header, lines, skipped)):
                     yield message
-                begun, lines, after_gap = (number, time), [], False
+                header, lines, after_gap = (number, time), [], False
                 continue
-            if (match := ANNOUNCEMENT.fullmatch(line)) and seconds(match[2]) is not None:
-                if begun and (message := finished(source, begun, lines, skipped)):
+            if (match := ANNOUNCEMENT.fullmatch(line)) and parse_month_name(match[2]) is not None:
+                if header and (message := message_of(source, header, lines, skipped)):
                     yield message
-                begun, lines = None, []
+                header, lines = None, []
                 skipped.note("system line", f"{source.name}:{number}")
                 continue
         after_gap = not line.strip()
-        if begun:
+        if header:
             lines.append(line)
         elif line.strip():
             skipped.note("line that belongs to no message", f"{source.name}:{number}")
-    if begun and (message := finished(source, begun, lines, skipped)):
+    if header and (message := message_of(source, header, lines, skipped)):
         yield message
 
 
-def finished(source, begun, lines, skipped):
-    """The Message that these lines hold after their time; None, noted, if nobody speaks in it."""
-    number, time = begun
+def message_of(source: Source, header: tuple[int, float], lines: list[str], skipped: Skipped) -> LogMessage | None:
+    """The message of the lines below a header; None, noted, if there are no words in it."""
+    number, time = header
     place = f"{source.name}:{number}"
     if not lines or not lines[0].strip():
-        return skipped.broken(place, "expected the sender's name on the line after the time")
+        skipped.broken(place, "expected the sender's name on the line after the time")
+        return None
     if DELETED in lines[1:]:
-        return skipped.note("deleted message", place)
-    words, inside = [], ""  # inside: what the indented lines, up to the next empty one, are
+        skipped.note("deleted message", place)
+        return None
+    words, inside = [], ""  # inside: what the indented lines up to the next empty one are part of
     for line in lines[1:]:
         if (match := HEADER.fullmatch(line)) and len(match[1]) >= 4:
             inside = "reply, read in its own place"
@@ -111,4 +102,4 @@ def finished(source, begun, lines, skipped):
     text = "\n".join(words).strip()
     if not text and len(words) == len(lines) - 1:
         skipped.note("empty message", place)
-    return Message(lines[0].strip(), text, time, "", number) if text else None
+    return LogMessage(lines[0].strip(), text, time, "", number) if text else None

@@ -5,22 +5,26 @@ The rows of a JSON file, one at a time, each with its place: an array (`chats.js
 
 import codecs
 import json
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import ijson
 
-from readers.source import UNREADABLE
+from readers.source import UNREADABLE, Skipped, Source
 
-MAX_DEPTH = 100  # exports have ten levels; of an endless "[[[[" ijson.items takes memory by the square of the depth
+# lists and objects within each other, of which exports have ten; on an endless "[[[[" the memory that ijson.items takes
+# grows by the square of the depth
+MAX_DEPTH = 100
 
 
 class TooDeep(ValueError):
     """More than MAX_DEPTH lists and objects within each other."""
 
 
-def json_items(source, skipped):
+def json_items(source: Source, skipped: Skipped) -> Iterator[tuple[str | None, Any]]:
     """
     Yield (key, value) of a JSON object, its lists item by item under their key; of a JSON list (None, item).
-    A place that cannot be read goes to skipped.broken and ends it, as nothing after it can be understood.
+    It ends at a place that cannot be read, which is skipped.broken: nothing after it can be understood.
     """
     number = 0
     try:
@@ -37,8 +41,8 @@ def json_items(source, skipped):
     skipped.broken(f"{source.name}:{number + 1}", f"wanted {reason}")
 
 
-def one_line(error):
-    """What a JSON error says: bytes at times, and on the lines below yajl draws a picture."""
+def one_line(error: Exception) -> str:
+    """The message of a JSON error: yajl gives bytes at times, and a drawing on the lines below the first."""
     text = error.args[0] if error.args else error
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(error)
     return text.strip().partition("\n")[0][:100]
@@ -47,19 +51,20 @@ def one_line(error):
 class Recoded:
     """A UTF-16 file, read as UTF-8 bytes."""
 
-    def __init__(self, file):
+    def __init__(self, file: Any) -> None:
         self.file, self.decoder = file, codecs.getincrementaldecoder("utf-16")()
 
-    def read(self, size):
-        data, text = True, ""
-        while data and not text and size:  # half a character gives no text yet, and b"" would mean the end
+    def read(self, size: int) -> bytes:
+        at_end, text = False, ""
+        while not at_end and not text and size:  # half a character gives no text yet, and b"" would mean the end
             data = self.file.read(size)
-            text = self.decoder.decode(data, final=not data)
+            at_end = not data
+            text = self.decoder.decode(data, final=at_end)
         return text.encode("utf-8")
 
 
-def as_utf8(file):
-    """The binary file without byte order mark, UTF-16 recoded."""
+def as_utf8(file: Any) -> Any:
+    """The binary file, without its byte order mark and, if it is UTF-16, read as UTF-8."""
     start = file.peek(4)[:3]
     if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return Recoded(file)
@@ -68,29 +73,33 @@ def as_utf8(file):
     return file
 
 
-def build_items(events):
-    """The pairs of `items` from ijson's (event, value)s."""
-    outer = []  # the (list or object, key in it, whether its values are pairs) that are open around `here`
-    here, key, gives = None, None, True
+def build_items(events: Iterable[tuple[str, Any]]) -> Iterator[tuple[str | None, Any]]:
+    """Yield the pairs of json_items from ijson's events."""
+    # the lists and objects that are open around `here`, each with the key at which we are in it, and whether its values
+    # are yielded
+    outer: list[tuple[Any, str | None, bool]] = []
+    here: Any = None
+    key: str | None = None
+    yields_values = True
     for event, value in events:
         if event == "map_key":
             key = value
             continue
-        is_new = True  # a value that was not yielded already, as the items of a list under a key were
+        is_new = True  # not the end of a list whose items have been yielded one by one
         if event in ("start_map", "start_array"):
             if len(outer) == MAX_DEPTH:
                 raise TooDeep(f"nested more than {MAX_DEPTH} deep")
-            outer.append((here, key, gives))
-            # pairs come from the outermost list or object, and from the lists right under the keys of that object
-            gives = len(outer) == 1 or (len(outer) == 2 and event == "start_array" and isinstance(here, dict))
+            outer.append((here, key, yields_values))
+            # yielded are the values of the outermost list or object, and those of the lists directly in that object
+            yields_values = len(outer) == 1 or (len(outer) == 2 and event == "start_array" and isinstance(here, dict))
             here = {} if event == "start_map" else []
-            if not gives or len(outer) == 1:
+            if not yields_values or len(outer) == 1:
                 key = None
             continue
         if event in ("end_map", "end_array"):
-            is_new, value = not gives, here
-            here, key, gives = outer.pop()
-        if gives:
+            is_new, value = not yields_values, here
+            here, key, yields_values = outer.pop()
+        if yields_values:
             if is_new:
                 yield key, value
         elif isinstance(here, dict):
@@ -99,16 +108,16 @@ def build_items(events):
             here.append(value)
 
 
-MAX_RECOGNISED_DEPTH = 30  # lists and objects within each other, more than any layout has
+MAX_RECOGNISED_DEPTH = 30  # lists and objects within each other at which key_paths stops; no layout has so many
 
 
-def read_json_rows(source, skipped):
+def read_json_rows(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]:
     """Yield (place, row) of an array, of JSON lines or of a single object."""
     return rows_of_lines(source, skipped) if is_json_lines(source.head) else rows_of_array(source, skipped)
 
 
-def is_json_lines(head):
-    """Whether each line is a value of its own: the first is whole, and is an object or not the only line."""
+def is_json_lines(head: str) -> bool:
+    """Whether each line is a value of its own: the first line is complete, and is an object or not the only line."""
     first, _, rest = head.lstrip().partition("\n")
     try:
         return isinstance(json.loads(first), dict) or bool(rest.strip())
@@ -116,7 +125,7 @@ def is_json_lines(head):
         return first.rstrip().endswith("}") and rest.lstrip().startswith("{")  # a broken line among lines
 
 
-def rows_of_lines(source, skipped):
+def rows_of_lines(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]:
     for number, line in source.lines():
         if line.strip():
             try:
@@ -127,7 +136,7 @@ def rows_of_lines(source, skipped):
             yield f"{source.name}:{number}", row
 
 
-def rows_of_array(source, skipped):
+def rows_of_array(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]:
     """The items of an array; an object that fills more than a line is the only row."""
     if source.head.lstrip().startswith("["):
         for number, (_, item) in enumerate(json_items(source, skipped), 1):
@@ -141,19 +150,20 @@ def rows_of_array(source, skipped):
     yield source.name, row
 
 
-def key_paths(head):
+def key_paths(head: str) -> set[str]:
     """
-    The paths of keys in the head of a JSON file, which may be cut anywhere: {"messages.item.role", ...}. Those of an
-    array's items and of each of the lines are told alike. Empty for what is not JSON.
+    The paths of keys in the head of a JSON file, which may be cut anywhere: {"messages.item.role", ...}. They are the
+    same whether the rows are items of an array or lines. Empty for what is not JSON.
     """
-    found, at = set(), []  # at: the key of each object, and "item" for each list, that is open
+    paths: set[str] = set()
+    at: list[str] = []  # of the objects and lists that are open: the key at which we are, "item" in a list
     head = head.lstrip()
     try:
         events = ijson.basic_parse(head.encode("utf-8", "replace"), multiple_values=True, use_float=True)
         for event, value in events:
             if event == "map_key":
                 at[-1] = value
-                found.add(".".join(at[at[0] == "item" :]))
+                paths.add(".".join(at[at[0] == "item" :]))
             elif event.startswith("start_"):
                 at.append("item" if event == "start_array" else "")
             elif event.startswith("end_"):
@@ -162,4 +172,4 @@ def key_paths(head):
                 break
     except (ijson.JSONError, ValueError, ArithmeticError):
         pass  # it is cut, or is not JSON any more: what was seen stands
-    return found
+    return paths

@@ -6,44 +6,53 @@
 on a line each, or as one array. The list may also be named `conversations`, or be the whole line.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from readers import json_rows, rows
 from readers.conversations import talk_record
+from readers.source import Record, Skipped, Source
 
 NAME = "OpenAI messages"
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 WANTED = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     paths = json_rows.key_paths(head)
-    bare = head.lstrip().startswith("[") and json_rows.is_json_lines(head)
-    names = ("messages.item.", "conversations.item.", *([""] if bare else []))
-    return any({f"{name}role", f"{name}content"} <= paths for name in names)
+    is_bare = head.lstrip().startswith("[") and json_rows.is_json_lines(head)  # a list of messages on each line
+    prefixes = ("messages.item.", "conversations.item.", *([""] if is_bare else []))
+    return any({f"{prefix}role", f"{prefix}content"} <= paths for prefix in prefixes)
 
 
-def records(source, skipped):
-    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), of_row, WANTED, skipped)
+def records(source: Source, skipped: Skipped) -> Iterator[Record]:
+    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), records_of_row, WANTED, skipped)
 
 
-def of_row(row, place, skipped):
-    messages = row if isinstance(row, list) else row["conversations"] if "messages" not in row else row["messages"]
-    said = []
-    for message in messages:
-        role = ROLES.get(str(message["role"]))
+def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
+    if not isinstance(row, list):
+        row = rows.required(row, "messages" if isinstance(row, dict) and "messages" in row else "conversations", list)
+    turns = []
+    for message in rows.list_of(row, dict):
+        sender = str(rows.required(message, "role", object))
+        role = ROLES.get(sender)
         if role is None:  # tool, function
-            skipped.note(f"message by role {str(message['role'])[:20]!r}", place)
+            skipped.note(f"message by role {sender[:20]!r}", place)
         elif message.get("tool_calls") or message.get("function_call"):
             skipped.note("tool call", place)
         else:
-            said.append((role, words(message["content"], place, skipped)))
-    return talk_record(said, place, skipped)
+            turns.append((role, text_of(rows.required(message, "content", object), place, skipped)))
+    yield from talk_record(turns, place, skipped)
 
 
-def words(content, place, skipped):
-    """The text of a content: a string, or parts, of which those without text (images, sound) are left out."""
+def text_of(content: Any, place: str, skipped: Skipped) -> str:
+    """The text of a content: a string, null, or a list of parts, of which images and sound are left out."""
     if isinstance(content, str) or content is None:
         return content or ""
-    for part in content:
-        if not isinstance(part.get("text"), str):
+    texts = []
+    for part in rows.list_of(content, dict):
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        else:
             skipped.note(f"part of type {str(part.get('type'))[:20]!r}", place)
-    return "\n".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return "\n".join(texts)

@@ -6,8 +6,12 @@ ShareGPT, as people share and train on finished chats with an AI:
 as one array or as JSON lines.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
 from readers import json_rows, rows
 from readers.conversations import talk_record
+from readers.source import Record, Skipped, Source
 
 NAME = "ShareGPT"
 ROLES = {
@@ -18,20 +22,23 @@ ROLES = {
 WANTED = '{"conversations": [{"from": "human", "value": "..."}, {"from": "gpt", "value": "..."}]}'
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     return {"conversations.item.from", "conversations.item.value"} <= json_rows.key_paths(head)
 
 
-def records(source, skipped):
-    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), of_row, WANTED, skipped)
+def records(source: Source, skipped: Skipped) -> Iterator[Record]:
+    return rows.records_of_rows(json_rows.read_json_rows(source, skipped), records_of_row, WANTED, skipped)
 
 
-def of_row(row, place, skipped):
-    said = [("system", row["system"])] if row.get("system") else []
-    for turn in row["conversations"]:
-        role = ROLES.get(str(turn["from"]).lower())
+def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
+    system = rows.optional(row, "system", str)
+    turns = [("system", system)] if system else []
+    for turn in rows.required_list(row, "conversations", dict):
+        sender = str(rows.required(turn, "from", object))
+        role = ROLES.get(sender.lower())
         if role is None:  # function_call, observation, tool
-            skipped.note(f"message from {str(turn['from'])[:20]!r}", place)
+            skipped.note(f"message from {sender[:20]!r}", place)
         else:
-            said.append((role, turn["value"] or ""))
-    return talk_record(said, place, skipped)
+            rows.required(turn, "value", object)  # which may be null
+            turns.append((role, rows.optional(turn, "value", str) or ""))
+    yield from talk_record(turns, place, skipped)

@@ -8,11 +8,13 @@ and chat.md, whose text lines end in two spaces:
 The first is exact; chat.md is read only where no data.json stands beside it. Signal itself exports no text.
 """
 
-import datetime
 import json
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from readers.source import Message
+from readers.source import LogMessage, Skipped, Source
+from readers.timestamps import parse_timestamp
 
 NAME = "Signal"
 
@@ -26,7 +28,15 @@ KEYS = {"date", "sender", "body", "attachments"}
 CALL = re.compile(r"(?:Incoming|Outgoing|Missed) (?:\w+ )?call\b.{0,60}")
 
 
-def recognises(head):
+class Header(NamedTuple):
+    """The first line of a message in chat.md."""
+
+    speaker: str
+    time: float
+    line: int  # its number
+
+
+def recognises(head: str) -> bool:
     first = next((line for line in head.split("\n") if line.strip()), "")
     if first.startswith("{"):
         try:
@@ -34,17 +44,17 @@ def recognises(head):
         except (ValueError, RecursionError):  # a first line of more than the head is cut off
             return all(f'"{key}":' in first for key in KEYS)
         return isinstance(item, dict) and item.keys() >= KEYS
-    told = []  # for each message, whether a line of it ends as signal-export ends a text
+    has_end = []  # for each message, whether a line of it ends as signal-export ends a text
     for line in head.split("\n"):
         if HEADER.match(line):
-            told.append(False)
-        if told:
-            told[-1] = told[-1] or line.rstrip("\r").endswith("  ")
-    return bool(HEADER.match(first)) and 2 * sum(told) > len(told)
+            has_end.append(False)
+        if has_end:
+            has_end[-1] = has_end[-1] or line.rstrip("\r").endswith("  ")
+    return bool(HEADER.match(first)) and 2 * sum(has_end) > len(has_end)
 
 
-def messages(source, skipped):
-    """Yield the Messages of a chat. Raises InputError."""
+def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    """Yield the messages of a chat. Raises InputError."""
     if source.head.lstrip().startswith("{"):
         yield from json_messages(source, skipped)
     elif "data.json" in source.siblings and not source.name.endswith("data.json"):
@@ -53,18 +63,21 @@ def messages(source, skipped):
         yield from markdown_messages(source, skipped)
 
 
-def json_messages(source, skipped):
+def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     for number, line in source.lines():
         if not line.strip():
             continue
         place = f"{source.name}:{number}"
         try:
             item = json.loads(line)
-            time = datetime.datetime.fromisoformat(item["date"]).replace(tzinfo=datetime.timezone.utc).timestamp()
-            speaker, body = item["sender"], item["body"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, RecursionError):
+            item = None
+        date = item.get("date") if isinstance(item, dict) else None
+        time = parse_timestamp(date) if isinstance(date, str) else None
+        if not isinstance(item, dict) or time is None or not {"sender", "body"} <= item.keys():
             skipped.broken(place, 'expected one JSON object a line, with "date", "sender" and "body"')
             continue
+        speaker, body = item["sender"], item["body"]
         if not isinstance(speaker, str) or not speaker.strip() or not isinstance(body, str):
             skipped.broken(place, '"sender" and "body" must be text')
             continue
@@ -77,39 +90,32 @@ def json_messages(source, skipped):
             if not text or item.get("attachments") or item.get("sticker"):
                 skipped.note("media" if item.get("attachments") or item.get("sticker") else "empty message", place)
             if text:
-                yield Message(SURROGATE.sub("\ufffd", speaker).strip(), text, time, "", number)
+                yield LogMessage(SURROGATE.sub("\ufffd", speaker).strip(), text, time, "", number)
 
 
-def markdown_messages(source, skipped):
-    begun, lines = None, []
+def markdown_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    header: Header | None = None  # of the message that is being read
+    lines: list[str] = []  # its text
     for number, line in source.lines():
         match = HEADER.match(line)
-        time = seconds(match[1]) if match else None
-        if time is None:
-            if begun:
+        time = parse_timestamp(match[1]) if match else None
+        if match is None or time is None:
+            if header:
                 lines.append(line)
             elif line.strip():
                 skipped.note("line before the first message", f"{source.name}:{number}")
             continue
-        if begun and (message := finished(source, begun, lines, skipped)):
+        if header and (message := message_of(source, header, lines, skipped)):
             yield message
-        begun, lines = (match[2], time, number), [match[3]]
-    if begun and (message := finished(source, begun, lines, skipped)):
+        header, lines = Header(match[2], time, number), [match[3]]
+    if header and (message := message_of(source, header, lines, skipped)):
         yield message
 
 
-def seconds(text):
-    try:
-        return datetime.datetime.fromisoformat(text + "+00:00").timestamp()
-    except ValueError:
-        return None
-
-
-def finished(source, begun, lines, skipped):
-    """The Message of these lines without quotes, reactions and attachments; None, noted, where no words remain."""
-    speaker, time, number = begun
-    place, raw = f"{source.name}:{number}", "\n".join(lines)
-    if not lines[0].strip() and any(line.startswith(">") for line in lines):  # what it answers, said before
+def message_of(source: Source, header: Header, lines: list[str], skipped: Skipped) -> LogMessage | None:
+    """The message of these lines without quotes, reactions and attachments; None, noted, where no words remain."""
+    place, raw = f"{source.name}:{header.line}", "\n".join(lines)
+    if not lines[0].strip() and any(line.startswith(">") for line in lines):  # the message that it answers
         raw = QUOTE.sub("", raw)
         skipped.note("quote of an earlier message", place)
     while REACTIONS.fullmatch(raw.rstrip().rpartition("\n")[2]):
@@ -119,7 +125,9 @@ def finished(source, begun, lines, skipped):
     text, stickers = STICKER.subn("", text.rstrip())
     text = "\n".join(line.rstrip() for line in text.strip().split("\n"))
     if text == "(This message was deleted)" or CALL.fullmatch(text):
-        return skipped.note("call" if CALL.fullmatch(text) else "deleted message", place)
+        skipped.note("call" if CALL.fullmatch(text) else "deleted message", place)
+        return None
     if media or stickers or not text:
         skipped.note("media" if media or stickers else "empty message", place)
-    return Message(speaker.strip(), text, time, "", number) if text and speaker.strip() else None
+    speaker = header.speaker.strip()
+    return LogMessage(speaker, text, header.time, "", header.line) if text and speaker else None

@@ -8,12 +8,14 @@ Read is what people wrote, replies in threads too, where they stand in the file.
 channels.json, dms.json, ...) are recognised and give none. `chat` is the channel's folder, the same for all its days.
 """
 
-import functools
 import re
+import weakref
+from collections.abc import Iterator
+from typing import Any
 
 from readers.json_rows import json_items
 from readers.people import People
-from readers.source import Message, Skipped
+from readers.source import LogMessage, Skipped, Source
 from runtime.errors import InputError
 
 NAME = "Slack"
@@ -26,21 +28,23 @@ INDEX = (  # users, channels, groups, dms, mpims; integration_logs
     re.compile(r'\s*\[\s*\{\s*"user_id"(?s:.){0,2000}?"change_type"\s*:'),
 )
 USERS = ("users.json", "org_users.json", "../users.json", "../org_users.json")
-SAID = (None, "thread_broadcast", "me_message", "file_share")  # subtypes of what people write
+BY_PEOPLE = (None, "thread_broadcast", "me_message", "file_share")  # subtypes of messages that people write
 MARKUP = re.compile(r"<([^<>\n]+)>")
 STAMP = re.compile(r"\d{1,12}(?:\.\d+)?", re.ASCII)
+# users.json -> its people, for as long as that Source is in use: an export has thousands of days beside one users.json
+PEOPLE_OF: weakref.WeakKeyDictionary[Source, People] = weakref.WeakKeyDictionary()
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     return is_day(head) or any(index.match(head) for index in INDEX)
 
 
-def is_day(head):
+def is_day(head: str) -> bool:
     return bool(LIST.match(head)) and all(part.search(head) for part in DAY)
 
 
-def messages(source, skipped):
-    """Yield Message."""
+def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    """Yield the messages of a channel's day."""
     if not is_day(source.head):
         return
     people = known_people(source, skipped)
@@ -51,7 +55,7 @@ def messages(source, skipped):
             skipped.broken(place, "wanted a message with ts and text")
         elif item.get("subtype") == "bot_message" or item.get("bot_id") or item.get("user") == "USLACKBOT":
             skipped.note("message by a bot", place)
-        elif item.get("subtype") not in SAID:
+        elif item.get("subtype") not in BY_PEOPLE:
             skipped.note(f"Slack's own message ({str(item['subtype'])[:40]})", place)
         elif not isinstance(item.get("user"), str):
             skipped.broken(place, "wanted a message with user")
@@ -60,16 +64,18 @@ def messages(source, skipped):
         else:
             speaker = people.named(item["user"], *wishes(item.get("user_profile")))
             time = float(item["ts"]) if STAMP.fullmatch(item["ts"]) else None
-            yield Message(speaker, plain(item["text"], people), time, chat, number)
+            yield LogMessage(speaker, plain(item["text"], people), time, chat, number)
 
 
-def known_people(source, skipped):
+def known_people(source: Source, skipped: Skipped) -> People:
     """People by the users.json beside the day's folder, or in it; without one, people keep their ids."""
     users = next((source.siblings[name] for name in USERS if name in source.siblings), None)
     if users is None:
         return People()
     try:
-        return people_of(users)
+        if users not in PEOPLE_OF:
+            PEOPLE_OF[users] = people_of(users)
+        return PEOPLE_OF[users]
     except InputError:
         if not skipped.keep_going:
             raise
@@ -77,8 +83,8 @@ def known_people(source, skipped):
         return People()
 
 
-@functools.lru_cache(maxsize=4)  # an export has thousands of days
-def people_of(users):
+def people_of(users: Source) -> People:
+    """The people of a users.json. Raises InputError."""
     people = People()
     for _, user in json_items(users, Skipped()):
         if isinstance(user, dict) and isinstance(user.get("id"), str):
@@ -86,12 +92,12 @@ def people_of(users):
     return people
 
 
-def wishes(profile):
+def wishes(profile: Any) -> list[Any]:
     """The names of a profile, the one that Slack shows first."""
     return [profile.get(name) for name in ("display_name", "real_name", "name")] if isinstance(profile, dict) else []
 
 
-def plain(text, people):
+def plain(text: str, people: People) -> str:
     """The text as Slack shows it: names for ids, links with their text, < > & for their entities."""
     if "<" in text:
         text = MARKUP.sub(lambda match: shown(match[1], people), text)
@@ -100,8 +106,8 @@ def plain(text, people):
     return text
 
 
-def shown(inside, people):
-    """What stands for <inside>: @U1 or @U1|ann, #C1|general, !here, !subteam^S1|@team, a link or link|text."""
+def shown(inside: str, people: People) -> str:
+    """How Slack shows <inside>: @U1 or @U1|ann, #C1|general, !here, !subteam^S1|@team, a link or link|text."""
     target, _, label = inside.partition("|")
     if target.startswith("@"):
         return people.names.get(target[1:]) or label or target[1:]

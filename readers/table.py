@@ -10,8 +10,9 @@ Time and conversation are optional. Blank lines are nothing; a row without text 
 """
 
 import csv
+from collections.abc import Collection, Iterator
 
-from readers.source import Message
+from readers.source import LogMessage, Skipped, Source
 from readers.timestamps import parse_timestamp
 
 NAME = "table of messages (CSV, TSV)"
@@ -23,40 +24,41 @@ CHAT += ("dialogue_id", "dialog_id", "session_id")
 DELIMITERS = ",;\t"
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     columns, _ = header(head)
     return bool(column(columns, SPEAKER) and column(columns, TEXT)) and "authorid" not in columns  # see discord.py
 
 
-def messages(source, skipped):
-    """Yield Message. An InputError names the file, the line and the column."""
-    where = None
+def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    """Yield messages. An InputError names the file, the line and the column."""
+    columns: list[str | None] = []  # the names of those of speaker, text, time and chat
     for line, row in rows(source, skipped):
-        if where is None:
-            where = [column(row, names) for names in (SPEAKER, TEXT, TIME, CHAT)]
-            if None in where[:2]:
+        if not columns:
+            columns = [column(row, names) for names in (SPEAKER, TEXT, TIME, CHAT)]
+            if None in columns[:2]:
                 skipped.broken(f"{source.name}:1", "the header names no speaker or no text column")
                 return
-        speaker, text, time, chat = (row[name].strip() if name else "" for name in where)
+        speaker, text, time, chat = (row[name].strip() if name else "" for name in columns)
         place = f"{source.name}:{line}"
         if not text:
             skipped.note("no text", place)
         elif not speaker:
-            skipped.broken(place, f"column '{where[0]}' is empty; every message needs one")
+            skipped.broken(place, f"column '{columns[0]}' is empty; every message needs one")
         else:
             # the file's name is part of the chat, so that conversation 1 of one file is not that of another
             path = f"{source.name}/{chat}" if chat else source.name
-            yield Message(speaker, text, understood_time(time, place, skipped), path, line)
+            yield LogMessage(speaker, text, understood_time(time, place, skipped), path, line)
 
 
-def understood_time(time, place, skipped):
+def understood_time(time: str, place: str, skipped: Skipped) -> float | None:
+    """Seconds since 1970; None where there is no time, or, noted, one that is not understood."""
     seconds = parse_timestamp(time) if time else None
     if time and seconds is None:
-        skipped.note("not left out: message with a time that is not understood, no silence is seen there", place)
+        skipped.note("message with a time that is not understood, no silence is seen there", place, kept=True)
     return seconds
 
 
-def rows(source, skipped):
+def rows(source: Source, skipped: Skipped) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line, {column in lower case: field}) of each row after the header, strict about quotes and lengths."""
     head = source.head
     columns, delimiter = header(head)
@@ -86,10 +88,10 @@ def rows(source, skipped):
             yield line, dict(zip(columns, row, strict=True))
 
 
-def header(head):
-    """(columns in lower case, delimiter) of the first line with something in it, by the delimiter that finds most."""
+def header(head: str) -> tuple[list[str], str]:
+    """(columns in lower case, delimiter) of the first line that is not blank, by the delimiter that fits best."""
     first = next((line.strip("\r") for line in head.split("\n") if line.strip()), "")
-    found = []
+    candidates = []
     for delimiter in DELIMITERS:
         try:
             row = next(csv.reader([first], delimiter=delimiter, strict=True), [])
@@ -97,17 +99,17 @@ def header(head):
             continue
         columns = [name.strip().lower() for name in row]
         known = bool(column(columns, SPEAKER)) + bool(column(columns, TEXT))
-        found.append((known, len(columns), columns, delimiter))
-    *_, columns, delimiter = max(found, default=(0, 0, [], ","))
+        candidates.append((known, len(columns), columns, delimiter))
+    *_, columns, delimiter = max(candidates, default=(0, 0, [], ","))
     return columns, delimiter
 
 
-def column(columns, names):
+def column(columns: Collection[str], names: tuple[str, ...]) -> str | None:
     """The first of `names` that is one of the columns, or None."""
     return next((name for name in names if name in columns), None)
 
 
-def is_quoted(head):
+def is_quoted(head: str) -> bool:
     """Whether quotes in this TSV enclose fields; most programs write them as they stand, spreadsheets quote."""
     try:
         for _ in csv.reader((line + "\n" for line in head.split("\n")[:-1]), delimiter="\t", strict=True):

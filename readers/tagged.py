@@ -11,9 +11,12 @@ a human turn after TURNS turns.
 """
 
 import re
+from collections.abc import Iterable, Iterator
+
+from readers.source import Record, Skipped, Source
 
 NAME = "tagged text ([Human]: / [Bot]:, Human: / Bot:, <human> / <bot>)"
-TURNS = 30
+TURNS = 30  # turns after which a conversation is cut, in a file that has no line between its conversations
 WHO = "human|user|you|bot|assistant|ai|system"
 STYLES = [
     re.compile(rf"\s*{tag}[ \t]*(.*)", re.I | re.S)
@@ -22,10 +25,10 @@ STYLES = [
 ROLES = {"human": "user", "user": "user", "you": "user", "system": "system"}  # all others are the assistant
 END = re.compile(r"<\|endoftext\|>|<endoftext>", re.I)
 DASHES = re.compile(r"\s*[-\u2013\u2014]{3,}\s*")
-GAPS = {"blank", "blanks", "dashes", "end"}
+GAPS = {"blank", "blanks", "dashes", "end"}  # what may stand between two messages: one blank line, several, ...
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     """Both sides are tagged, and either the text begins with a tag or every tenth line has one."""
     style, _, _ = layout(head)
     if style is None:
@@ -35,17 +38,17 @@ def recognises(head):
     return {"user", "assistant"} <= set(roles) and bool(style.match(lines[0]) or len(roles) * 10 >= len(lines))
 
 
-def records(source, skipped):
-    """Yield records."""
+def records(source: Source, skipped: Skipped) -> Iterator[Record]:
+    """Yield records, cut where the file separates conversations, else after TURNS turns."""
     style, separators, is_bounded = layout(source.head)
     if style is None:
         skipped.broken(f"{source.name}:1", "no line begins with a tag such as Human: or Bot:")
         return
-    talk = []  # of (role, line number, texts)
+    talk: list[tuple[str, int, list[str]]] = []  # (role, line number, lines of text) of each message
     for line, role, text, gap in parts(source.lines(), style):
         if role is None:
             if gap & separators & {"dashes", "end"}:
-                yield from finished(talk, source, skipped)
+                yield from record_of(talk, source, skipped)
                 talk = []
             if talk:
                 talk[-1][2].extend(["", text] if "blank" in gap else [text])  # a new paragraph
@@ -54,22 +57,21 @@ def records(source, skipped):
             continue
         is_new = gap & separators or (role == "system" and talk and talk[-1][0] != "system")
         if not is_new and not is_bounded and len(talk) >= TURNS and role == "user" and talk[-1][0] == "assistant":
-            skipped.note(
-                f"not left out: no line between conversations, cut after {TURNS} turns", f"{source.name}:{line}"
-            )
+            place = f"{source.name}:{line}"
+            skipped.note(f"no line between conversations, cut after {TURNS} turns", place, kept=True)
             is_new = True
         if is_new:
-            yield from finished(talk, source, skipped)
+            yield from record_of(talk, source, skipped)
             talk = []
         if role == "system" and talk:
             talk[-1][2].append(text)
         else:
             talk.append((role, line, [text]))
-    yield from finished(talk, source, skipped)
+    yield from record_of(talk, source, skipped)
 
 
-def finished(talk, source, skipped):
-    """The record of a conversation, if both sides speak in it."""
+def record_of(talk: list[tuple[str, int, list[str]]], source: Source, skipped: Skipped) -> Iterator[Record]:
+    """Yield the record of a conversation, or none where only one side speaks."""
     messages = []
     for role, line, texts in talk:
         if content := "\n".join(texts).strip():
@@ -82,9 +84,9 @@ def finished(talk, source, skipped):
         skipped.note("conversation in which only one side speaks", f"{source.name}:{talk[0][1]}")
 
 
-def parts(lines, style):
+def parts(lines: Iterable[tuple[int, str]], style: re.Pattern[str]) -> Iterator[tuple[int, str | None, str, set[str]]]:
     """Yield (line number, role or None, text, the GAPS since the last part) for each tag and each line without one."""
-    gap = set()
+    gap: set[str] = set()
     for number, line in lines:
         if not line.strip():
             gap |= {"blanks"} if "blank" in gap else {"blank"}
@@ -96,11 +98,12 @@ def parts(lines, style):
                     gap.add("end")
                 if piece.strip():
                     tag = style.match(piece)
-                    yield number, tag and ROLES.get(tag[1].lower(), "assistant"), tag[2] if tag else piece, gap
+                    role = ROLES.get(tag[1].lower(), "assistant") if tag else None
+                    yield number, role, tag[2] if tag else piece, gap
                     gap = set()
 
 
-def layout(head):
+def layout(head: str) -> tuple[re.Pattern[str] | None, set[str], bool]:
     """(the style or None, the GAPS that separate conversations, whether any of these is in the head)."""
     lines = list(enumerate(END.sub("\n", head).split("\n"), 1))
     matches = ((style, line) for _, line in lines for style in STYLES if style.match(line))

@@ -12,12 +12,14 @@ Text is a string, or a list of strings and of entities that hold a text each. A 
 import re
 import zipfile
 import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import ijson
 
 from readers.json_rows import MAX_DEPTH, as_utf8
 from readers.people import People
-from readers.source import Message
+from readers.source import LogMessage, Skipped, Source
 from readers.timestamps import parse_timestamp
 from runtime.errors import InputError
 
@@ -34,21 +36,21 @@ MEDIA |= {"game_title", "invoice_information", "giveaway_information", "paid_med
 PLACES = {("messages",), ("chats", "list", None, "messages"), ("left_chats", "list", None, "messages")}
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     if not head.lstrip().startswith("{"):
         return False
     return bool(ACCOUNT.search(head) or (KIND.search(head) and SINGLE.search(head)))
 
 
-def messages(source, skipped):
-    """Yield the Messages of all chats; `line` counts the messages of the file. Raises InputError."""
+def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    """Yield the messages of all chats; `line` counts the messages of the file. Raises InputError."""
     people, number = People(), 0
     try:
         with source.open() as file:
             # use_float: without it ijson 3.6 crashes, with no exception, on an integer of more than 4,300 digits
             for chat, item in chat_items(ijson.basic_parse(as_utf8(file), use_float=True)):
                 number += 1
-                message = spoken(item, chat, number, people, f"{source.name}:{number}", skipped)
+                message = message_of(item, chat, number, people, f"{source.name}:{number}", skipped)
                 if message:
                     yield message
         if number == 0:
@@ -62,11 +64,13 @@ def messages(source, skipped):
         skipped.broken(f"{source.name}:{number + 1}", f"expected valid JSON after message {number} ({reason})")
 
 
-def chat_items(events):
-    """Yield (chat, message as in the file) from ijson's events; holds one message at a time."""
-    keys = []  # of the lists and objects that are open: where in each we are, None in a list
-    chat, taken = {}, {}  # what is told of the chat before its messages; label -> id
-    label, built = "", []  # the open lists and objects of a message
+def chat_items(events: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Yield (name of the chat, message as in the file) from ijson's events; holds one message at a time."""
+    keys: list[str | None] = []  # of the objects that are open, the key at which we are; None for an open list
+    chat: dict[str | None, Any] = {}  # the fields of the chat that stand before its messages
+    taken: dict[str, Any] = {}  # name of a chat -> its id
+    label = ""  # name of the chat
+    built: list[Any] = []  # the open lists and objects of a message
     for event, value in events:
         if event == "map_key":
             keys[-1] = value
@@ -99,7 +103,8 @@ def chat_items(events):
             yield label, value
 
 
-def put(container, key, value):
+def put(container: Any, key: str | None, value: Any) -> Any:
+    """Put the value into an object or at the end of a list; returns it."""
     if isinstance(container, dict):
         container[key] = value
     else:
@@ -107,44 +112,52 @@ def put(container, key, value):
     return value
 
 
-def label_of(chat, taken):
-    """A name for the chat that no other chat of the file has."""
-    name, id = str(chat.get("name") or chat.get("type") or "chat"), chat.get("id")
-    while taken.setdefault(name, id) != id:
-        name = f"{name} ({id})"
+def label_of(chat: dict[str | None, Any], taken: dict[str, Any]) -> str:
+    """A name for the chat that no other chat of the file has. taken: name -> id, to which it is added."""
+    name, chat_id = str(chat.get("name") or chat.get("type") or "chat"), chat.get("id")
+    while taken.setdefault(name, chat_id) != chat_id:
+        name = f"{name} ({chat_id})"
     return name
 
 
-def spoken(item, chat, number, people, place, skipped):
-    """The Message of one item, or None, noted."""
+def message_of(item: Any, chat: str, number: int, people: People, place: str, skipped: Skipped) -> LogMessage | None:
+    """The message of one item, or None, noted."""
     if not isinstance(item, dict) or not isinstance(item.get("type"), str):
-        return skipped.broken(place, 'a message is {"type": "message", "from": ..., "text": ...}')
+        skipped.broken(place, 'a message is {"type": "message", "from": ..., "text": ...}')
+        return None
     if item["type"] != "message":
-        return skipped.note("service message" if item["type"] == "service" else "unsupported message", place)
+        skipped.note("service message" if item["type"] == "service" else "unsupported message", place)
+        return None
     text, media = text_of(item), not MEDIA.isdisjoint(item)
     if text is None:
-        return skipped.broken(place, '"text" must be text, or a list of texts and of {"type": ..., "text": ...}')
+        skipped.broken(place, '"text" must be text, or a list of texts and of {"type": ..., "text": ...}')
+        return None
     if not text.strip():
-        return skipped.note("media" if media else "empty message", place)
-    name, id = item.get("from"), item.get("from_id")
-    if not isinstance(name, str | None) or not isinstance(id, str | int | None):
-        return skipped.broken(place, '"from" must be a name or null, "from_id" text or a number')
-    if not name and not id:
-        return skipped.note("message without a sender", place)
+        skipped.note("media" if media else "empty message", place)
+        return None
+    name, user_id = item.get("from"), item.get("from_id")
+    if not isinstance(name, str | None) or not isinstance(user_id, str | int | None):
+        skipped.broken(place, '"from" must be a name or null, "from_id" text or a number')
+        return None
+    if not name and not user_id:
+        skipped.note("message without a sender", place)
+        return None
     if media:
         skipped.note("media, its caption kept", place)
     if "forwarded_from" in item:
-        skipped.note("not left out: forwarded message", place)
+        skipped.note("forwarded message", place, kept=True)
     time = parse_timestamp(str(item.get("date_unixtime") or item.get("date") or ""))
-    return Message(people.named(str(id or name), name, "Deleted Account"), text.strip(), time, chat, number)
+    speaker = people.named(str(user_id or name), name, "Deleted Account")
+    return LogMessage(speaker, text.strip(), time, chat, number)
 
 
-def text_of(item):
-    """The whole text of a message, its entities joined; None where it is none."""
+def text_of(item: dict[str, Any]) -> str | None:
+    """The whole text of a message, its entities joined; None where it is something else."""
     parts = item.get("text", item.get("text_entities", ""))
     if isinstance(parts, str):
         return parts
     if not isinstance(parts, list):
         return None
     texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-    return "".join(texts) if all(isinstance(text, str) for text in texts) else None
+    strings = [text for text in texts if isinstance(text, str)]
+    return "".join(strings) if len(strings) == len(texts) else None

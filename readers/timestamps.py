@@ -1,5 +1,6 @@
 """
-Times as exports write them.
+Times as exports write them, in seconds since 1970. A time without a zone is taken as UTC: what matters is how far two
+messages are apart.
 """
 
 import re
@@ -9,9 +10,11 @@ CLOCK = r"(?:[T,]?\s*(\d{1,2}):(\d\d)(?::(\d\d))?(?:[.,]\d+)?)?"  # .NET writes 
 YEAR_FIRST = re.compile(r"(\d{4})[-/.](\d{1,2})[-/.](\d{1,2})" + CLOCK + r"\s*(Z|UTC|[+-]\d\d:?\d\d)?$", re.ASCII)
 YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})[-/.](\d{4}|\d\d)" + CLOCK + r"\s*([ap]\.?m\.?)?$", re.ASCII | re.I)
 NUMBER = re.compile(r"\d{9,10}(?:\.\d+)?|\d{12,13}", re.ASCII)
+MONTHS: tuple[str, ...] = tuple("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split())
+MONTH_NAME = re.compile(r"([A-Z][a-z]{2}) (\d\d), (\d{4}) ([ \d]\d):(\d\d):(\d\d) ([AP]M)", re.ASCII)
 
 
-def parse_timestamp(text):
+def parse_timestamp(text: str) -> float | None:
     """
     Seconds since 1970, or None where `text` is not understood: a count of seconds or milliseconds, ISO 8601,
     31.12.2021 10:30, 12/31/2021 10:30 PM. In 1/2/2021 the month comes first if the clock has AM or PM, else the day.
@@ -20,14 +23,15 @@ def parse_timestamp(text):
     try:
         if match := YEAR_FIRST.match(text):
             *numbers, zone = match.groups()
-            return stamp(*numbers) - (offset(zone) if zone else 0)
+            return seconds_since_1970(*numbers) - (offset(zone) if zone else 0)
         if match := YEAR_LAST.match(text):
             first, mark, second, year, hour, minute, second_of, half = match.groups()
             month_first = int(second) > 12 or (mark != "." and int(first) <= 12 and half is not None)
             day, month = (second, first) if month_first else (first, second)
             if half:
-                hour = int(hour or 0) % 12 + (12 if half[0] in "pP" else 0)
-            return stamp(year if len(year) == 4 else "20" + year, month, day, hour, minute, second_of)
+                hour = hour_of_day(int(hour or 0), half)
+            year = year if len(year) == 4 else "20" + year
+            return seconds_since_1970(year, month, day, hour, minute, second_of)
     except ValueError:  # the 31st of February, the 25th hour
         return None
     if NUMBER.fullmatch(text):
@@ -35,13 +39,38 @@ def parse_timestamp(text):
     return None
 
 
-def stamp(*numbers):
-    """Seconds since 1970 of year, month, day, hour, minute, second (text or None), on a clock without a zone."""
-    return datetime(*(int(number or 0) for number in numbers), tzinfo=timezone.utc).timestamp()
+def parse_month_name(text: str) -> float | None:
+    """Seconds since 1970 of "Dec 31, 2021  1:59:59 PM" (strftime's "%b %d, %Y %l:%M:%S %p" in English), or None."""
+    match = MONTH_NAME.fullmatch(text)
+    if not match or match[1] not in MONTHS:
+        return None
+    month, day, year, hour, minute, second, half = match.groups()
+    try:
+        return seconds_since_1970(year, MONTHS.index(month) + 1, day, hour_of_day(int(hour), half), minute, second)
+    except ValueError:
+        return None
 
 
-def offset(zone):
-    """The seconds by which +02:00 is ahead."""
+def hour_of_day(hour: int, half: str) -> int:
+    """0 to 23, of an hour of a clock with AM and PM."""
+    return hour % 12 + (12 if half[0] in "pP" else 0)
+
+
+def seconds_since_1970(
+    year: int | str,
+    month: int | str,
+    day: int | str,
+    hour: int | str | None = 0,
+    minute: int | str | None = 0,
+    second: int | str | None = 0,
+) -> float:
+    """Seconds since 1970 of a time in UTC, whose numbers may be text. Raises ValueError where there is no such time."""
+    date = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0))
+    return date.replace(tzinfo=timezone.utc).timestamp()
+
+
+def offset(zone: str) -> float:
+    """The seconds by which a zone (+02:00, Z) is ahead of UTC."""
     if not zone[-1].isdigit():
         return 0
     ahead = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:])).total_seconds()

@@ -9,46 +9,50 @@ as the file's messages do from a message.
 """
 
 import re
+from collections.abc import Iterator
 
 from readers import signal
-from readers.source import Message
+from readers.source import LogMessage, Skipped, Source
 from readers.whatsapp_times import IOS, ORDERS, Clock, Days, header_of, headers, order_of, plain_seconds
-from readers.whatsapp_words import ENCRYPTED, MARK, words_of
+from readers.whatsapp_words import MARK, Phrases, phrases
 
 NAME = "WhatsApp"
 
 QUOTES = re.compile('["“”„«»]')
 LOG = re.compile(r"(?:.*\.)?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|CRITICAL|FATAL)")
-LONGEST = 65_536  # characters of a message, hence also lines
+MAX_LINES = 65_536  # of a message: it has at most so many characters, hence also lines
 
 
-class Names(dict):
+class Names(dict[str, tuple[str, bool]]):
     """Name as written -> (the name, whether a quotation begins in it and does not end)."""
 
-    def __missing__(self, text):
+    def __missing__(self, text: str) -> tuple[str, bool]:
         self[text] = " ".join(MARK.sub("", text).split()), len(QUOTES.findall(text)) % 2 == 1
         return self[text]
 
 
-def recognises(head):
+def recognises(head: str) -> bool:
     lines = [line for line in head.split("\n") if line.strip()]
     header, clock = header_of(lines), Clock()
-    found = headers(lines, header, clock)
-    if not found or signal.recognises(head) or not any(Days(order)[found[0][1]] is not None for order in ORDERS):
+    matches = headers(lines, header, clock)
+    if not matches or signal.recognises(head) or not any(Days(order)[matches[0][1]] is not None for order in ORDERS):
         return False
-    names = {match[4].partition(": ")[0] for match in found if ": " in match[4]}
-    begins = bool(headers(lines[:1], header, clock)) or 2 * len(found) >= len(lines)
+    names = {match[4].partition(": ")[0] for match in matches if ": " in match[4]}
+    begins = bool(headers(lines[:1], header, clock)) or 2 * len(matches) >= len(lines)
     return begins and bool(names) and not all(LOG.fullmatch(name) for name in names)
 
 
-def messages(source, skipped):
-    """Yield the Messages of a chat, in the order of the file. Raises InputError."""
+def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
+    """Yield the messages of a chat, in the order of the file. Raises InputError."""
     header = header_of(source.head.split("\n"))
-    days, clock, names = Days(order_of(source, header, skipped)), Clock(), Names()
-    end = "] " if header is IOS else " - "
+    days, clock, names, own_words = Days(order_of(source, header, skipped)), Clock(), Names(), phrases()
+    by_ios = header is IOS
+    end = "] " if by_ios else " - "
     # what stands before and after the first space of a time -> its seconds: no regex for most lines
-    dates, times = {}, {}
-    begun, lines = None, []  # (number, seconds, first line) of a message, and its further lines
+    dates: dict[str, int] = {}
+    times: dict[str, int] = {}
+    first: tuple[int, int, str] | None = None  # (line number, seconds, text) of the first line of a message
+    lines: list[str] = []  # its further lines
     for number, line in source.lines():
         stamp, _, rest = line.partition(end)
         date, _, hour = stamp.partition(" ")
@@ -68,35 +72,44 @@ def messages(source, skipped):
                 skipped.broken(f"{source.name}:{number}", f"{match[1]} is no date in the order of the dates above")
                 continue
         if day is not None and seconds is not None:
-            if begun and (message := finished(source, begun, lines, names, header, skipped)):
+            if first and (message := message_of(source, first, lines, names, own_words, by_ios, skipped)):
                 yield message
-            begun = number, day + seconds, rest
+            first = number, day + seconds, rest
             if lines:
                 lines = []
-        elif not begun:
+        elif not first:
             if line.strip():
                 skipped.note("line before the first message", f"{source.name}:{number}")
-        elif len(lines) < LONGEST:
+        elif len(lines) < MAX_LINES:
             lines.append(line)
         else:
             skipped.broken(f"{source.name}:{number}", "expected the next message, one has at most 65,536 characters")
-    if begun and (message := finished(source, begun, lines, names, header, skipped)):
+    if first and (message := message_of(source, first, lines, names, own_words, by_ios, skipped)):
         yield message
 
 
-def finished(source, begun, lines, names, header, skipped):
-    """The Message that begins so and goes on in these lines; None, noted, if nobody speaks in it."""
-    number, seconds, first = begun
-    name, colon, text = first.partition(": ")
-    if not colon and first.rstrip().endswith(":"):
-        name, colon = first.rstrip()[:-1], ":"
+def message_of(
+    source: Source,
+    first: tuple[int, int, str],
+    lines: list[str],
+    names: Names,
+    own_words: Phrases,
+    by_ios: bool,
+    skipped: Skipped,
+) -> LogMessage | None:
+    """The message that begins so and goes on in these lines; None, noted, if nobody speaks in it."""
+    number, seconds, line = first
+    name, colon, text = line.partition(": ")
+    if not colon and line.rstrip().endswith(":"):
+        name, colon = line.rstrip()[:-1], ":"
     speaker, quotes = names[name] if colon else ("", False)
     # Ann named the group "Trip: Rome"
-    if not speaker or (quotes and len(QUOTES.findall(text)) % 2) or (number <= 20 and ENCRYPTED.match(text)):
-        return skipped.note("system line", f"{source.name}:{number}")
+    if not speaker or (quotes and len(QUOTES.findall(text)) % 2) or (number <= 20 and own_words.encrypted.match(text)):
+        skipped.note("system line", f"{source.name}:{number}")
+        return None
     if lines:
         text = "\n".join([text, *lines])
-    text, left_out = words_of(text, header is IOS)
+    text, left_out = own_words.words_of(text, by_ios)
     if left_out:
         skipped.note(left_out, f"{source.name}:{number}")
-    return Message(speaker, text, seconds, "", number) if text else None
+    return LogMessage(speaker, text, seconds, "", number) if text else None

@@ -1,17 +1,20 @@
 """
 How WhatsApp writes when a message was sent, in the layouts of iOS and Android and of many languages, and which of the
-numbers of a date is its day.
+numbers of a date is its day. What is read more than once is remembered, and the commonest time needs no regular
+expression: timestamps.py would be too slow for a line of each message.
 
 Nothing in the file tells day from month. A file has one order, the one with the fewest impossible dates (31 is no
 month), then the fewest steps back in time, then the shortest span of time. A single date reads day-first, unless it is
 written as only Americans do (1/2/21, 3:04 PM); that guess is noted.
 """
 
-import datetime
 import re
 import time
+from collections.abc import Iterable
 
-from readers.whatsapp_words import HOURS, JOINERS, MARK, MARKS
+from readers.source import Skipped, Source
+from readers.timestamps import seconds_since_1970
+from readers.whatsapp_words import MARK, MARKS, phrases
 
 DATE = rf"(\d{{1,4}}[{MARKS}]?([./-])\s?\d{{1,2}}[{MARKS}]?\2\s?\d{{1,4}})"
 IOS = re.compile(rf"[{MARKS}]*\[{DATE}([^\]]{{4,40}})\]\s?(.*)", re.DOTALL)
@@ -19,47 +22,48 @@ ANDROID = re.compile(rf"[{MARKS}]*{DATE}([^-–]{{4,40}})\s[-–]\s(.*)", re.DOT
 TIME = re.compile(r"(\D*)(\d{1,2})\s?[:.h]\s?(\d\d)(?:\s?(?:[:.]|min)\s?(\d\d)(?:\ss)?)?(\D*)")
 ORDERS = {"day-first": (2, 1, 0), "month-first": (2, 0, 1), "year-first": (0, 1, 2)}  # where year, month and day stand
 AMERICAN = re.compile(r"[1-9]\d?/[1-9]\d?/\d\d\n.*[AP]M")
-KNOWN = 1_230_768_000, time.time() + 31_536_000  # WhatsApp began in 2009: what years are likely
-LOOKED_AT = 10_000, 1_000_000  # lines that decide the order of day and month: at least, and at most if nothing tells
+WHATSAPP_BEGAN = 1_230_768_000  # seconds since 1970 at the beginning of 2009: no message is older
+YEAR = 31_536_000  # seconds; a date so far ahead of now is no date of a message either, whatever clock wrote it
+MIN_LINES = 10_000  # lines after which the order of day and month may be decided, and after which it is tried again
+MAX_LINES = 1_000_000  # lines after which it is decided even if nothing tells
 
 
-class Days(dict):
+class Days(dict[str, int]):
     """Date as written -> seconds since 1970 at its midnight, or None where the order makes no date of it."""
 
-    def __init__(self, order):
+    def __init__(self, order: str) -> None:
         super().__init__()
         self.order = ORDERS[order]
 
-    def __missing__(self, text):
+    def __missing__(self, text: str) -> int | None:
         numbers = [int(number) for number in re.findall(r"\d+", text)]
         year, month, day = (numbers[at] for at in self.order)
         try:
-            date = datetime.date(year + 2000 if year < 100 else year, month, day)
+            self[text] = int(seconds_since_1970(year + 2000 if year < 100 else year, month, day))
         except ValueError:
             return None
-        self[text] = (date.toordinal() - 719_163) * 86_400  # 719,163: the ordinal of 1970-01-01
         return self[text]
 
 
-class Clock(dict):
+class Clock(dict[str, int]):
     """Time as written, with what stands around it (", 11:59 PM") -> seconds since midnight, or None."""
 
-    def __missing__(self, text):
+    def __missing__(self, text: str) -> int | None:
         match = TIME.fullmatch(MARK.sub("", text))
         if not match or int(match[2]) > 23 or int(match[3]) > 59 or int(match[4] or 0) > 60:
             return None
         hour = int(match[2])
         for word in (match[1], match[5]):
             word = re.sub(r"[\s.,،'’״\"]", "", word).casefold()
-            if word in HOURS:
-                hour = hour % 12 + HOURS[word]
-            elif word not in JOINERS:
+            if word in phrases().hours:
+                hour = hour % 12 + phrases().hours[word]
+            elif word not in phrases().beside_a_time:
                 return None
         self[text] = hour * 3600 + int(match[3]) * 60 + int(match[4] or 0)
         return self[text]
 
 
-def plain_seconds(text):
+def plain_seconds(text: str) -> int | None:
     """Seconds since midnight of "23:59:59", as most files have it; None for any other text."""
     if len(text) != 8 or text[2] != ":" or text[5] != ":":
         return None
@@ -71,16 +75,17 @@ def plain_seconds(text):
     return int(hour) * 3600 + int(minute) * 60 + int(second)
 
 
-def headers(lines, header, clock):
+def headers(lines: Iterable[str], header: re.Pattern[str], clock: Clock) -> list[re.Match[str]]:
     """The matches of the lines that begin a message or system line."""
     return [match for match in map(header.match, lines) if match and clock[match[3]] is not None]
 
 
-def header_of(lines):
+def header_of(lines: list[str]) -> re.Pattern[str]:
+    """IOS or ANDROID, whichever begins more of the lines."""
     return max(IOS, ANDROID, key=lambda header: len(headers(lines, header, Clock())))
 
 
-def order_of(source, header, skipped):
+def order_of(source: Source, header: re.Pattern[str], skipped: Skipped) -> str:
     """The name of the order of day, month and year in this file."""
     dates, clock, first, american = [], Clock(), "", False
     possible = {name: Days(name) for name in ORDERS}
@@ -90,9 +95,9 @@ def order_of(source, header, skipped):
                 first, american = f"{source.name}:{number}", AMERICAN.match(f"{match[1]}\n{match[3]}")
             if not dates or match[1] != dates[-1]:
                 dates.append(match[1])
-        if number % LOOKED_AT[0] == 0 and len({doubt(days, dates)[0] for days in possible.values()}) > 1:
+        if number % MIN_LINES == 0 and len({doubt(days, dates)[0] for days in possible.values()}) > 1:
             break
-        if number >= LOOKED_AT[1]:
+        if number >= MAX_LINES:
             break
     names = sorted(ORDERS, key=lambda name: doubt(possible[name], dates)[:2] + (name == "year-first",))
     if names[0] != "year-first":
@@ -102,13 +107,17 @@ def order_of(source, header, skipped):
         )
         day_first, month_first = (possible[name] for name in list(ORDERS)[:2])
         if doubt(day_first, dates) == doubt(month_first, dates) and any(day_first[d] != month_first[d] for d in dates):
-            skipped.note(f"not left out: dates taken as {names[0]}, nothing in the file tells", first)
+            skipped.note(f"dates taken as {names[0]}, nothing in the file tells", first, kept=True)
     return names[0]
 
 
-def doubt(days, dates):
-    """How little an order of day and month fits the dates of a file; the least fits best."""
+def doubt(days: Days, dates: list[str]) -> tuple[int, int, int]:
+    """
+    How badly an order of day and month fits the dates of a file, the smallest is best: (dates that no message can have,
+    steps back in time, seconds from the first to the last).
+    """
+    latest = time.time() + YEAR
     seconds = [days[date] for date in dates]
-    known = [day for day in seconds if day is not None and KNOWN[0] <= day <= KNOWN[1]]
+    known = [day for day in seconds if day is not None and WHATSAPP_BEGAN <= day <= latest]
     back = sum(later < day for day, later in zip(known, known[1:], strict=False))
     return len(seconds) - len(known), back, max(known, default=0) - min(known, default=0)

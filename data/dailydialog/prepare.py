@@ -4,29 +4,50 @@ DailyDialog (Li et al. 2017): everyday talk that learners of English read, at ho
 
     $ python data/dailydialog/prepare.py                          # from the hub
     $ python data/dailydialog/prepare.py --source=FILE_OR_FOLDER  # the original zips
+
+A row of the hub is {"dialog": ["Hi , Tom .", ...]}, a line of the original `Hi , Tom . __eou__ Hi ! __eou__`.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import configurator
-from dataset.prepare import PrepareConfig, prepare_folder
-from readers import dailydialog, rows
+from dataset import prepare
+from readers import detokenize, rows
+from readers.conversations import alternating, two_views
+from readers.source import Record, Skipped, Source
 
 HUB_ID = "OpenRL/daily_dialog"
 ABOUT = {"name": "DailyDialog", "licence": "CC BY-NC-SA 4.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
+WANTED = '{"dialog": ["...", "..."]}'
+END = "__eou__"  # of an utterance
 
 
-def conversations(settings, skipped):
-    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped, read=dailydialog.dialogues)
-    return rows.records_of_rows(pairs, dailydialog.of_row, dailydialog.WANTED, skipped)
+def conversations(settings: prepare.PrepareConfig, skipped: Skipped) -> Iterator[Record]:
+    hub_or_files = rows.local_or_hub_rows(settings, HUB_ID, skipped, read=dialogues)
+    return rows.records_of_rows(hub_or_files, records_of_row, WANTED, skipped)
 
 
-def prepare(settings):
-    prepare_folder(settings, __file__, conversations, ABOUT)
+def dialogues(source: Source, skipped: Skipped) -> Iterator[rows.PlacedRow]:
+    """Yield the rows of a file, or of the original's lines; its files of acts and emotions are left out."""
+    if END not in source.head:
+        if source.head.lstrip()[:1] in ("{", "[", "P"):  # P: parquet's PAR1
+            yield from rows.file_rows(source, skipped)
+        else:
+            skipped.note("file without dialogues", source.name)
+        return
+    for number, line in source.lines():
+        if line.strip():
+            yield f"{source.name}:{number}", {"dialog": line.strip().removesuffix(END).split(END)}
+
+
+def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
+    texts = rows.optional_list(row, "dialog", str) or rows.required_list(row, "utterances", str)
+    return two_views(alternating(map(detokenize.detokenize, texts)), {}, place, skipped)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, PrepareConfig)
+    prepare.main(__file__, conversations, ABOUT)

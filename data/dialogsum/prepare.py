@@ -7,26 +7,23 @@ DialogSum (Chen et al. 2021): everyday dialogues, each pasted or had with the bo
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import configurator
-from dataset.prepare import PrepareConfig, prepare_folder
+from dataset import prepare
 from readers import rows, summaries
+from readers.source import Record, Skipped
 
 HUB_ID = "knkarthick/dialogsum"
 ABOUT = {"name": "DialogSum", "licence": "CC BY-NC-SA 4.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
 
 
-def conversations(settings, skipped):
-    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped)
-    return rows.records_of_rows(pairs, summaries.of_row, summaries.WANTED, skipped)
-
-
-def prepare(settings):
-    prepare_folder(settings, __file__, conversations, ABOUT)
+def conversations(settings: prepare.PrepareConfig, skipped: Skipped) -> Iterator[Record]:
+    hub_or_files = rows.local_or_hub_rows(settings, HUB_ID, skipped)
+    return rows.records_of_rows(hub_or_files, summaries.records_of_row, summaries.WANTED, skipped)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, PrepareConfig)
+    prepare.main(__file__, conversations, ABOUT)

@@ -7,26 +7,23 @@ SmolLM. Licence: Apache-2.0.
 """
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import configurator
-from dataset.prepare import PrepareConfig, prepare_folder
+from dataset import prepare
 from readers import openai, rows
+from readers.source import Record, Skipped
 
 HUB_ID = "HuggingFaceTB/everyday-conversations-llama3.1-2k"
 ABOUT = {"name": "Everyday conversations", "licence": "Apache-2.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}
 
 
-def conversations(settings, skipped):
-    pairs = rows.local_or_hub_rows(settings, HUB_ID, skipped)
-    return rows.records_of_rows(pairs, openai.of_row, openai.WANTED, skipped)
-
-
-def prepare(settings):
-    prepare_folder(settings, __file__, conversations, ABOUT)
+def conversations(settings: prepare.PrepareConfig, skipped: Skipped) -> Iterator[Record]:
+    hub_or_files = rows.local_or_hub_rows(settings, HUB_ID, skipped)
+    return rows.records_of_rows(hub_or_files, openai.records_of_row, openai.WANTED, skipped)
 
 
 if __name__ == "__main__":
-    configurator.main(prepare, PrepareConfig)
+    prepare.main(__file__, conversations, ABOUT)

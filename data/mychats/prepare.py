@@ -8,6 +8,7 @@ or JSON of conversations; README.md tells how to get them. Nothing leaves this m
 
 import dataclasses
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import configurator
 from dataset.prepare import PrepareConfig, prepare_folder
 from readers import detect, pii
-from readers.source import Skipped, open_sources
+from readers.source import Record, Skipped, open_sources
 
 ABOUT = {"name": "my chats", "licence": "private", "url": "this machine"}
 
@@ -28,10 +29,10 @@ class MyChatsConfig(PrepareConfig):
     bot: str | None = None  # who of the people in the chats the model becomes; everyone else is the human
     gap_hours: float = 8.0  # a silence longer than this ends a conversation
     keep_private: bool = False  # keep links, e-mail addresses, phone and card numbers, which are masked otherwise
-    show: int = 1  # print so many of the conversations, what is learned in green
-    skip_errors: bool = False  # go on behind a line that cannot be understood, and tell of it
+    show: int = 1  # conversations to print, what is learned in green
+    skip_errors: bool = False  # skip and report what cannot be understood, instead of ending there
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not self.source:
             raise ValueError("say what to read: --source=FILE_OR_FOLDER, once for each")
@@ -39,17 +40,17 @@ class MyChatsConfig(PrepareConfig):
             raise ValueError(f"gap_hours ({self.gap_hours}) must be above 0")
 
 
-def conversations(settings, skipped):
-    found = detect.recognise(open_sources(settings), skipped)
-    return detect.records(found, settings.bot, settings.gap_hours, skipped)
+def conversations(settings: MyChatsConfig, skipped: Skipped) -> Iterator[Record]:
+    recognised = detect.recognise(open_sources(settings), skipped)
+    return detect.records(recognised, settings.bot, settings.gap_hours, skipped)
 
 
-def prepare(settings):
-    found = detect.recognise(open_sources(settings), Skipped(settings.skip_errors))
-    for reader, sources in found:
+def prepare(settings: MyChatsConfig) -> None:
+    recognised = detect.recognise(open_sources(settings), Skipped(settings.skip_errors))
+    for reader, sources in recognised:
         names = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
         print(f"{reader.NAME}: {names} ({len(sources)} {'file' if len(sources) == 1 else 'files'})")
-    bot = detect.choose_bot(found, settings.bot, Skipped(settings.skip_errors))
+    bot = detect.choose_bot(recognised, settings.bot, Skipped(settings.skip_errors))
     settings = dataclasses.replace(settings, bot=bot)
     prepare_folder(settings, __file__, conversations, ABOUT, None if settings.keep_private else pii.mask)
 

@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT
 
 from dataset.folder import open_meta, open_split
-from dataset.prepare import PrepareConfig
+from dataset.prepare import PrepareConfig, prepare_folder
+from readers.source import Skipped
 from runtime.errors import InputError
 
 SHARED = ROOT.parent / "shared" / "data" / "personachat"
@@ -121,8 +122,8 @@ def hub(monkeypatch):
     spec.loader.exec_module(script)
 
     def offer(splits):
-        def load_dataset(name):
-            assert name == script.HUB_ID
+        def load_dataset(name, config):
+            assert (name, config) == (script.HUB_ID, None)
             return datasets.DatasetDict({split: datasets.Dataset.from_list(rows) for split, rows in splits.items()})
 
         monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -149,7 +150,8 @@ def test_personachat_from_the_hub(hub, tmp_path, layout, gold):
         "validation": row(1, ["i fly ."], ["one", "two", "three", "four"]),  # numbered as train's last
     }
     settings = PrepareConfig(out_dir=str(tmp_path), val_share=0, tokenizer="gpt2")
-    hub(splits).prepare(settings)
+    script = hub(splits)
+    prepare_folder(settings, script.__file__, script.conversations, script.ABOUT)
     assert decoded(tmp_path) == [
         "System]: i run.\n[Human]: hi?\n[Bot]: hello.\n[Human]: who?\n" + "[Bot]: me.\n" * gold,
         "System]: i swim.\n[Bot]: hi?\n[Human]: hello.\n" + "[Bot]: who?\n" * gold,
@@ -163,9 +165,9 @@ def test_a_hub_that_fails_is_one_line(hub, monkeypatch):
 
     script = hub({})
     for error in (ConnectionError("no\nroute"), datasets.exceptions.DatasetGenerationError("x"), ValueError("y")):
-        monkeypatch.setattr(datasets, "load_dataset", lambda name, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(datasets, "load_dataset", lambda *words, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(InputError, match=r"cannot be loaded from the hub \(.*\); a file from parl.ai"):
-            script.conversations(PrepareConfig(), {})
+            list(script.conversations(PrepareConfig(), Skipped()))
 
 
 def test_an_unreachable_hub(tmp_path):
@@ -192,7 +194,7 @@ def test_a_full_disk_and_a_cut_off_source_keep_the_old_data(tmp_path):
     for source, message, options in (
         ("good.txt", "error: out: File too large\n", {"preexec_fn": small_disk}),
         ("cut.txt", "error: cut.txt:10: a tab and a reply are missing (the file may be cut off)\n", {}),
-        ("out", "error: out: a folder; --source takes a file of ParlAI's lines, JSON, JSON lines or parquet\n", {}),
+        ("none", "error: none: no such file or folder\n", {}),
     ):
         done = run("personachat", f"--source={source}", "--out_dir=out", cwd=tmp_path, **options)
         assert (done.returncode, done.stderr) == (2, message)
@@ -204,8 +206,8 @@ def test_a_full_disk_and_a_cut_off_source_keep_the_old_data(tmp_path):
     [
         (None, "chats.json: No such file or directory"),
         ("", "chats.json: not the Chit-Chat Challenge's JSON (Expecting value: line 1 column 1 (char 0))"),
-        ("[1]", "chats.json: not the Chit-Chat Challenge's JSON ('list' object has no attribute 'values')"),
-        ('{"a": {}}', "chats.json: not the Chit-Chat Challenge's JSON ('messages')"),
+        ("[1]", "chats.json: not the Chit-Chat Challenge's JSON (not one object)"),
+        ('{"a": {}}', "chats.json: not the Chit-Chat Challenge's JSON ('messages' is missing"),
         ('{"a": {"messages": [[{"text": 1, "sender": 1}]]}}', "chats.json: not the Chit-Chat Challenge's JSON ("),
         ("{}", "chats.json: no conversation in it; nothing was written"),
     ],
@@ -219,7 +221,8 @@ def test_chitchat_names_a_wrong_file(tmp_path, monkeypatch, content, message):
     if content is not None:
         Path("chats.json").write_text(content)
     with pytest.raises((InputError, OSError)) as error:
-        script.prepare(PrepareConfig(source=("chats.json",), out_dir="out"))
+        settings = PrepareConfig(source=("chats.json",), out_dir="out")
+        prepare_folder(settings, script.__file__, script.conversations, script.ABOUT)
     text = str(error.value) if content is not None else f"{error.value.filename}: {error.value.strerror}"
     assert text.startswith(message) and "\n" not in text
     assert not Path("out").exists()

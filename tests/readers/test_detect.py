@@ -3,17 +3,19 @@ Every layout in which PersonaChat is found gives the same records: the persona a
 right mouth, the text as people write it. What is damaged is named with its line.
 """
 
-import collections
 import json
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, script
 
-from readers import parlai, personachat
+from dataset.prepare import PrepareConfig
+from readers import parlai
+from readers.source import Skipped
 from runtime.errors import InputError
 from tokenization.chat_format import as_text, check
 
+PERSONACHAT = script("personachat")
 SHARED = ROOT.parent / "shared" / "data" / "personachat"
 BOTH = """\
 1 your persona: i have two dogs .
@@ -65,7 +67,8 @@ def without_candidates(row):
 
 def read(path, skipped=None):
     """The records of a file as people read them."""
-    records = personachat.records(str(path), collections.Counter() if skipped is None else skipped)
+    skipped = Skipped(keep_going=None) if skipped is None else skipped
+    records = PERSONACHAT.conversations(PrepareConfig(source=(str(path),)), skipped)
     return [as_text(check(record)) for record in records]
 
 
@@ -129,7 +132,7 @@ def test_rows_of_the_hub(file, tmp_path, name, layout, gold):
         file("".join(json.dumps(row) + "\r\n" for row in rows))
     else:
         file(json.dumps(rows if name == "json" else {"train": rows[:-1], "validation": rows[-1:], "version": 1}))
-    skipped = collections.Counter()
+    skipped = Skipped()
     whole = "\n".join([MINE, *(TALK if gold else TALK[:3])])
     assert read(tmp_path / "data", skipped) == [whole] + ["[System]: i swim.\n[Human]: hello\n[Bot]: b?"] * gold
     assert skipped == ({} if gold else {"only one of the two speaks": 1})
@@ -176,27 +179,36 @@ def test_unicode_line_ends_within_json(file):
         (b"", "FILE: not PersonaChat: wanted ParlAI's lines"),
         (b"\x89PNG\x00\xff", "FILE: not PersonaChat: wanted ParlAI's lines"),
         ("hello there\n", "FILE: not PersonaChat: wanted ParlAI's lines"),
-        (b"PAR1 and no more", "FILE: damaged parquet ("),
-        (b"1 your persona: a\n2 hi\t\xff\n", "FILE: not UTF-8 text (invalid start byte at byte 23)"),
+        (b"PAR1 and no more", "FILE, row 1: damaged parquet ("),
+        (b"1 your persona: a\n2 hi\t\xff\n", "FILE:1: not utf-8 text (invalid start byte)"),
         ("1 your persona: a\nyes\thello\n", "FILE:2: a line begins with its number in the dialogue, not 'yes\\thello'"),
         ("1 your persona: a\n² hi\thello\n", "FILE:2: a line begins with its number in the dialogue, not '²'"),
         (f"1 hi\ta\n{'9' * 5000} hi\ta\n", f"FILE:2: a line begins with its number in the dialogue, not '{'9' * 20}'"),
         ("1 your persona: a\n2 hi\n", "FILE:2: a tab and a reply are missing (the file may be cut off)"),
         ("1 your persona: a\n2 hi\t \n", "FILE:2: a tab and a reply are missing (the file may be cut off)"),
-        ('{"personality": [], "utt', "FILE:1: not JSON (Unterminated string"),
+        ('{"personality": [], "utt', "FILE: not JSON (Unterminated string"),
         (json.dumps(NESTED) + "\n{", "FILE:2: not JSON ("),
-        ("[" * 100_000, "FILE:1: not JSON (maximum recursion depth exceeded"),
-        ("[1]", "FILE, row 1: not a dialogue (TypeError("),
-        ("[null]", "FILE, row 1: not a dialogue (TypeError("),
-        ('["utterances"]', "FILE, row 1: not a dialogue (TypeError("),
-        ('[{"conv_id": 1}]', "FILE, row 1: not a dialogue (KeyError('utterances'))"),
-        (json.dumps([NESTED, {"personality": [], "utterances": []}]), "FILE, row 2: not a dialogue (IndexError("),
+        ("[" * 100_000, "FILE:1: wanted valid JSON, but item 1 is not (nested more than 100 deep)"),
+        ("[1]", "FILE, item 1: wanted personality, utterances or conv_id, history"),
+        ("[null]", "FILE, item 1: wanted personality, utterances or conv_id, history"),
+        ('["utterances"]', "FILE, item 1: wanted personality, utterances or conv_id, history"),
+        ('[{"conv_id": 1}]', "FILE, item 1: wanted personality, utterances or conv_id, history"),
+        (
+            json.dumps([NESTED, {"personality": [], "utterances": []}]),
+            "FILE, item 2: wanted personality, utterances or conv_id, history",
+        ),
         (
             json.dumps([NESTED, {"utterances": [{"history": []}]}]),
-            "FILE, row 2: not a dialogue (KeyError('personality'))",
+            "FILE, item 2: wanted personality, utterances or conv_id, history",
         ),
-        (json.dumps([{**FLAT[0], "history": [1, None]}]), "FILE, row 1: not a dialogue (TypeError("),
-        (json.dumps([{**FLAT[0], "personality": "i run"}]), "FILE, row 1: not a dialogue (TypeError("),
+        (
+            json.dumps([{**FLAT[0], "history": [1, None]}]),
+            "FILE, item 1: wanted personality, utterances or conv_id, history",
+        ),
+        (
+            json.dumps([{**FLAT[0], "personality": "i run"}]),
+            "FILE, item 1: wanted personality, utterances or conv_id, history",
+        ),
     ],
 )
 def test_damage_is_named(file, content, message):
@@ -204,10 +216,10 @@ def test_damage_is_named(file, content, message):
     assert refused(file(content)).startswith(message)
 
 
-def test_no_file(tmp_path):
-    """A missing file and a folder are told apart."""
-    assert refused(tmp_path / "none").startswith("FILE: no such file; --source takes")
-    assert refused(tmp_path).startswith("FILE: a folder; --source takes")
+def test_no_file(file, tmp_path):
+    """A missing file is named; of a folder each file is read, as of every data set."""
+    assert refused(tmp_path / "none") == "FILE: no such file or folder"
+    assert read(file(BOTH).parent) == read(file(BOTH))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +244,7 @@ def test_cleaned(odd, fine):
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared data are not here")
 def test_real_files():
     """All of the real files is read: two views of 1,000 dialogues, one of 2,072, nothing skipped, no odd space left."""
-    skipped = collections.Counter()
+    skipped = Skipped()
     both = read(SHARED / "valid_both_original_no_cands.txt", skipped)
     alone = read(SHARED / "train_partial_self_original_no_cands.txt", skipped)
     assert (len(both), len(alone), skipped) == (2000, 2072, {})

@@ -6,13 +6,16 @@ was written, in every locale; what is left out is counted; no input ends in a tr
 import datetime
 import io
 import json
+import re
 
 import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from readers import imessage, signal, telegram, whatsapp
-from readers.source import Message, Skipped, Source
+from readers.source import LogMessage, Skipped, Source
+from readers.whatsapp_words import Phrases
 from runtime.errors import InputError
 
 READERS = [whatsapp, telegram, imessage, signal]
@@ -258,6 +261,21 @@ def test_what_whatsapp_writes_for_media_and_deletions_is_counted(reason, text):
     assert skipped == {reason: 1} and skipped.places[reason] == ["chat.txt:2"]
 
 
+def test_the_phrases_of_whatsapp_are_text_a_translator_can_add_to():
+    """A phrase is left out in any case, with or without a full stop; no heading of assets/whatsapp.txt is unread."""
+    headings = re.findall(r"^\[(.+)\]$", (ROOT / "assets" / "whatsapp.txt").read_text(encoding="utf-8"), re.M)
+    sections = {heading: ["Ez az üzenet"] for heading in headings}
+    unread = dict(sections)
+
+    class Read(dict):
+        def __getitem__(self, key):
+            unread.pop(key, None)
+            return super().__getitem__(key)
+
+    assert Phrases(Read(sections)).words_of("EZ AZ ÜZENET.", by_ios=False) == ("", "location") and not unread
+    assert Phrases(Read(sections)).words_of("a.pdf (ez az üzenet)", by_ios=False) == ("", "media")
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -331,7 +349,7 @@ def test_telegram_chat_is_read():
     text = json.dumps(TELEGRAM, ensure_ascii=False, indent=1)
     assert telegram.recognises(text)
     got, skipped = read(telegram, text)
-    assert got[0] == Message("Ann", "see a.example\n😂: ok", seconds(2021, 12, 31, 23, 59, 59), "Trip", 2)
+    assert got[0] == LogMessage("Ann", "see a.example\n😂: ok", seconds(2021, 12, 31, 23, 59, 59), "Trip", 2)
     assert spoken(got[1:]) == [
         ("Deleted Account", "hi"),
         ("Deleted Account (user3)", "yo"),
@@ -492,7 +510,7 @@ def test_signal_export_is_read():
     text = "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in SIGNAL)
     assert signal.recognises(text)
     got, skipped = read(signal, text)
-    assert got == [Message("Ann", "hi: there\n😂", seconds(2021, 12, 31, 23, 59, 59), "", 1)]
+    assert got == [LogMessage("Ann", "hi: there\n😂", seconds(2021, 12, 31, 23, 59, 59), "", 1)]
     assert skipped == {"media": 1, "call": 1}
     assert signal.recognises(CHAT_MD) and not whatsapp.recognises(CHAT_MD)
     got, skipped = read(signal, CHAT_MD)
