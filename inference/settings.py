@@ -9,6 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 
+class SettingError(ValueError):
+    """A setting's value is out of its range. name: the setting."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 @dataclass(frozen=True)
 class SamplingParams:
     """How the next token is drawn; sampling.py has the order."""
@@ -56,13 +64,13 @@ class SamplingParams:
         }
         for name, fine in limits.items():
             if not fine:
-                raise ValueError(f"{name} ({getattr(self, name)!r}) is out of its range")
+                raise SettingError(name, f"{name} ({getattr(self, name)!r}) is out of its range")
         try:
             fine = all(id >= 0 and math.isfinite(bias) for id, bias in self.biases.items())
         except ValueError:
             fine = False
         if not fine:
-            raise ValueError(f"logit_bias ({self.logit_bias!r}) must be ID:BIAS, such as 198:-100")
+            raise SettingError("logit_bias", f"logit_bias ({self.logit_bias!r}) must be ID:BIAS, such as 198:-100")
 
     @functools.cached_property
     def biases(self):

@@ -100,7 +100,7 @@ def test_what_is_not_supported_is_named(server, body, param):  # noqa: F811
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_failure_is_an_event(server):  # noqa: F811
     """The engine fails in the middle: the stream ends with response.failed, which the client shows."""
-    server.service.step = lambda: 1 / 0
+    server.scheduler.step = lambda: 1 / 0
     with server.client() as client, client.responses.create(**GREEDY, input="hi", stream=True) as stream:
         events = list(stream)
     assert events[-1].type == "response.failed" and events[-1].response.error.code == "server_error"

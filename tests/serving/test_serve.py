@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,25 +29,21 @@ from checkpoint import model_folder
 from inference.engine import Engine
 from inference.settings import SamplingParams
 from runtime.errors import InputError
+from runtime.version import version
 from serve import ServeConfig
-from serving.app import create_app
-from serving.middleware import Limits
 from serving.scheduler import Scheduler
 
 HI = [{"role": "user", "content": "hi, how are you?"}]
 
 
 class Running:
-    """A server in a thread of this process, on a free port."""
+    """A server in a thread of this process, on a free port. settings: of ServeConfig."""
 
-    def __init__(
-        self, model, tokens, folder, slots=4, queue=64, key=None, max_rps=None, max_body=2**20, cors=(), **how
-    ):
+    def __init__(self, model, tokens, folder, slots=4, queue=64, **settings):
         self.engine = Engine(model, tokens, slots=slots)
-        self.service = Scheduler(lambda: self.engine, queue)
-        self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20, **how)
-        limits = Limits(key, max_rps, max_body, True, cors)
-        app = create_app(self.config, self.service, "tiny", limits)
+        self.scheduler = Scheduler(lambda: self.engine, queue)
+        self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20, **settings)
+        app = serve.app_for(self.config, self.scheduler, "tiny")
         listening = serve.opened_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.server = uvicorn.Server(
@@ -54,7 +51,7 @@ class Running:
         )
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]})
         self.thread.start()
-        self.key = key or "none"
+        self.key = self.config.api_key or "none"
         while not self.server.started:
             time.sleep(0.01)
 
@@ -76,8 +73,8 @@ class Running:
     def stop(self):
         self.server.should_exit = True
         self.thread.join()
-        self.service.stop()
-        self.service.thread.join()
+        self.scheduler.stop()
+        self.scheduler.thread.join()
 
 
 @pytest.fixture
@@ -152,16 +149,16 @@ def test_async_many_at_once_as_each_alone(server):
 
 def test_the_engine_is_opened_where_it_is_stepped(tiny, tokens):
     """In one thread, which halves the time of a token on two cores; what opening raises reaches whoever starts."""
-    where = []
+    threads = []
 
-    def opened():
-        where.append(threading.current_thread())
+    def open_engine():
+        threads.append(threading.current_thread())
         return Engine(tiny, tokens)
 
-    service = Scheduler(opened, 1)
-    assert where == [service.thread]
-    service.stop()
-    service.thread.join()
+    scheduler = Scheduler(open_engine, 1)
+    assert threads == [scheduler.thread]
+    scheduler.stop()
+    scheduler.thread.join()
     with pytest.raises(InputError, match="no model"):
         Scheduler(lambda: model_folder.load("nowhere") and None, 1)
 
@@ -311,7 +308,7 @@ def test_models_health_tokenize(server):
     assert model.id == "tiny" and model.max_model_len == 64
     assert server.client().models.retrieve("tiny").id == "tiny"
     assert error_of(server.post({"messages": HI, "model": "gpt-9"}), 404)["code"] == "model_not_found"
-    assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+    assert httpx.get(f"{server.url}/health").json() == {"status": "ok", "version": version()}
     text = server.post({"prompt": "naïve café"}, "/tokenize").json()
     assert server.engine.tokenizer.decode(text["tokens"]) == "naïve café" and text["count"] == len(text["tokens"])
     assert "/v1/chat/completions" in httpx.get(f"{server.url}/openapi.json").json()["paths"]
@@ -428,7 +425,7 @@ def test_ten_megabytes(running, max_body, body, status):
 
 def test_keys_rates_and_bodies(running):
     """Without the key 401, too often 429, too much 413, also in chunks; /health and the page need no key."""
-    server = running(key="secret", max_rps=3.0, max_body=2000)
+    server = running(api_key="secret", max_rps=3.0, max_body=2000)
     assert (
         error_of(server.post({"messages": HI}, headers={"Authorization": "Bearer wrong"}), 401)["code"]
         == "invalid_api_key"
@@ -547,6 +544,7 @@ def test_sigterm_lets_replies_end(folder):
     assert said[-1]["choices"][0]["finish_reason"] == "length"
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and out.splitlines()[-1] == "stopped"
+    assert re.search(r"^POST /v1/chat/completions 200 13\+40 tokens \d+\.\d\d s 127.0.0.1$", out, re.MULTILINE)
     assert "hi, how" not in out
 
 
