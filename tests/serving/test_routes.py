@@ -13,7 +13,7 @@ import sys
 import httpx
 import pytest
 from conftest import ROOT
-from test_serve import HI, running, server  # noqa: F401
+from served import HI
 
 import serve
 from inference.settings import SamplingParams, SettingError
@@ -33,7 +33,7 @@ from serving.middleware import AccessLog, BodyLimit, KeyCheck, OriginCheck, Rate
         ("/tokenize", {"prompt": "hi"}, "TokenizeResponse"),
     ],
 )
-def test_what_comes_back_is_as_openapi_json_says(server, path, body, model):  # noqa: F811
+def test_what_comes_back_is_as_openapi_json_says(server, path, body, model):
     """The schema that the route names holds for a real answer, with no field more, and the error's for an error."""
     described = httpx.get(f"{server.url}/openapi.json").json()["paths"][path]["post"]["responses"]
     name = described["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
@@ -43,7 +43,7 @@ def test_what_comes_back_is_as_openapi_json_says(server, path, body, model):  # 
     response_models.ErrorResponse.model_validate(server.post({}, path).json(), strict=True)
 
 
-def test_one_version_number(server):  # noqa: F811
+def test_one_version_number(server):
     """pyproject.toml's is that of /health and of /openapi.json."""
     (number,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert version() == number == httpx.get(f"{server.url}/health").json()["version"]
