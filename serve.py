@@ -39,17 +39,15 @@ class ServeConfig(EngineConfig):
 
     host: str = "127.0.0.1"  # 0.0.0.0 is reachable from other machines, and needs an api_key
     port: int = 8000
-    slots: int = 8  # replies at once; more wait
+    slots: int = 8  # replies that are made at once; further requests wait
     queue: int = 64  # requests that may wait; further ones get 429
     api_key: str | None = None  # what clients must send; the variable NANOCHATGPT_API_KEY keeps it out of `ps`
-    max_rps: float | None = None  # requests a second for each key or address
-    max_seconds: float = 300.0  # for a reply, its wait included
+    max_rps: float | None = None  # requests a second under /v1 from each address; none: any number
+    max_seconds: float = 300.0  # for a reply, its wait for a slot included
     max_body: int = 2**20  # bytes of a request
     grace: float = 30.0  # seconds that replies have to end after SIGTERM or Ctrl-C
     cors: tuple[str, ...] = ()  # origins of other pages that may ask; once for each: --cors=https://example.org
-    feedback: str | None = (
-        None  # file for the page's good and bad verdicts; default: feedback.jsonl in your data folder
-    )
+    feedback: str | None = None  # file for verdicts given on the page; default: feedback.jsonl in your data folder
     log_text: bool = False  # show what is said, not only how long it was
     log_level: Literal["debug", "info", "warning", "error"] = "info"  # info: a line for each request
 

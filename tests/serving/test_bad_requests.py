@@ -75,7 +75,7 @@ def test_ten_megabytes(running, max_body, body, status):
 
 def test_keys_rates_and_bodies(running):
     """Without the key 401, too often 429, too much 413, also in chunks; /health and the page need no key."""
-    server = running(api_key="secret", max_rps=3.0, max_body=2000)
+    server = running(api_key="secret", max_rps=1.0, max_body=2000)
     assert (
         error_of(server.post({"messages": HI}, headers={"Authorization": "Bearer wrong"}), 401)["code"]
         == "invalid_api_key"
@@ -86,7 +86,7 @@ def test_keys_rates_and_bodies(running):
     assert httpx.get(f"{server.url}/metrics").status_code == 401
     time.sleep(1)
     found = [server.post({"messages": HI, "max_tokens": 1}).status_code for _ in range(8)]
-    assert found[0] == 200 and found[-1] == 429
+    assert found[0] == 200 and 429 in found
     time.sleep(1)
     assert error_of(server.post({"messages": HI, "user": "x" * 3000}), 413)
     time.sleep(1)
