@@ -5,27 +5,32 @@ Serve a model to programs and people: OpenAI's protocol under /v1, a page to cha
     $ curl localhost:8000/v1/chat/completions -H 'Content-Type: application/json' \\
         -d '{"messages": [{"role": "user", "content": "hi"}]}'
 
-Many are served at once (--slots), more wait in a queue that is fair between clients. protocol.py has what a request may
-hold, service.py the queue and the thread that generates, guard.py who may ask.
+Several replies are made at once (--slots); further requests wait in a queue that is fair between clients. In serving/,
+protocol.py has what a request may hold, scheduler.py the queue and the thread that generates, middleware.py who may
+ask.
 """
 
+import logging
 import os
 import signal
 import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import uvicorn
+from typing import TYPE_CHECKING, Literal
 
 import configurator
-from inference.loading import open_engine
 from inference.settings import EngineConfig
 from runtime.errors import InputError
 from runtime.humanize import millions
-from serving.app import create_app
-from serving.middleware import Limits
-from serving.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+    from serving.scheduler import Scheduler
+
+LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -34,18 +39,19 @@ class ServeConfig(EngineConfig):
 
     host: str = "127.0.0.1"  # 0.0.0.0 is reachable from other machines, and needs an api_key
     port: int = 8000
-    slots: int = 8  # replies at once; more wait
+    slots: int = 8  # replies that are made at once; further requests wait
     queue: int = 64  # requests that may wait; further ones get 429
     api_key: str | None = None  # what clients must send; the variable NANOCHATGPT_API_KEY keeps it out of `ps`
-    max_rps: float | None = None  # requests a second for each key or address
-    max_seconds: float = 300.0  # for a reply, its wait included
+    max_rps: float | None = None  # requests a second under /v1 from each address; none: any number
+    max_seconds: float = 300.0  # for a reply, its wait for a slot included
     max_body: int = 2**20  # bytes of a request
     grace: float = 30.0  # seconds that replies have to end after SIGTERM or Ctrl-C
     cors: tuple[str, ...] = ()  # origins of other pages that may ask; once for each: --cors=https://example.org
-    feedback: str | None = None  # where the page's good and bad go; default: feedback.jsonl in your data folder
+    feedback: str | None = None  # file for verdicts given on the page; default: feedback.jsonl in your data folder
     log_text: bool = False  # show what is said, not only how long it was
+    log_level: Literal["debug", "info", "warning", "error"] = "info"  # info: a line for each request
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.port < 2**16:
             raise ValueError(f"port ({self.port}) must be from 0 to 65535")
@@ -59,32 +65,91 @@ class ServeConfig(EngineConfig):
             raise ValueError(f"max_rps ({self.max_rps}) must be above 0, or none")
 
 
-def serve(config):
-    key = config.api_key or os.environ.get("NANOCHATGPT_API_KEY") or None
-    loopback = config.host in ("127.0.0.1", "::1", "localhost")
-    if not loopback and not key:
+def serve(config: ServeConfig) -> None:
+    if config.host not in LOOPBACK_HOSTS and not api_key(config):
         raise InputError(f"--host={config.host} is reachable by others: give an --api_key, or stay on 127.0.0.1")
+    log_to_stdout(config.log_level)
     listening = opened_socket(config.host, config.port)
-    port = listening.getsockname()[1]
-    service = Scheduler(lambda: open_engine(config, config.slots)[0], config.queue)
-    name = Path(config.init_from or config.out_dir).name
-    sys.setswitchinterval(0.0005)  # the engine's thread lets the one that answers go on ten times as soon
-    app = create_app(config, service, name, Limits(key, config.max_rps, config.max_body, loopback, config.cors))
-    how = dict(log_level="warning", access_log=False, timeout_graceful_shutdown=max(1, round(config.grace)))
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_keep_alive=30, **how))
+
+    from inference.loading import (
+        open_engine,  # torch and FastAPI take seconds to import; --help and errors need neither
+    )
+    from serving.scheduler import Scheduler
+
+    scheduler = Scheduler(lambda: open_engine(config, config.slots)[0], config.queue)
+    sys.setswitchinterval(0.0005)  # seconds; by default the engine's thread holds up the one that answers for 5 ms
+    name = model_name(config)
+    server = http_server(config, app_for(config, scheduler, name))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again when all is done: that is a good end
-    at = f"[{config.host}]" if ":" in config.host else config.host
-    params = millions(service.engine.model.num_params())
-    print(f"serving {name} ({params} parameters) on http://{at}:{port}; stop: Ctrl-C", flush=True)
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    params, port = millions(scheduler.engine.model.num_params()), listening.getsockname()[1]
+    print(f"serving {name} ({params} parameters) on http://{host}:{port}; stop: Ctrl-C", flush=True)
     server.run(sockets=[listening])
-    service.stop()
-    service.thread.join(timeout=5)
+    scheduler.stop()
+    scheduler.thread.join(timeout=5)
     print("stopped", flush=True)
 
 
-def opened_socket(host, port):
-    """A socket that listens there. Raises InputError."""
+def model_name(config: ServeConfig) -> str:
+    return Path(config.init_from or config.out_dir).name
+
+
+def api_key(config: ServeConfig) -> str | None:
+    return config.api_key or os.environ.get("NANOCHATGPT_API_KEY") or None
+
+
+def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp":
+    """The ASGI app of these settings."""
+    from serving.app import create_app
+    from serving.feedback import FeedbackFile
+    from serving.middleware import Limits
+    from serving.state import ServerState
+
+    limits = Limits(
+        key=api_key(config),
+        max_rps=config.max_rps,
+        max_body=config.max_body,
+        loopback=config.host in LOOPBACK_HOSTS,
+        cors=config.cors,
+    )
+    server = ServerState(
+        scheduler=scheduler,
+        model_name=name,
+        sampling=config,
+        max_seconds=config.max_seconds,
+        feedback=FeedbackFile(config.feedback),
+        shows_text=config.log_text,
+    )
+    return create_app(server, limits)
+
+
+def http_server(config: ServeConfig, app: "ASGIApp") -> "uvicorn.Server":
+    import uvicorn
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=max(1, round(config.grace)),
+            access_log=False,  # AccessLog of serving/middleware.py has more
+            log_level="warning" if config.log_level == "info" else config.log_level,
+        )
+    )
+
+
+def log_to_stdout(level: str) -> None:
+    """Show what the loggers of serving/ say, from this level on, without a prefix."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("serving")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level.upper())
+
+
+def opened_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens there; port 0 is a free one. Raises InputError."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family)

@@ -24,7 +24,7 @@ from inference.settings import SamplingParams
 from inference.streaming import Detokenizer, Piece
 from model import GPT, KVCache
 from runtime.errors import InputError
-from tokenization.chat_template import ChatTags, FolderTemplate, PlainText
+from tokenization.chat_template import ChatTags, ChatTemplate
 from tokenization.context import messages_in_view
 from tokenization.tokenizer import Tokenizer
 
@@ -50,7 +50,7 @@ class Engine:
         self,
         model: GPT,
         tokenizer: Tokenizer,
-        template: ChatTags | PlainText | FolderTemplate | None = None,
+        template: ChatTemplate | None = None,
         slots: int = 1,
     ) -> None:
         self.model = model.eval()

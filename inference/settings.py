@@ -8,6 +8,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 
+class SettingError(ValueError):
+    """A setting's value is out of its range. name: the setting."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 @dataclass(frozen=True)
 class SamplingParams:
     """How the next token is drawn; sampling.py has the order of the steps. Raises ValueError for impossible values."""
@@ -58,7 +66,7 @@ class SamplingParams:
         }
         for name, fine in in_range.items():
             if not fine:
-                raise ValueError(f"{name} ({getattr(self, name)!r}) is out of its range")
+                raise SettingError(name, f"{name} ({getattr(self, name)!r}) is out of its range")
 
     @property
     def changes_logits(self) -> bool:

@@ -1,172 +1,182 @@
-"""
-What a request asks to be continued, as ids, and how much of the context is left for the reply. Raises Refused.
-"""
+"""/v1/chat/completions and /v1/completions."""
 
+import asyncio
 import json
 import time
 import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
-from runtime.errors import InputError
-from serving.protocol import APIError
-from tokenization.chat_format import without_lone_surrogates
-from tokenization.context import messages_in_view
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from serving.delivery import Choice, Usage, respond
+from serving.middleware import client_address
+from serving.prompts import ParamName, chat_param, chat_prompt, text_prompts
+from serving.protocol import APIError, ChatRequest, CompletionRequest
+from serving.response_models import ERRORS, EVENTS, ChatCompletion, TextCompletion
+from serving.scheduler import Delta, Generation, GenerationRequest, TokenLogprob
+from serving.state import Server, ServerState
+from tokenization.tokenizer import Tokenizer
+
+MIN_LOGPROB = -9999.0  # OpenAI's floor: JSON has no minus infinity
+MAX_CHOICES = 128  # of one request for completions: prompts times n
+router = APIRouter(tags=["OpenAI"], responses=ERRORS)
 
 
-def sse_event(content):
-    return f"data: {json.dumps(content)}\n\n"
+@router.post("/v1/chat/completions", response_model=ChatCompletion, responses=EVENTS)
+async def chat(body: ChatRequest, request: Request, server: Server) -> Response:
+    response_format = CompletionFormat("chat", server.model_name, server.engine.tokenizer, body.with_usage)
+    generations = chat_generations(body, client_address(request.scope), server)
+    server.submit(generations)
+    return await respond(request, server, generations, response_format, stream=body.stream, n=body.n or 1)
 
 
-def usage_of(generations, n):
-    """OpenAI's usage: each prompt is counted once, however many choices (n) go on from it."""
-    firsts = generations[::n]
-    prompt, completion = sum(len(g.ids) for g in firsts), sum(g.n_tokens for g in generations)
-    cached = sum(g.sequence.num_cached_tokens for g in firsts if g.sequence)
-    tokens = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-    return {**tokens, "prompt_tokens_details": {"cached_tokens": cached}}
+@router.post("/v1/completions", response_model=TextCompletion, responses=EVENTS)
+async def complete(body: CompletionRequest, request: Request, server: Server) -> Response:
+    server.check_model(body.model)
+    response_format = CompletionFormat("text", server.model_name, server.engine.tokenizer, body.with_usage)
+    generations = text_generations(body, client_address(request.scope), server)
+    server.submit(generations)
+    return await respond(request, server, generations, response_format, stream=body.stream, n=body.n or 1)
 
 
-class CompletionResponse:
-    """A chat's and a completion's answer: whole, or as server-sent events."""
+def chat_generations(
+    body: ChatRequest, address: str, server: ServerState, param_name: ParamName = chat_param
+) -> list[Generation]:
+    """A Generation for each of the n choices. param_name: how an error names the messages. Raises APIError."""
+    server.check_model(body.model)
+    engine, defaults = server.engine, server.sampling
+    prompt = chat_prompt(body, engine, defaults.max_new_tokens, param_name)
+    generations, deltas = [], asyncio.Queue()
+    for index in range(body.n or 1):
+        sampling = body.sampling(defaults, engine.tokenizer.n_vocab, prompt.max_new_tokens, index)
+        generation_request = GenerationRequest(
+            ids=prompt.ids,
+            sampling=sampling,
+            client=(address, body.user),
+            deadline=time.monotonic() + server.max_seconds,
+            suppress_tokens=engine.template.suppress_tokens,
+            stop_token_ids=engine.template.stop_token_ids,
+            recent=prompt.reply_ids[-sampling.penalty_window :] if sampling.penalty_window else [],
+            continues=prompt.continues,
+        )
+        generations.append(Generation(generation_request, index, deltas, engine.tokenizer.decoder()))
+    server.log_text(body.messages[-1].plain()["content"])
+    return generations
 
-    def __init__(self, kind, model, tokenizer, with_usage):
-        self.chat, self.model, self.tokenizer, self.with_usage = kind == "chat", model, tokenizer, with_usage
-        self.id = f"{'chatcmpl' if self.chat else 'cmpl'}-{uuid.uuid4().hex}"
+
+def text_generations(body: CompletionRequest, address: str, server: ServerState) -> list[Generation]:
+    """n Generations in a row for each prompt. Raises APIError."""
+    engine, defaults, n = server.engine, server.sampling, body.n or 1
+    n_choices = len(body.prompts) * n
+    if not 1 <= n_choices <= MAX_CHOICES:
+        message = f"prompt: from 1 to {MAX_CHOICES} choices, not {n_choices}"
+        raise APIError(400, message, "prompt", "invalid_value")
+    generations, deltas = [], asyncio.Queue()
+    for ids, max_new_tokens in text_prompts(body, engine, defaults.max_new_tokens):
+        for _ in range(n):
+            index = len(generations)
+            generation_request = GenerationRequest(
+                ids=ids,
+                sampling=body.sampling(defaults, engine.tokenizer.n_vocab, max_new_tokens, index),
+                client=(address, body.user),
+                deadline=time.monotonic() + server.max_seconds,
+                stop_token_ids=(engine.tokenizer.endoftext,),
+                recent=ids,
+                strip=False,
+            )
+            generations.append(Generation(generation_request, index, deltas, engine.tokenizer.decoder()))
+    return generations
+
+
+class CompletionFormat:
+    """The response of a chat or of a completion of text: one object, or server-sent events."""
+
+    def __init__(self, kind: Literal["chat", "text"], model: str, tokenizer: Tokenizer, with_usage: bool) -> None:
+        self.is_chat, self.model, self.tokenizer, self.with_usage = kind == "chat", model, tokenizer, with_usage
+        self.id = f"{'chatcmpl' if self.is_chat else 'cmpl'}-{uuid.uuid4().hex}"
         self.created = int(time.time())
+        self.text_offsets: Counter[int] = Counter()  # index of a choice -> characters of its tokens so far
 
-    def head(self, kind):
+    def head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
-    def whole(self, said, generations, usage):
-        """said: (text, reason, tokens) of each choice."""
-        choices = [self.choice(i, *each, generations[i]) for i, each in enumerate(said)]
-        return {**self.head("chat.completion" if self.chat else "text_completion"), "choices": choices, "usage": usage}
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
+        kind = "chat.completion" if self.is_chat else "text_completion"
+        return {**self.head(kind), "choices": [self.choice(i, c) for i, c in enumerate(choices)], "usage": usage}
 
-    def choice(self, i, text, reason, tokens, generation):
-        logs = self.logprobs(tokens, generation) if generation.sampling.logprobs is not None else None
-        said = {"message": {"role": "assistant", "content": text, "refusal": None}} if self.chat else {"text": text}
-        return {"index": i, **said, "logprobs": logs, "finish_reason": reason}
+    def choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        with_logprobs = choice.generation.request.sampling.logprobs is not None
+        logprobs = self.logprobs(index, choice.logprobs) if with_logprobs else None
+        message = {"role": "assistant", "content": choice.text, "refusal": None}
+        content = {"message": message} if self.is_chat else {"text": choice.text}
+        return {"index": index, **content, "logprobs": logprobs, "finish_reason": choice.finish_reason}
 
-    def chunk(self, choices, usage=None):
-        usage = {"usage": usage} if self.with_usage else {}
-        kind = "chat.completion.chunk" if self.chat else "text_completion"
-        return sse_event({**self.head(kind), "choices": choices, **usage})
+    def chunk(self, choices: list[dict[str, Any]], usage: Usage | None = None) -> str:
+        kind = "chat.completion.chunk" if self.is_chat else "text_completion"
+        more = {"usage": usage} if self.with_usage else {}
+        return sse_event({**self.head(kind), "choices": choices, **more})
 
-    def opening(self, n):
+    def opening(self, n: int) -> Iterator[str]:
         """The events that open n choices."""
-        if self.chat:
-            for i in range(n):
+        if self.is_chat:
+            for index in range(n):
                 delta = {"role": "assistant", "content": ""}
-                yield self.chunk([{"index": i, "delta": delta, "logprobs": None, "finish_reason": None}])
+                yield self.chunk([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
 
-    def more(self, i, said, generation):
-        """The events of a Said."""
-        logs = self.logprobs(said.tokens, generation) if said.tokens else None
-        if self.chat:
-            if said.text or logs:
-                delta = {"content": said.text}
-                yield self.chunk([{"index": i, "delta": delta, "logprobs": logs, "finish_reason": None}])
-            if said.reason:
-                yield self.chunk([{"index": i, "delta": {}, "logprobs": None, "finish_reason": said.reason}])
-        else:
-            yield self.chunk([{"index": i, "text": said.text, "logprobs": logs, "finish_reason": said.reason}])
+    def more(self, index: int, delta: Delta) -> Iterator[str]:
+        """The events of a Delta of choice number `index`."""
+        logprobs = self.logprobs(index, delta.logprobs) if delta.logprobs else None
+        reason = delta.finish_reason
+        if not self.is_chat:
+            yield self.chunk([{"index": index, "text": delta.text, "logprobs": logprobs, "finish_reason": reason}])
+            return
+        if delta.text or logprobs:
+            content = {"content": delta.text}
+            yield self.chunk([{"index": index, "delta": content, "logprobs": logprobs, "finish_reason": None}])
+        if reason:
+            yield self.chunk([{"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}])
 
-    def failure(self, error):
-        """The events in place of the rest, for a Refused."""
+    def failure(self, error: APIError) -> Iterator[str]:
+        """The events in place of the rest."""
         yield sse_event(error.body)
 
-    def closing(self, usage):
+    def closing(self, usage: Usage) -> Iterator[str]:
         if self.with_usage:
             yield self.chunk([], usage)
         yield "data: [DONE]\n\n"
 
-    def logprobs(self, tokens, generation):
-        if self.chat:
-            return {
-                "content": [
-                    {**self.token(id, log), "top_logprobs": [self.token(*each) for each in likeliest]}
-                    for id, log, likeliest in tokens
-                ],
-                "refusal": None,
-            }
-        texts = [self.tokenizer.decode([id]) for id, _, _ in tokens]
-        offsets, at = [], getattr(generation, "offset", 0)
-        for text in texts:
-            offsets.append(at)
-            at += len(text)
-        generation.offset = at
-        top = [
-            {self.tokenizer.decode([id]): finite_logprob(log) for id, log in likeliest} for _, _, likeliest in tokens
-        ]
-        logs = [finite_logprob(log) for _, log, _ in tokens]
-        return {"tokens": texts, "token_logprobs": logs, "top_logprobs": top, "text_offset": offsets}
+    def logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+        """The log-probabilities of the next tokens of choice number `index`."""
+        return self.chat_logprobs(tokens) if self.is_chat else self.text_logprobs(index, tokens)
 
-    def token(self, id, log):
-        letters = self.tokenizer.bytes.get(id)
+    def chat_logprobs(self, tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+        content = [
+            {**self.token(id, logprob), "top_logprobs": [self.token(*pair) for pair in likeliest]}
+            for id, logprob, likeliest in tokens
+        ]
+        return {"content": content, "refusal": None}
+
+    def token(self, id: int, logprob: float) -> dict[str, Any]:
+        utf8 = self.tokenizer.bytes.get(id)
+        text = self.tokenizer.decode([id])
+        return {"token": text, "logprob": max(logprob, MIN_LOGPROB), "bytes": list(utf8) if utf8 else None}
+
+    def text_logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
+        decode, offsets = self.tokenizer.decode, []
+        texts = [decode([id]) for id, _, _ in tokens]
+        for text in texts:
+            offsets.append(self.text_offsets[index])
+            self.text_offsets[index] += len(text)
         return {
-            "token": self.tokenizer.decode([id]),
-            "logprob": finite_logprob(log),
-            "bytes": list(letters) if letters else None,
+            "tokens": texts,
+            "token_logprobs": [max(logprob, MIN_LOGPROB) for _, logprob, _ in tokens],
+            "top_logprobs": [{decode([id]): max(log, MIN_LOGPROB) for id, log in top} for _, _, top in tokens],
+            "text_offset": offsets,
         }
 
 
-def finite_logprob(log):
-    """JSON has no minus infinity; OpenAI's own floor."""
-    return max(log, -9999.0)
-
-
-def reply_budget(n, wanted, block_size, usual, param, hint=""):
-    """The tokens of a reply behind n of a prompt: `wanted`, or `usual` where nothing is asked. Raises Refused."""
-    if n >= block_size or wanted and n + wanted > block_size:
-        message = (
-            f"this model's context is {block_size} tokens, and {n} of the {param} with {wanted or 1} of the reply are "
-            f"{n + (wanted or 1)}; shorten either{hint}"
-        )
-        raise APIError(400, message, param, "context_length_exceeded")
-    return wanted or min(usual, block_size - n)
-
-
-def chat_prompt(body, speaker, usual):
-    """(ids, tokens that the reply may have, ids that the bot has said, whether its last message goes on)."""
-    template, block_size = speaker.template, speaker.block_size
-    messages = [message.plain() for message in body.messages]
-    for i, message in enumerate(messages):
-        if not message["content"].strip():
-            raise APIError(400, "content must be text, and not empty", f"messages.{i}.content", "invalid_value")
-        if message["role"] == "system" and i:
-            raise APIError(400, "the system message must come first", f"messages.{i}.role", "invalid_value")
-        message["content"] = without_lone_surrogates(message["content"])
-    last = messages[-1]
-    continued = last["role"] == "assistant"
-    begun = [id for id in template.reply(last["content"]) if id not in template.stop_token_ids] if continued else []
-
-    def prompt(view):
-        if continued and view and view[-1] is last:
-            return template.prompt(view[:-1]) + begun
-        return template.prompt(view)
-
-    wanted = body.max_completion_tokens or body.max_tokens
-    if body.truncation == "auto":
-        wanted = min(wanted or usual, max(1, block_size - 2))
-        try:
-            ids = prompt(messages_in_view(messages, prompt, block_size - min(wanted, block_size // 4)))
-        except InputError as error:
-            raise APIError(400, str(error), "messages", "context_length_exceeded") from None
-        wanted = min(wanted, block_size - len(ids))
-    else:
-        ids = prompt(messages)
-        wanted = reply_budget(len(ids), wanted, block_size, usual, "messages", ", or truncation: auto")
-    spoken = [m["content"] for m in messages if m["role"] == "assistant"]
-    return ids, wanted, [id for text in spoken for id in speaker.tokenizer.encode(" " + text)], continued
-
-
-def text_prompts(body, speaker, usual):
-    """Yield (ids, tokens that may follow) for each prompt of a completion."""
-    tokenizer = speaker.tokenizer
-    for prompt in body.prompts:
-        if isinstance(prompt, str):
-            ids = [tokenizer.endoftext, *tokenizer.encode(without_lone_surrogates(prompt))]
-        else:
-            ids = list(prompt)
-            if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):
-                raise APIError(400, f"prompt: ids go from 0 to {tokenizer.n_vocab - 1}", "prompt", "invalid_value")
-        yield ids, reply_budget(len(ids), body.max_tokens, speaker.block_size, usual, "prompt")
+def sse_event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content)}\n\n"

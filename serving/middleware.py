@@ -1,21 +1,36 @@
 """
-Who may ask, how often, and how much: in front of the app, for every request.
+Who may ask, how often, and how much: small ASGI middlewares in front of the app, for every request.
 
-A key, compared in constant time; a rate for each client; a limit of a body's bytes, however it comes; names of this
-machine only, so that no page elsewhere reaches a server on loopback by DNS rebinding; headers that keep the page alone.
+    app = guarded(app, limits, counts, paths)
+
+From the outside in: the access log; the headers that protect the page, with the CORS headers of --cors; names of this
+machine and pages of this server only, so that no page elsewhere reaches a server on loopback by DNS rebinding; the key,
+compared in constant time; a rate for each client; a limit of a body's bytes, whether its length is announced or not.
+
+Starlette's CORSMiddleware and TrustedHostMiddleware are not used: they answer in plain text where a client of OpenAI's
+protocol expects its error object, do not refuse other origins, and do not know the host [::1].
 """
 
 import hmac
 import json
+import logging
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.protocol import APIError
 
-KEYLESS_PATHS = ("/health",)  # and the page itself: without the key
+logger = logging.getLogger(__name__)
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+KEYLESS_PATHS = ("/health",)  # besides the page itself
+UNLOGGED_PATHS = ("/health", "/metrics")  # asked every few seconds by programs
+MAX_BUCKETS = 10_000  # addresses whose rate is remembered, so that many addresses cannot fill the memory
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types"
@@ -27,124 +42,233 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-DOCS = "/docs"  # FastAPI's page takes its scripts from elsewhere
+DOCS = "/docs"  # FastAPI's page loads its scripts from elsewhere, which POLICY would forbid
 
 
 @dataclass(frozen=True)
 class Limits:
-    key: str | None
-    max_rps: float | None
-    max_body: int
+    key: str | None  # what clients must send; None: nothing
+    max_rps: float | None  # requests a second for each address; None: any number
+    max_body: int  # bytes of a request
     loopback: bool  # only this machine can reach the server
-    cors: tuple[str, ...]
+    cors: tuple[str, ...]  # origins of other pages that may ask; "*" for all
 
 
-class Gatekeeper:
-    """An ASGI app around another. counts: {(path, status): requests}, which it keeps."""
+@dataclass
+class AccessRecord:
+    """What the access log says of a request beside its status; whoever answers it fills this in."""
 
-    def __init__(self, app, limits, counts):
-        self.app, self.limits, self.counts = app, limits, counts
-        self.paths = {route.path for route in app.routes}
-        self.buckets = {}  # client -> (requests that it may make now, when that was so)
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        begun, status, headers = (
-            time.monotonic(),
-            [0],
-            {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]},
-        )
-        origin = headers.get("origin")
-        allowed = origin in self.limits.cors or "*" in self.limits.cors
-        read = 0
-
-        async def sent(message):
-            if message["type"] == "http.response.start":
-                status[0] = message["status"]
-                more = {**HEADERS} if scope["path"] == DOCS else {**HEADERS, "content-security-policy": POLICY}
-                if origin and allowed:
-                    more |= {"access-control-allow-origin": origin, "vary": "Origin"}
-                    more["cross-origin-resource-policy"] = "cross-origin"
-                    more["access-control-expose-headers"] = "Retry-After"
-                message = {
-                    **message,
-                    "headers": [*message["headers"], *((k.encode(), v.encode()) for k, v in more.items())],
-                }
-            await send(message)
-
-        async def received():
-            nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
-            if read > self.limits.max_body:
-                raise HTTPException(413, f"the body has more than {self.limits.max_body} bytes; --max_body sets it")
-            return message
-
-        try:
-            if scope["method"] == "OPTIONS" and origin and allowed:
-                await respond(sent, 204, b"", {
-                    "access-control-allow-methods": "GET, POST",
-                    "access-control-allow-headers": "authorization, content-type",
-                    "access-control-max-age": "600",
-                })  # fmt: skip
-            else:
-                self.check(scope, headers, origin, allowed)
-                await self.app(scope, received, sent)
-        except APIError as error:
-            await respond(sent, error.status, json.dumps(error.body).encode(), error.headers)
-        finally:
-            path = scope["path"] if scope["path"] in self.paths else "other"
-            self.counts[path, status[0]] = self.counts.get((path, status[0]), 0) + 1
-            if path not in ("/health", "/metrics"):
-                told = f" {scope['told']}" if "told" in scope else ""
-                host = (scope.get("client") or ("?",))[0]
-                print(f"{scope['method']} {path} {status[0]}{told} {time.monotonic() - begun:.2f} s {host}", flush=True)
-
-    def check(self, scope, headers, origin, allowed):
-        """Raise Refused unless this client may ask this."""
-        limits, host = self.limits, headers.get("host", "")
-        if limits.loopback and urlsplit(f"//{host}").hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise APIError(403, "this server is for this machine: ask it as localhost or 127.0.0.1", code="host")
-        if origin and not allowed and urlsplit(origin).netloc != host:
-            raise APIError(403, f"pages of {origin[:100]} may not ask; --cors={origin[:100]} allows it", code="origin")
-        address = (scope.get("client") or ("?",))[0]
-        scope["client_key"] = address
-        is_page = scope["method"] in ("GET", "HEAD") and not scope["path"].startswith(("/v1", "/metrics", "/openapi"))
-        if limits.key and not is_page and scope["path"] not in KEYLESS_PATHS:
-            given = headers.get("authorization", "").removeprefix("Bearer ").encode()
-            if not hmac.compare_digest(given, limits.key.encode()):
-                about = dict(code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
-                raise APIError(401, "the API key is missing or wrong: Authorization: Bearer KEY", **about)
-        if limits.max_rps and scope["path"].startswith("/v1"):
-            self.take(address)
-        length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length[:20]) > limits.max_body:
-            raise APIError(413, f"a body of {length[:20]} bytes is more than {limits.max_body}; --max_body sets it")
-        if (
-            scope["method"] == "POST"
-            and headers.get("content-type", "").partition(";")[0].strip() != "application/json"
-        ):
-            raise APIError(415, "the body must be JSON: Content-Type: application/json")
-
-    def take(self, client):
-        """Take a request of the client's bucket, which holds a second's worth. Raises Refused when it is empty."""
-        rate, now = self.limits.max_rps, time.monotonic()
-        most = max(1.0, rate)
-        left, then = self.buckets.pop(client, (most, now))
-        left = min(most, left + rate * (now - then))
-        self.buckets[client] = (left - 1 if left >= 1 else left, now)
-        while len(self.buckets) > 10_000:
-            del self.buckets[next(iter(self.buckets))]
-        if left < 1:
-            wait = {"Retry-After": str(max(1, round((1 - left) / rate)))}
-            raise APIError(
-                429, f"more than {rate:g} requests a second", type="rate_limit_error", code="rps", headers=wait
-            )
+    prompt_tokens: int | None = None
+    generated_tokens: int = 0
 
 
-async def respond(send, status, body, headers=None):
-    kept = {"content-type": "application/json", **{name.lower(): value for name, value in (headers or {}).items()}}
-    pairs = [(name.encode(), value.encode()) for name, value in kept.items()]
+def access_record(request: Request) -> AccessRecord:
+    """The request's record; one that nobody reads where there is no AccessLog in front."""
+    return getattr(request.state, "access", None) or AccessRecord()
+
+
+def guarded(app: ASGIApp, limits: Limits, counts: dict[tuple[str, int], int], paths: Collection[str]) -> ASGIApp:
+    """The app behind all that this file has. counts: {(path, status): requests}, which AccessLog keeps."""
+    app = BodyLimit(app, limits.max_body)
+    if limits.max_rps:
+        app = RateLimit(app, limits.max_rps)
+    if limits.key:
+        app = KeyCheck(app, limits.key)
+    app = OriginCheck(app, limits.loopback, limits.cors)
+    return AccessLog(ResponseHeaders(app, limits.cors), counts, paths)
+
+
+def client_address(scope: Scope) -> str:
+    return (scope.get("client") or ("?",))[0]
+
+
+def allowed_origin(headers: Headers, cors: Collection[str]) -> str | None:
+    """The Origin of the request where --cors lets it in."""
+    origin = headers.get("origin")
+    return origin if origin and (origin in cors or "*" in cors) else None
+
+
+async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+    """Send a response of JSON."""
+    lower = {"content-type": "application/json", **{name.lower(): value for name, value in (headers or {}).items()}}
+    pairs = [(name.encode(), value.encode()) for name, value in lower.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+class AccessLog:
+    """Counts requests by path and status, and logs a line for each. paths: those that have a name of their own."""
+
+    def __init__(self, app: ASGIApp, counts: dict[tuple[str, int], int], paths: Collection[str]) -> None:
+        self.app, self.counts, self.paths = app, counts, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        started_at, status, record = time.monotonic(), 0, AccessRecord()
+        scope.setdefault("state", {})["access"] = record
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        finally:
+            path = scope["path"] if scope["path"] in self.paths else "other"
+            self.counts[path, status] = self.counts.get((path, status), 0) + 1
+            if path not in UNLOGGED_PATHS:
+                n_prompt, n_generated = record.prompt_tokens, record.generated_tokens
+                tokens = "" if n_prompt is None else f" {n_prompt}+{n_generated} tokens"
+                seconds = time.monotonic() - started_at
+                logger.info(f"{scope['method']} {path} {status}{tokens} {seconds:.2f} s {client_address(scope)}")
+
+
+class ResponseHeaders:
+    """Adds the headers that protect the page, and the CORS headers for the origins that may ask; answers preflights."""
+
+    def __init__(self, app: ASGIApp, cors: Collection[str]) -> None:
+        self.app, self.cors = app, cors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        origin = allowed_origin(Headers(scope=scope), self.cors)
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                more = [(name.encode(), value.encode()) for name, value in self.headers(scope["path"], origin).items()]
+                message = {**message, "headers": [*message["headers"], *more]}
+            await send(message)
+
+        if scope["method"] == "OPTIONS" and origin:
+            await respond(send_with_headers, 204, b"", {
+                "access-control-allow-methods": "GET, POST",
+                "access-control-allow-headers": "authorization, content-type",
+                "access-control-max-age": "600",
+            })  # fmt: skip
+        else:
+            await self.app(scope, receive, send_with_headers)
+
+    def headers(self, path: str, origin: str | None) -> dict[str, str]:
+        headers = {**HEADERS} if path == DOCS else {**HEADERS, "content-security-policy": POLICY}
+        if origin:
+            headers |= {"access-control-allow-origin": origin, "vary": "Origin"}
+            headers["cross-origin-resource-policy"] = "cross-origin"
+            headers["access-control-expose-headers"] = "Retry-After"
+        return headers
+
+
+class Check:
+    """A middleware that answers with the APIError that its check() raises, and lets the other requests through."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def check(self, scope: Scope, headers: Headers) -> None:
+        raise NotImplementedError
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self.check(scope, Headers(scope=scope))
+            except APIError as error:
+                return await respond(send, error.status, json.dumps(error.body).encode(), error.headers)
+        await self.app(scope, receive, send)
+
+
+class OriginCheck(Check):
+    """Keeps out other names of this machine where loopback is set, and pages of other origins but those of `cors`."""
+
+    def __init__(self, app: ASGIApp, loopback: bool, cors: Collection[str]) -> None:
+        super().__init__(app)
+        self.loopback, self.cors = loopback, cors
+
+    def check(self, scope: Scope, headers: Headers) -> None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self.loopback and split_url(f"//{host}").hostname not in LOOPBACK_NAMES:
+            raise APIError(403, "this server is for this machine: ask it as localhost or 127.0.0.1", code="host")
+        if origin and not allowed_origin(headers, self.cors) and split_url(origin).netloc != host:
+            raise APIError(403, f"pages of {origin[:100]} may not ask; --cors={origin[:100]} allows it", code="origin")
+
+
+def split_url(url: str) -> SplitResult:
+    """The URL's parts; those of an empty one where it is broken, such as "//["."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
+
+
+class KeyCheck(Check):
+    """Asks for the key everywhere but at the page and at KEYLESS_PATHS."""
+
+    def __init__(self, app: ASGIApp, key: str) -> None:
+        super().__init__(app)
+        self.key = key
+
+    def check(self, scope: Scope, headers: Headers) -> None:
+        is_page = scope["method"] in ("GET", "HEAD") and not scope["path"].startswith(("/v1", "/metrics", "/openapi"))
+        if is_page or scope["path"] in KEYLESS_PATHS:
+            return
+        given = headers.get("authorization", "").removeprefix("Bearer ").encode()
+        if not hmac.compare_digest(given, self.key.encode()):
+            message = "the API key is missing or wrong: Authorization: Bearer KEY"
+            raise APIError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+
+
+class RateLimit(Check):
+    """A token bucket (Turner 1986) for each address, under /v1: it holds the requests of one second."""
+
+    def __init__(self, app: ASGIApp, max_rps: float) -> None:
+        super().__init__(app)
+        self.max_rps = max_rps
+        self.buckets: dict[str, tuple[float, float]] = {}  # address -> (requests it may make, time.monotonic() then)
+
+    def check(self, scope: Scope, headers: Headers) -> None:
+        if scope["path"].startswith("/v1"):
+            self.take(client_address(scope))
+
+    def take(self, address: str) -> None:
+        """Take one request from the address's bucket. Raises APIError when it is empty."""
+        now, capacity = time.monotonic(), max(1.0, self.max_rps)
+        level, filled_at = self.buckets.pop(address, (capacity, now))
+        level = min(capacity, level + self.max_rps * (now - filled_at))
+        self.buckets[address] = (level - 1 if level >= 1 else level, now)
+        while len(self.buckets) > MAX_BUCKETS:
+            del self.buckets[next(iter(self.buckets))]
+        if level < 1:
+            wait = {"Retry-After": str(max(1, round((1 - level) / self.max_rps)))}
+            message = f"more than {self.max_rps:g} requests a second"
+            raise APIError(429, message, code="rps", type="rate_limit_error", headers=wait)
+
+
+class BodyLimit(Check):
+    """Lets bodies of JSON through that have at most max_body bytes, counted as they come."""
+
+    def __init__(self, app: ASGIApp, max_body: int) -> None:
+        super().__init__(app)
+        self.max_body = max_body
+
+    def check(self, scope: Scope, headers: Headers) -> None:
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit() or int(length[:20]) > self.max_body:
+            raise APIError(413, f"a body of {length[:20]} bytes is more than {self.max_body}; --max_body sets it")
+        content_type = headers.get("content-type", "").partition(";")[0].strip()
+        if scope["method"] == "POST" and content_type != "application/json":
+            raise APIError(415, "the body must be JSON: Content-Type: application/json")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        n_read = 0
+
+        async def receive_limited() -> Message:
+            nonlocal n_read
+            message = await receive()
+            n_read += len(message.get("body", b""))
+            if n_read > self.max_body:  # FastAPI lets an HTTPException through, and no other
+                raise HTTPException(413, f"the body has more than {self.max_body} bytes; --max_body sets it")
+            return message
+
+        await super().__call__(scope, receive_limited, send)

@@ -1,22 +1,26 @@
-"""/metrics in Prometheus' text format."""
+"""/metrics in Prometheus' text format. (prometheus_client would add a dependency to write these eight metrics.)"""
+
+from collections.abc import Iterable, Mapping
+
+from serving.scheduler import Scheduler
 
 
-def prometheus_text(service, counts):
-    """Prometheus' text of the counters."""
-    lines = []
+def prometheus_text(scheduler: Scheduler, counts: Mapping[tuple[str, int], int]) -> str:
+    """The server's counters and gauges. counts: {(path, status): requests}."""
+    lines: list[str] = []
 
-    def tell(name, kind, about, values):
-        lines.append(f"# HELP nanochatgpt_{name} {about}\n# TYPE nanochatgpt_{name} {kind}")
-        lines.extend(f"nanochatgpt_{name}{label} {value}" for label, value in values)
+    def add(name: str, kind: str, description: str, samples: Iterable[tuple[str, int]]) -> None:
+        lines.append(f"# HELP nanochatgpt_{name} {description}\n# TYPE nanochatgpt_{name} {kind}")
+        lines.extend(f"nanochatgpt_{name}{labels} {value}" for labels, value in samples)
 
-    served, running = service.served, len(service.talking)
-    by = sorted(counts.items())
-    tell("requests_total", "counter", "requests", [(f'{{path="{p}",status="{s}"}}', n) for (p, s), n in by])
-    tell("prompt_tokens_total", "counter", "tokens of prompts", [("", served["prompt"])])
-    tell("computed_tokens_total", "counter", "tokens that went through the model", [("", served["computed"])])
-    tell("generated_tokens_total", "counter", "tokens of replies", [("", served["generated"])])
-    tell("replies_total", "counter", "replies", [(f'{{end="{e}"}}', served[e]) for e in ("finished", "cancelled")])
-    tell("slots", "gauge", "replies at once at most", [("", len(service.engine.running))])
-    tell("slots_in_use", "gauge", "replies now", [("", running)])
-    tell("waiting", "gauge", "requests that wait for a slot", [("", service.n_waiting)])
+    served, n_running = scheduler.served, len(scheduler.running)
+    requests = [(f'{{path="{path}",status="{status}"}}', n) for (path, status), n in sorted(counts.items())]
+    add("requests_total", "counter", "requests", requests)
+    add("prompt_tokens_total", "counter", "tokens of prompts", [("", served["prompt"])])
+    add("computed_tokens_total", "counter", "tokens that went through the model", [("", served["computed"])])
+    add("generated_tokens_total", "counter", "tokens of replies", [("", served["generated"])])
+    add("replies_total", "counter", "replies", [(f'{{end="{end}"}}', served[end]) for end in ("finished", "cancelled")])
+    add("slots", "gauge", "replies at once at most", [("", len(scheduler.engine.running))])
+    add("slots_in_use", "gauge", "replies now", [("", n_running)])
+    add("waiting", "gauge", "requests that wait for a slot", [("", scheduler.n_waiting)])
     return "\n".join(lines) + "\n"

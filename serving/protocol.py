@@ -1,37 +1,53 @@
 """
 OpenAI's protocol as far as a GPT-2 speaks it: what a request may hold, what it becomes, and the errors.
 
-What would change the answer and cannot be done is refused by name; what changes nothing (user, metadata) is accepted.
+A parameter that would change the answer and is not supported is refused by name; one that would not (user, metadata) is
+accepted. What comes back is in response_models.py.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from inference.settings import SamplingParams
+from inference.settings import SamplingParams, SettingError
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
+Truncation = Annotated[
+    Literal["auto", "disabled"] | None,
+    Field(description="auto: a chat that is longer than the context loses its oldest turns; disabled: it is refused"),
+]
 EXTENSIONS = ("top_k", "min_p", "repetition_penalty")
 
 
 class APIError(Exception):
-    """A request that gets OpenAI's error object: status, message, and which parameter of it is meant."""
+    """A request that is answered with OpenAI's error object. param: the parameter that is wrong."""
 
-    def __init__(self, status, message, param=None, code=None, type="invalid_request_error", headers=None):
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        type: str = "invalid_request_error",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.headers = status, headers
+        self.status, self.headers, self.param = status, headers, param
         self.body = {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
 class Strict(BaseModel):
+    """A request's object: unknown fields are refused, and numbers that JSON does not have."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class TextPart(Strict):
     type: Literal["text", "input_text", "output_text"]
     text: str
-    # what comes back with a reply of ours
+    # clients send these back with a reply that they got
     annotations: list[None] | None = None
     logprobs: list[Any] | None = None
 
@@ -40,15 +56,15 @@ class Message(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[TextPart]
     name: str | None = None
-    # what the official client sends back with a reply of ours; empty, or refused
+    # the official client sends these back with a reply that it got: empty, or refused
     refusal: None = None
     annotations: list[None] | None = None
     audio: None = None
     function_call: None = None
     tool_calls: None = None
 
-    def plain(self):
-        """The message as conversation.py has it."""
+    def plain(self) -> dict[str, str]:
+        """The message as chat_format.py has it."""
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
         message = {"role": {"developer": "system"}.get(self.role, self.role), "content": text}
         return {**message, "name": self.name} if self.name else message
@@ -66,16 +82,21 @@ class ResponseFormat(Strict):
 class SamplingRequest(Strict):
     """What every endpoint that generates takes."""
 
-    model: str | None = Field(None, description="the served model's name, as /v1/models has it; it is the default")
+    model: str | None = Field(None, description="the name of the served model, as in /v1/models; may be left out")
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stream: bool | None = None
     user: str | None = None
-    top_k: int | None = Field(None, ge=1, description="an extension: keep the k likeliest tokens")
-    min_p: float | None = Field(None, ge=0, le=1, description="an extension: as likely beside the likeliest")
+    top_k: int | None = Field(None, ge=1, description="extension: draw from the k likeliest tokens only")
+    min_p: float | None = Field(
+        None, ge=0, le=1, description="extension: draw only from tokens at least this times as likely as the likeliest"
+    )
     repetition_penalty: float | None = Field(
-        None, ge=0.01, le=10, description="an extension: of the bot's recent tokens"
+        None,
+        ge=0.01,
+        le=10,
+        description="extension: above 1, tokens that the reply's last ones hold become less likely; 1 changes nothing",
     )
 
 
@@ -84,38 +105,49 @@ class Common(SamplingRequest):
 
     max_tokens: int | None = Field(None, ge=1)
     n: int | None = Field(None, ge=1, le=16)
-    stop: Text | list[Text] | None = Field(None, max_length=1000)
+    stop: NonEmptyText | list[NonEmptyText] | None = Field(None, max_length=1000)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=1024)
     stream_options: StreamOptions | None = None
 
     @property
-    def with_usage(self):
-        """Whether a stream ends with the usage. Raises Refused."""
+    def with_usage(self) -> bool:
+        """Whether a stream ends with the usage. Raises APIError."""
         if self.stream_options and not self.stream:
             raise APIError(400, "stream_options needs stream: true", "stream_options", "invalid_value")
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def sampling(self, usual, n_vocab, max_new_tokens, index=0):
-        """The Sampling of choice number `index`; usual: the server's own, which holds where nothing is asked."""
+    @property
+    def n_logprobs(self) -> int | None:
+        """How many of the likeliest tokens come with each log-probability; None: no log-probabilities."""
+        raise NotImplementedError
+
+    def sampling(
+        self, defaults: SamplingParams, n_vocab: int, max_new_tokens: int, choice_index: int = 0
+    ) -> SamplingParams:
+        """
+        How choice number `choice_index` is sampled: its seed is the request's plus its index. defaults: the server's
+        own, which hold where the request asks for nothing. Raises APIError.
+        """
         names = ("temperature", "top_p", "frequency_penalty", "presence_penalty", *EXTENSIONS)
-        asked = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        asked: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.stop is not None:
             asked["stop"] = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-        if self.seed is not None:
-            asked["seed"] = (self.seed + index) % 2**62
-        elif usual.seed is not None:
-            asked["seed"] = (usual.seed + index) % 2**62
+        seed = self.seed if self.seed is not None else defaults.seed
+        if seed is not None:
+            asked["seed"] = (seed + choice_index) % 2**62
         for id in self.logit_bias or {}:
             if not (id.isascii() and id.isdigit() and len(id) < 10 and int(id) < n_vocab):
-                raise APIError(
-                    400, f"logit_bias: {id[:20]!r} is no token; ids go from 0 to {n_vocab - 1}", "logit_bias"
-                )
+                message = f"logit_bias: {id[:20]!r} is no token; ids go from 0 to {n_vocab - 1}"
+                raise APIError(400, message, "logit_bias")
         asked["logit_bias"] = {int(id): bias for id, bias in (self.logit_bias or {}).items()}
-        names = {field.name for field in dataclasses.fields(SamplingParams)}
-        usual = {name: getattr(usual, name) for name in names}
-        return SamplingParams(**{**usual, **asked, "max_new_tokens": max_new_tokens, "logprobs": self.n_logprobs})
+        asked |= {"max_new_tokens": max_new_tokens, "logprobs": self.n_logprobs}
+        usual = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(SamplingParams)}
+        try:
+            return SamplingParams(**{**usual, **asked})
+        except SettingError as error:
+            raise APIError(400, str(error), error.name, "invalid_value") from None
 
 
 class ChatRequest(Common):
@@ -123,9 +155,9 @@ class ChatRequest(Common):
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    truncation: Literal["auto", "disabled"] | None = Field(None, description="auto: old turns go when all is full")
+    truncation: Truncation = None
     response_format: ResponseFormat | None = None
-    # change nothing
+    # accepted, and without effect
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     service_tier: str | None = None
@@ -137,7 +169,7 @@ class ChatRequest(Common):
     tool_choice: Literal["none", "auto"] | None = None
 
     @property
-    def n_logprobs(self):
+    def n_logprobs(self) -> int | None:
         if not self.logprobs:
             if self.top_logprobs is not None:
                 raise APIError(400, "top_logprobs needs logprobs: true", "top_logprobs")
@@ -146,22 +178,27 @@ class ChatRequest(Common):
 
 
 class CompletionRequest(Common):
-    prompt: str | list[str] | list[int] | list[list[int]] = Field(description="text, ids, or several of them")
+    prompt: str | list[str] | list[int] | list[list[int]] = Field(
+        description="a text, a list of token ids, or a list of either"
+    )
     logprobs: int | None = Field(None, ge=0, le=5)
     echo: Literal[False] | None = None
     best_of: int | None = None
 
     @property
-    def n_logprobs(self):
+    def n_logprobs(self) -> int | None:
         if self.best_of is not None and self.best_of != (self.n or 1):
             raise APIError(400, "best_of is not supported, but for the value of n", "best_of")
         return self.logprobs
 
     @property
-    def prompts(self):
-        """The texts or lists of ids."""
-        one = isinstance(self.prompt, str) or bool(self.prompt) and isinstance(self.prompt[0], int)
-        return [self.prompt] if one else self.prompt
+    def prompts(self) -> list[str] | list[list[int]]:
+        """The texts, or the lists of ids."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if self.prompt and isinstance(self.prompt[0], int):
+            return [self.prompt]  # pyright: ignore[reportReturnType]: pydantic has checked the others
+        return self.prompt  # pyright: ignore[reportReturnType]
 
 
 class TokenizeRequest(Strict):
@@ -173,22 +210,22 @@ class TokenizeRequest(Strict):
 class Feedback(Strict):
     conversation: list[Any] = Field(max_length=1000)
     message: str
-    verdict: Literal["good", "bad"] | None = Field(description="null takes one back")
+    verdict: Literal["good", "bad"] | None = Field(description="null takes an earlier verdict back")
 
 
-def fields(model):
-    """The names of all fields of a model and of those made of it."""
-    return set(model.model_fields).union(*map(fields, model.__subclasses__()))
+def field_names(model: type[BaseModel]) -> set[str]:
+    """The names of all fields of a model and of its subclasses."""
+    return set(model.model_fields).union(*map(field_names, model.__subclasses__()))
 
 
-def validation_error(errors):
-    """Refused for the errors that pydantic found in a body."""
+def validation_error(errors: Sequence[Any]) -> APIError:
+    """The APIError for the errors that pydantic has found in a body: of one, an unknown parameter if there is any."""
     first = max(errors, key=lambda error: error["type"] == "extra_forbidden")
-    *place, last = [part for part in first["loc"] if part != "body"] or [""]
-    names = fields(Strict)
-    place = [part for part in place if isinstance(part, int) or part in names]  # pydantic names a union's members too
-    place += [last] if isinstance(last, int) or last in names or first["type"] == "extra_forbidden" else []
-    param = ".".join(map(str, place))[:200] or None
+    *path, last = [part for part in first["loc"] if part != "body"] or [""]
+    names = field_names(Strict)
+    path = [part for part in path if isinstance(part, int) or part in names]  # pydantic names a union's members too
+    path += [last] if isinstance(last, int) or last in names or first["type"] == "extra_forbidden" else []
+    param = ".".join(map(str, path))[:200] or None
     if first["type"] == "extra_forbidden":
         return APIError(400, f"{param} is not supported", param, "unknown_parameter")
     if first["type"] == "json_invalid":

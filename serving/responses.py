@@ -1,21 +1,33 @@
 """
-OpenAI's newer protocol, /v1/responses, in terms of the older one: a request becomes a ChatRequest, the reply one item.
-Nothing is kept, so a conversation is sent whole each time.
+/v1/responses, OpenAI's newer protocol, in terms of the older one: a request becomes a ChatRequest, and the reply the
+only item of the output. The server keeps no conversation, so a client sends it whole each time.
 """
 
 import json
 import time
 import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
 from pydantic import Field
 
-from serving.protocol import APIError, ChatRequest, Message, ResponseFormat, SamplingRequest, Strict
+from inference.settings import SamplingParams
+from serving.completions import chat_generations
+from serving.delivery import Choice, Usage, respond
+from serving.middleware import client_address
+from serving.protocol import APIError, ChatRequest, Message, ResponseFormat, SamplingRequest, Strict, Truncation
+from serving.response_models import ERRORS, EVENTS, ResponseObject
+from serving.scheduler import Delta
+from serving.state import Server
+
+router = APIRouter(tags=["OpenAI"], responses=ERRORS)
 
 
 class InputMessage(Message):
     type: Literal["message"] | None = None
-    # what comes back with a reply of ours
+    # clients send these back with a reply that they got
     id: str | None = None
     status: Literal["completed", "incomplete"] | None = None
     phase: str | None = None
@@ -34,8 +46,8 @@ class ResponsesRequest(SamplingRequest):
     input: str | list[InputMessage] = Field(min_length=1)
     instructions: str | None = Field(None, description="the persona: a system message before the input")
     max_output_tokens: int | None = Field(None, ge=1)
-    truncation: Literal["auto", "disabled"] | None = Field(None, description="auto: old turns go when all is full")
-    # change nothing, or nothing with what they may be
+    truncation: Truncation = None
+    # accepted, and without effect, with the values that they may have here
     text: TextConfig | None = None
     tools: list[None] | None = Field(None, max_length=0)
     tool_choice: Literal["none", "auto"] | None = None
@@ -49,56 +61,58 @@ class ResponsesRequest(SamplingRequest):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
-    def chat(self):
-        """The ChatRequest that asks the same. Raises Refused."""
-        told = [] if self.instructions is None else [Message(role="system", content=self.instructions)]
+    def chat(self) -> ChatRequest:
+        """The ChatRequest that asks for the same. Raises APIError."""
+        messages = [] if self.instructions is None else [Message(role="system", content=self.instructions)]
         if isinstance(self.input, str):
-            told.append(Message(role="user", content=self.input))
+            messages.append(Message(role="user", content=self.input))
         else:
-            if told and self.input[0].role in ("system", "developer"):
+            if messages and self.input[0].role in ("system", "developer"):
                 raise APIError(400, "the persona is either instructions or a system message in input", "instructions")
-            told += [Message(role=m.role, content=m.content, name=m.name) for m in self.input]
+            messages += [Message(role=m.role, content=m.content, name=m.name) for m in self.input]
         asked = {name: getattr(self, name) for name in (*SamplingRequest.model_fields, "truncation")}
-        return ChatRequest(messages=told, max_tokens=self.max_output_tokens, **asked)
+        return ChatRequest(messages=messages, max_tokens=self.max_output_tokens, **asked)
 
-    def renamed(self, error):
-        """The Refused of the ChatRequest, in this one's words."""
-        about = error.body["error"]
-        param, message = about["param"] or "", about["message"].replace("messages", "input")
-        if param == "messages.0.content" and self.instructions is not None:
-            param = "instructions"
-        param = "input" if param.startswith("messages") else param
-        return APIError(error.status, message, param or None, about["code"], about["type"], error.headers)
+    def param_name(self, index: int | None = None, field: str = "") -> str:
+        """The parameter that message number `index` of chat() came from, or all messages, for errors."""
+        return "instructions" if self.instructions is not None and (index, field) == (0, "content") else "input"
 
 
-class ResponsesResponse:
-    """The object that answers a ResponsesRequest: whole, or as server-sent events, each with its type and number."""
+@router.post("/v1/responses", response_model=ResponseObject, responses=EVENTS)
+async def create_response(body: ResponsesRequest, request: Request, server: Server) -> Response:
+    generations = chat_generations(body.chat(), client_address(request.scope), server, body.param_name)
+    server.submit(generations)
+    response_format = ResponsesFormat(body, server.model_name, generations[0].request.sampling)
+    return await respond(request, server, generations, response_format, stream=body.stream)
 
-    def __init__(self, body, model, sampling):
+
+class ResponsesFormat:
+    """The response to a ResponsesRequest: one object, or server-sent events, each with its type and number."""
+
+    def __init__(self, body: ResponsesRequest, model: str, sampling: SamplingParams) -> None:
         self.body, self.model, self.sampling = body, model, sampling
         self.id, self.item_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
-        self.created, self.number, self.text, self.reason = int(time.time()), 0, "", None
+        self.created, self.n_events = int(time.time()), 0
+        self.text, self.finish_reason = "", None
 
-    def content(self):
+    def content(self) -> dict[str, Any]:
         return {"type": "output_text", "text": self.text, "annotations": [], "logprobs": []}
 
-    def item(self, status, content):
+    def item(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
         return {"type": "message", "id": self.item_id, "status": status, "role": "assistant", "content": content}
 
     @property
-    def status(self):
-        return "incomplete" if self.reason == "length" else "completed"
+    def status(self) -> Literal["incomplete", "completed"]:
+        """Of a reply that has ended."""
+        return "incomplete" if self.finish_reason == "length" else "completed"
 
-    def response(self, status, output=(), usage=None, error=None):
-        if usage:
-            cached = usage["prompt_tokens_details"]["cached_tokens"]
-            usage = {
-                "input_tokens": usage["prompt_tokens"],
-                "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
-                "output_tokens": usage["completion_tokens"],
-                "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": usage["total_tokens"],
-            }
+    def response(
+        self,
+        status: str,
+        output: Sequence[dict[str, Any]] = (),
+        usage: Usage | None = None,
+        error: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
         return {
             "id": self.id,
             "object": "response",
@@ -119,41 +133,55 @@ class ResponsesResponse:
             "tools": [],
             "top_p": self.sampling.top_p,
             "truncation": self.body.truncation or "disabled",
-            "usage": usage,
+            "usage": usage and responses_usage(usage),
             "user": self.body.user,
             "metadata": self.body.metadata or {},
         }
 
-    def whole(self, said, generations, usage):
-        self.text, self.reason, _ = said[0]
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]:
+        self.text, self.finish_reason = choices[0].text, choices[0].finish_reason
         return self.response(self.status, [self.item(self.status, [self.content()])], usage)
 
-    def event(self, type, **content):
-        content = {"type": f"response.{type}", "sequence_number": self.number, **content}
-        self.number += 1
+    def event(self, kind: str, **content: Any) -> str:
+        content = {"type": f"response.{kind}", "sequence_number": self.n_events, **content}
+        self.n_events += 1
         return f"event: {content['type']}\ndata: {json.dumps(content)}\n\n"
 
-    def part(self, type, **content):
-        return self.event(type, item_id=self.item_id, output_index=0, content_index=0, **content)
+    def part_event(self, kind: str, **content: Any) -> str:
+        """An event about the one part of the one item."""
+        return self.event(kind, item_id=self.item_id, output_index=0, content_index=0, **content)
 
-    def opening(self, n):
+    def opening(self, n: int) -> Iterator[str]:
         yield self.event("created", response=self.response("in_progress"))
         yield self.event("in_progress", response=self.response("in_progress"))
         yield self.event("output_item.added", output_index=0, item=self.item("in_progress", []))
-        yield self.part("content_part.added", part=self.content())
+        yield self.part_event("content_part.added", part=self.content())
 
-    def more(self, i, said, generation):
-        self.text, self.reason = self.text + said.text, said.reason
-        if said.text:
-            yield self.part("output_text.delta", delta=said.text, logprobs=[])
+    def more(self, index: int, delta: Delta) -> Iterator[str]:
+        self.text, self.finish_reason = self.text + delta.text, delta.finish_reason
+        if delta.text:
+            yield self.part_event("output_text.delta", delta=delta.text, logprobs=[])
 
-    def failure(self, error):
-        about = {"code": "server_error", "message": error.body["error"]["message"]}
-        yield self.event("failed", response=self.response("failed", error=about))
+    def failure(self, error: APIError) -> Iterator[str]:
+        """The events in place of the rest."""
+        details = {"code": "server_error", "message": str(error)}
+        yield self.event("failed", response=self.response("failed", error=details))
 
-    def closing(self, usage):
+    def closing(self, usage: Usage) -> Iterator[str]:
         item = self.item(self.status, [self.content()])
-        yield self.part("output_text.done", text=self.text, logprobs=[])
-        yield self.part("content_part.done", part=self.content())
+        yield self.part_event("output_text.done", text=self.text, logprobs=[])
+        yield self.part_event("content_part.done", part=self.content())
         yield self.event("output_item.done", output_index=0, item=item)
         yield self.event(self.status, response=self.response(self.status, [item], usage))
+
+
+def responses_usage(usage: Usage) -> dict[str, Any]:
+    """The usage in the words of /v1/responses."""
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    return {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage["total_tokens"],
+    }

@@ -1,23 +1,32 @@
 """
 Many generations on one engine: a queue that is fair between clients, and the one thread that steps the engine.
 
-    service, said = Service(lambda: engine, queue=64), asyncio.Queue()
-    generation = Generation(said, 0, "ann", ids, sampling, ...)
-    service.submit([generation])                               # raises Busy
-    i, more = await said.get()                                 # Said: text as it comes, and why it ended
-    service.cancel(generation)                                 # whoever asked has left: the slot is free a token later
+    scheduler, deltas = Scheduler(open_engine, queue=64), asyncio.Queue()
+    generation = Generation(GenerationRequest(ids, sampling, client, deadline), index=0, deltas=deltas, decode=decode)
+    scheduler.submit([generation])             # raises QueueFull
+    index, delta = await deltas.get()          # text as it comes, and in the last Delta why it ended
+    scheduler.cancel(generation)               # the client has left: its slot is free a token later
 """
 
 import asyncio
 import itertools
+import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
 from typing import NamedTuple
 
+from inference import engine as engines
+from inference.engine import Engine
+from inference.settings import SamplingParams
 from inference.streaming import Detokenizer, FinishReason
 from runtime.errors import InputError
 
+logger = logging.getLogger(__name__)
 OPENAI_REASONS = {
     FinishReason.STOP_TOKEN: "stop",
     FinishReason.STOP_WORD: "stop",
@@ -25,192 +34,231 @@ OPENAI_REASONS = {
     FinishReason.CONTEXT: "length",
     FinishReason.TIME: "length",
 }
+# a token's id and log-probability, and the (id, log-probability) of the likeliest tokens in its place
+TokenLogprob = tuple[int, float, tuple[tuple[int, float], ...]]
 
 
 class QueueFull(Exception):
-    """The queue is full."""
+    """The queue has no place for what is submitted, or the server is stopping."""
+
+
+class Failure(Enum):
+    """Why there is no reply."""
+
+    ENGINE = "the engine has failed"
+    TIMEOUT = "it waited for a slot until its deadline"
 
 
 class Delta(NamedTuple):
+    """What a token adds to a reply."""
+
     text: str
-    reason: str | None  # OpenAI's: stop or length, on the last one; "error" or "late" when it failed
-    tokens: tuple = ()  # (id, logprob, likeliest) of what came, where log-probabilities were asked for
+    finish_reason: str | None  # OpenAI's, stop or length, in the last Delta of a reply; None while it goes on
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the new token, where they are asked for
+    failure: Failure | None = None  # in the last Delta, in place of a finish_reason
+
+    @property
+    def is_last(self) -> bool:
+        return self.finish_reason is not None or self.failure is not None
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What one generation continues, how, and for whom."""
+
+    ids: list[int]  # the prompt
+    sampling: SamplingParams
+    client: Hashable  # the queue is fair between these
+    deadline: float  # of time.monotonic(): a reply ends there, and one that still waits for a slot fails
+    suppress_tokens: Sequence[int] = ()  # this and the two below: as Engine.add_request has them
+    stop_token_ids: Sequence[int] = ()
+    recent: Sequence[int] = ()
+    strip: bool = True  # white space at both ends of the reply is left out
+    continues: bool = False  # the prompt ends amid the reply: the white space between the two stays
 
 
 class Generation:
     """
-    One reply on its way from the engine's thread to the event loop that asked for it, where `said` gets (i, Said).
+    One reply on its way from the engine's thread to the event loop that asked for it. `deltas`, which the generations
+    of one request share, gets (index, Delta) pairs.
     """
 
     def __init__(
         self,
-        said,
-        i,
-        client,
-        ids,
-        sampling,
-        decode,
-        deadline,
-        suppress_tokens=(),
-        stop_token_ids=(),
-        recent=(),
-        strip=True,
-        begun=False,
-    ):
-        self.said, self.i, self.loop = said, i, asyncio.get_running_loop()
-        self.client, self.ids, self.sampling, self.deadline = client, ids, sampling, deadline
-        self.suppress_tokens, self.stop_token_ids = suppress_tokens, stop_token_ids  # as Engine.add_request has them
-        self.recent = recent
-        self.text = Detokenizer(decode, sampling.stop, strip=strip, continues=begun)
-        self.sequence, self.cancelled = None, False
-        self.begun = time.monotonic()
-        self.n_tokens, self.first = 0, None  # first: seconds to the first token
+        request: GenerationRequest,
+        index: int,
+        deltas: asyncio.Queue[tuple[int, Delta] | None],
+        decode: Callable[[int | None], str],
+    ) -> None:
+        self.request, self.index, self.deltas = request, index, deltas
+        self.loop = asyncio.get_running_loop()
+        self.text = Detokenizer(decode, request.sampling.stop, strip=request.strip, continues=request.continues)
+        self.sequence: engines.Sequence | None = None  # the engine's, from when it has a slot
+        self.cancelled = False
+        self.n_tokens = 0
+        self.submitted_at = time.monotonic()
+        self.seconds_to_first_token: float | None = None
 
-    def token(self, token, late):
-        """The Said that the engine's token makes, or None."""
-        self.first = self.first or time.monotonic() - self.begun
+    def token(self, token: engines.Token, late: bool) -> Delta | None:
+        """What the engine's token adds, or None where nothing can be shown yet. late: the deadline has passed."""
+        self.seconds_to_first_token = self.seconds_to_first_token or time.monotonic() - self.submitted_at
         piece = self.text.add(token.id, token.reason or (FinishReason.TIME if late else None))
         self.n_tokens = piece.n_tokens
         reason = OPENAI_REASONS[piece.reason] if piece.reason else None
-        told = () if token.id is None or token.logprob is None else ((token.id, token.logprob, token.likeliest),)
-        return Delta(piece.text, reason, told) if piece.text or reason or told else None
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if token.id is not None and token.logprob is not None:
+            logprobs = ((token.id, token.logprob, tuple(token.likeliest)),)
+        return Delta(piece.text, reason, logprobs) if piece.text or reason or logprobs else None
 
 
-def publish(told):
-    """Put each (Generation, Said) where it is waited for, from the engine's thread: an event loop is woken once."""
-    for loop, each in itertools.groupby(told, lambda pair: pair[0].loop):
+def publish(deltas: Iterable[tuple[Generation, Delta]]) -> None:
+    """Put each Delta in its Generation's queue, from the engine's thread. An event loop is woken once for all."""
+    for loop, group in itertools.groupby(deltas, lambda pair: pair[0].loop):
         if not loop.is_closed():
-            loop.call_soon_threadsafe(deliver, list(each))
+            loop.call_soon_threadsafe(put_deltas, list(group))
 
 
-def deliver(told):
-    for generation, said in told:
-        generation.said.put_nowait((generation.i, said))
+def put_deltas(deltas: list[tuple[Generation, Delta]]) -> None:
+    for generation, delta in deltas:
+        generation.deltas.put_nowait((generation.index, delta))
 
 
 class Scheduler:
     """
-    opened: makes the engine, in the thread that will step it. (libgomp gives each thread that computes in parallel
-    helpers of its own. Where all of them are more than the cores, they sleep between any two loops: half the speed.)
-    Raises what it raises. queue: generations that may wait. Public methods may be called from the event loop.
+    open_engine: makes the engine. It runs in the thread that will step the engine, because libgomp keeps a pool of
+    helpers for each thread that computes in parallel; two pools are more threads than cores, which halves the speed.
+    queue: generations that may wait for a slot. Raises what open_engine raises.
+    The public methods may be called from any thread.
     """
 
-    def __init__(self, opened, queue):
-        self.engine, self.queue = None, queue
-        self.waiting = {}  # client -> deque of its generations; who was served goes to the end
-        self.talking = {}  # Sequence -> Generation
-        self.wake = threading.Condition()
-        self.stopping, self.failure = False, None
-        self.served = {"prompt": 0, "computed": 0, "generated": 0, "finished": 0, "cancelled": 0}
-        ready = threading.Event()
-        self.thread = threading.Thread(target=self.run, args=(opened, ready), name="engine", daemon=True)
+    engine: Engine  # set in the engine's thread, before __init__ returns
+
+    def __init__(self, open_engine: Callable[[], Engine], queue: int) -> None:
+        self.queue = queue
+        self.waiting: dict[Hashable, deque[Generation]] = {}  # by client; the one that was served last is at the end
+        self.running: dict[engines.Sequence, Generation] = {}
+        self.wake = threading.Condition()  # guards waiting, cancelled and stopping; wakes the engine's thread
+        self.stopping = False
+        self.failure: BaseException | None = None  # what ended the engine's thread
+        self.served = {"prompt": 0, "computed": 0, "generated": 0, "finished": 0, "cancelled": 0}  # for /metrics
+        opened: Future[Engine] = Future()
+        self.thread = threading.Thread(target=self.run, args=(open_engine, opened), name="engine", daemon=True)
         try:
             self.thread.start()
-            ready.wait()
-        except KeyboardInterrupt:  # a thread inside torch would end the process with an abort
+            opened.result()
+        except KeyboardInterrupt:  # a process that exits while a thread is inside torch ends with an abort
             self.stop()
             self.thread.join()
             raise
-        if not self.engine:
-            raise self.failure or RuntimeError("the engine's thread ended; what it says is above")
 
     @property
-    def n_waiting(self):
+    def n_waiting(self) -> int:
         return sum(map(len, self.waiting.values()))
 
-    def submit(self, generations):
-        """Queue generations that belong together. Raises Busy, and takes none, if there is no room for all."""
+    def submit(self, generations: Sequence[Generation]) -> None:
+        """Queue generations that belong together. Raises QueueFull, and takes none, where not all have a place."""
         with self.wake:
             if self.failure or self.stopping:
                 raise QueueFull("the server stops")
-            free = self.engine.running.count(None)
-            if self.n_waiting + len(generations) > self.queue + free:
+            n_free = self.engine.running.count(None)
+            if self.n_waiting + len(generations) > self.queue + n_free:
                 raise QueueFull(f"{self.n_waiting} requests are waiting already")
             for generation in generations:
-                self.waiting.setdefault(generation.client, deque()).append(generation)
+                self.waiting.setdefault(generation.request.client, deque()).append(generation)
             self.wake.notify()
 
-    def cancel(self, generation):
+    def cancel(self, generation: Generation) -> None:
+        """Drop a generation, whether it waits, runs or has ended."""
         with self.wake:
             generation.cancelled = True
             self.wake.notify()
 
-    def stop(self):
+    def stop(self) -> None:
+        """Let what runs and waits end, then the thread."""
         with self.wake:
             self.stopping = True
             self.wake.notify()
 
-    def run(self, opened, ready):
+    def run(self, open_engine: Callable[[], Engine], opened: Future[Engine]) -> None:
+        """The engine's thread."""
         try:
-            self.engine = opened()
-        except (InputError, OSError, RuntimeError) as error:  # for __init__ to raise; what is a bug ends the thread
-            self.failure = error
-            return
-        finally:
-            ready.set()
+            self.engine = open_engine()
+        except BaseException as error:
+            opened.set_exception(error)  # __init__ raises it
+            if isinstance(error, InputError | OSError | RuntimeError):
+                return
+            raise  # a bug of ours
+        opened.set_result(self.engine)
         try:
             while True:
                 with self.wake:
-                    self.forget()
+                    self.drop_cancelled()
                     self.admit()
-                    while not self.talking and not self.stopping:
+                    while not self.running and not self.stopping:
                         self.wake.wait()
-                        self.forget()
+                        self.drop_cancelled()
                         self.admit()
-                    if self.stopping and not self.talking:
+                    if self.stopping and not self.running:
                         return
                 self.step()
         except BaseException as error:
             self.failure = error
-            everybody = [*self.talking.values(), *(each for queue in self.waiting.values() for each in queue)]
-            publish([(generation, Delta("", "error")) for generation in everybody])
+            unfinished = [*self.running.values(), *itertools.chain(*self.waiting.values())]
+            publish([(generation, Delta("", None, failure=Failure.ENGINE)) for generation in unfinished])
             raise
 
-    def forget(self):
-        """Drop the generations whose clients have left, and those that have waited until their time was over."""
-        for sequence, generation in list(self.talking.items()):
+    def drop_cancelled(self) -> None:
+        """Drop the generations whose clients have left, and those that waited for a slot until their deadline."""
+        for sequence, generation in list(self.running.items()):
             if generation.cancelled:
                 self.engine.abort(sequence)
-                del self.talking[sequence]
+                del self.running[sequence]
                 self.served["cancelled"] += 1
         for client, queue in list(self.waiting.items()):
-            for each in queue:
-                if each.deadline < time.monotonic():
-                    each.cancelled = True
-                    publish([(each, Delta("", "late"))])
-            left = deque(each for each in queue if not each.cancelled)
-            self.served["cancelled"] += len(queue) - len(left)
-            if left:
-                self.waiting[client] = left
+            for generation in queue:
+                if generation.request.deadline < time.monotonic():
+                    generation.cancelled = True
+                    publish([(generation, Delta("", None, failure=Failure.TIMEOUT))])
+            remaining = deque(generation for generation in queue if not generation.cancelled)
+            self.served["cancelled"] += len(queue) - len(remaining)
+            if remaining:
+                self.waiting[client] = remaining
             else:
                 del self.waiting[client]
 
-    def admit(self):
-        """Give free slots to those that wait: to the client with the fewest slots, in turn."""
+    def admit(self) -> None:
+        """Give free slots to those that wait: to the client that has the fewest slots, in turn."""
         while self.waiting and None in self.engine.running:
-            slots = [generation.client for generation in self.talking.values()]
-            client = min(self.waiting, key=slots.count)
+            clients = [generation.request.client for generation in self.running.values()]
+            client = min(self.waiting, key=clients.count)
             queue = self.waiting.pop(client)
-            one = queue.popleft()
+            generation = queue.popleft()
             if queue:
                 self.waiting[client] = queue
-            one.sequence = self.engine.add_request(
-                one.ids, one.sampling, one.suppress_tokens, one.stop_token_ids, one.recent
+            request = generation.request
+            sequence = self.engine.add_request(
+                request.ids,
+                request.sampling,
+                suppress_tokens=request.suppress_tokens,
+                stop_token_ids=request.stop_token_ids,
+                recent=request.recent,
             )
-            self.talking[one.sequence] = one
-            self.served["prompt"] += len(one.ids)
+            generation.sequence, self.running[sequence] = sequence, generation
+            self.served["prompt"] += len(request.ids)
+            logger.debug("a slot after %.3f s", time.monotonic() - generation.submitted_at)
 
-    def step(self):
-        computed, told = self.engine.computed, []
+    def step(self) -> None:
+        """One more token for each sequence that runs."""
+        computed, deltas = self.engine.computed, []
         for sequence, token in self.engine.step():
-            generation = self.talking[sequence]
+            generation = self.running[sequence]
             self.served["generated"] += token.id is not None
-            said = generation.token(token, time.monotonic() > generation.deadline)
-            if said:
-                told.append((generation, said))
-            if said and said.reason:
+            delta = generation.token(token, late=time.monotonic() > generation.request.deadline)
+            if delta:
+                deltas.append((generation, delta))
+            if delta and delta.is_last:
                 self.engine.abort(sequence)
-                del self.talking[sequence]
+                del self.running[sequence]
                 self.served["finished"] += 1
-        publish(told)
+        publish(deltas)
         self.served["computed"] += self.engine.computed - computed

@@ -130,6 +130,27 @@ def settings(data_dir, tmp_path):
     return made
 
 
+@pytest.fixture
+def running(tiny, tokens, tmp_path):
+    """Makes servers of the tiny model; stops them all."""
+    from served import Running
+
+    made = []
+
+    def started(**how):
+        made.append(Running(tiny, tokens, tmp_path, **how))
+        return made[-1]
+
+    yield started
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def server(running):
+    return running()
+
+
 # the page, in a real browser: what is marked `browser`
 
 

@@ -1,10 +1,12 @@
-"""A server for the page's tests: serves web/ under the strict policy and says what a test wants said."""
+"""A server for the page's tests: it serves web/ under the strict policy, and its replies are what a test sets."""
 
 import json
 import threading
 import time
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from serving.middleware import POLICY
 
@@ -13,76 +15,82 @@ TYPES = {".svg": "image/svg+xml", ".html": "text/html", ".css": "text/css", ".js
 
 
 class Scripted:
-    """
-    say: the reply, or a function of the request's body; delay: seconds before each piece; refuse: (status, headers,
-    message) for each of the next requests; breaks: the pieces after which the connection is cut. asked: the bodies.
-    """
+    """The server, in a thread. A test sets the first group of attributes and reads the second."""
 
-    def __init__(self):
-        self.say, self.delay, self.refuse, self.breaks, self.api_key = "Fine, thanks.", 0.0, [], None, None
-        self.asked, self.judged, self.left = [], [], 0
-        self.server, self.port = None, 0
-        self.start()
+    def __init__(self) -> None:
+        self.say: str | Callable[[dict[str, Any]], str] = "Fine, thanks."  # the reply, or a function of the request
+        self.delay = 0.0  # seconds before each piece of a reply
+        self.refuse: list[tuple[int, dict[str, str], str]] = []  # (status, headers, message) of the next answers
+        self.breaks: int | None = None  # the connection is cut after so many pieces
+        self.api_key: str | None = None
+        self.requests: list[dict[str, Any]] = []  # the bodies of requests for a reply
+        self.feedback: list[dict[str, Any]] = []  # the bodies of verdicts
+        self.n_disconnects = 0  # clients that left during a reply
+        self.port = 0  # any free one; after stop() and start() the same again
+        self.server = self.start()
 
     @property
-    def url(self):
+    def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def start(self):
+    def start(self) -> ThreadingHTTPServer:
         handler = type("Handler", (Handler,), {"script": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        return self.server
 
-    def stop(self):
+    def stop(self) -> None:
         self.server.shutdown()
         self.server.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
-    script = None
+    script: Scripted
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
-    def answer(self, status, kind, data, headers=()):
+    def answer(self, status: int, content_type: str, data: bytes, headers: Mapping[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": len(data), **dict(headers)}.items():
-            self.send_header(name, str(value))
+        lengths = {"Content-Type": content_type, "Content-Length": str(len(data))}
+        for name, value in {**lengths, **(headers or {})}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
-    def error(self, status, message, headers=()):
+    def error(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         content = {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}
         self.answer(status, "application/json", json.dumps(content).encode(), headers)
 
-    def refused(self):
+    def lacks_key(self) -> bool:
+        """Whether the request was answered with a 401."""
         key = self.script.api_key
         if key and self.headers["Authorization"] != f"Bearer {key}":
             self.error(401, "a key is needed")
             return True
         return False
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         path = self.path.split("?")[0]
         if path == "/health":
             return self.answer(200, "application/json", b'{"status": "ok"}')
         if path == "/v1/models":
             models = {"object": "list", "data": [{"id": "scripted", "object": "model", "context": 256}]}
-            return self.refused() or self.answer(200, "application/json", json.dumps(models).encode())
+            return None if self.lacks_key() else self.answer(200, "application/json", json.dumps(models).encode())
         file = WEB / (path.strip("/") or "index.html")
         if not file.is_file():
             return self.error(404, f"there is no {path}")
         self.answer(200, TYPES[file.suffix], file.read_bytes(), {"Content-Security-Policy": POLICY})
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if self.refused():
+        if self.lacks_key():
             return
         if self.path == "/feedback":
-            self.script.judged.append(body)
+            self.script.feedback.append(body)
             return self.answer(200, "application/json", b"{}")
-        self.script.asked.append(body)
+        self.script.requests.append(body)
         if self.script.refuse:
             status, headers, message = self.script.refuse.pop(0)
             return self.error(status, message, headers)
@@ -90,9 +98,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.stream(say(body) if callable(say) else say)
         except (BrokenPipeError, ConnectionResetError):
-            self.script.left += 1
+            self.script.n_disconnects += 1
 
-    def stream(self, text):
+    def stream(self, text: str) -> None:
+        """The reply as server-sent events, in pieces of four letters."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
@@ -107,5 +116,5 @@ class Handler(BaseHTTPRequestHandler):
         self.event({"choices": [], "usage": usage})
         self.wfile.write(b"data: [DONE]\n\n")
 
-    def event(self, content):
+    def event(self, content: dict[str, Any]) -> None:
         self.wfile.write(f"data: {json.dumps(content)}\n\n".encode())

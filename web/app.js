@@ -246,7 +246,7 @@ addEventListener("keydown", (event) => {
   }
 });
 
-addEventListener("copied", () => toast("Copied."));
+addEventListener("nanochatgpt:copied", () => toast("Copied."));
 
 const clicks = {
   "new-chat": newChat,
@@ -278,7 +278,7 @@ input.addEventListener("input", () => {
 addEventListener("popstate", open);
 addEventListener("pagehide", () => runs.forEach(({ conversation }) => keep(conversation)));
 addEventListener("storage", () => sidebar.showList(current, acts)); // another tab has kept something
-addEventListener("full", () => (at("full").hidden = false));
+addEventListener("nanochatgpt:full", () => (at("full").hidden = false));
 
 open();
 greet().then(connection.look);

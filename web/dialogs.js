@@ -5,11 +5,11 @@ import { at, element } from "./dom.js";
 
 // name, label, hint, and the least and the most
 const FIELDS = [
-  ["temperature", "Temperature", "0: always the likeliest", 0, 5],
-  ["top_p", "Top-p", "the share to draw from", 0.01, 1],
-  ["top_k", "Top-k", "words to draw from", 1, 1000],
-  ["min_p", "Min-p", "beside the likeliest", 0, 1],
-  ["repetition_penalty", "Repetition penalty", "over 1: says less again", 0.1, 5],
+  ["temperature", "Temperature", "0: always the likeliest token", 0, 5],
+  ["top_p", "Top-p", "share of probability kept", 0.01, 1],
+  ["top_k", "Top-k", "tokens to choose from", 1, 1000],
+  ["min_p", "Min-p", "minimum, relative to the likeliest", 0, 1],
+  ["repetition_penalty", "Repetition penalty", "above 1: repeats less", 0.1, 5],
   ["max_tokens", "Longest reply", "in tokens", 1, 100000],
   ["seed", "Seed", "same seed, same replies", 0, 2 ** 52],
 ];

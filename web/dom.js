@@ -19,6 +19,7 @@ const ICONS = {
   theme: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16M12 4v16M12 9l4-3M12 13l7-4M12 17l7-4",
   file: "M12 4v11M7.5 10.5L12 15l4.5-4.5M5 16v4h14v-4",
 };
+ICONS.bad = ICONS.good; // style.css turns it
 
 export const at = (id) => document.getElementById(id);
 
@@ -37,7 +38,7 @@ export function icon(name) {
   const [svg, path] = ["svg", "path"].map((each) => document.createElementNS(SVG, each));
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
-  path.setAttribute("d", ICONS[name] ?? ICONS.good); // style.css turns it
+  path.setAttribute("d", ICONS[name]);
   svg.append(path);
   return svg;
 }
@@ -59,5 +60,5 @@ export async function copy(text) {
     document.execCommand("copy");
     area.remove();
   }
-  dispatchEvent(new Event("copied"));
+  dispatchEvent(new Event("nanochatgpt:copied"));
 }

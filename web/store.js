@@ -25,7 +25,7 @@ export function write(name, value) {
   memory.delete(PREFIX + name);
   if (attempt(() => localStorage.setItem(PREFIX + name, text) ?? true)) return;
   memory.set(PREFIX + name, text);
-  dispatchEvent(new Event("full"));
+  dispatchEvent(new Event("nanochatgpt:full"));
 }
 
 export function erase(name) {

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from test_serve import HI, expected, running  # noqa: F401
+from served import HI, expected
 
 from inference.settings import SamplingParams
 
@@ -28,11 +28,6 @@ const wrong = { ...asked, tools: [{ type: "function" }] };
 const refused = await client.chat.completions.create(wrong).catch((error) => error);
 console.log(JSON.stringify([whole.choices[0].message.content, pieces, refused.status, refused.param]));
 """
-
-
-@pytest.fixture
-def server(running):  # noqa: F811
-    return running()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import json
 
 import openai
 import pytest
-from test_serve import error_of, expected, running, server  # noqa: F401
+from served import error_of, expected
 
 from inference.settings import SamplingParams
 
@@ -17,7 +17,7 @@ ASK = [{"role": "system", "content": PERSONA}, {"role": "user", "content": "hi"}
 GREEDY = dict(model="tiny", temperature=0)
 
 
-def test_a_response_is_the_chats_reply(server):  # noqa: F811
+def test_a_response_is_the_chats_reply(server):
     """instructions and a text, or the same as messages; its end, limit and counts are true."""
     wanted, _ = expected(server, ASK, SamplingParams(temperature=0, max_new_tokens=12))
     asked = dict(input=ASK), dict(input=[{**ASK[0], "type": "message"}, ASK[1]])
@@ -31,7 +31,7 @@ def test_a_response_is_the_chats_reply(server):  # noqa: F811
     assert found.temperature == 0 and found.max_output_tokens == 12 and found.store is False
 
 
-def test_a_stream_ends_as_the_whole(server):  # noqa: F811
+def test_a_stream_ends_as_the_whole(server):
     """Each event has its number and its place; the last one holds what a whole answer is, cut or complete."""
     for seed in range(100):  # until one ends its turn
         asked = dict(model="tiny", input=ASK, max_output_tokens=25, temperature=2, extra_body={"seed": seed})
@@ -55,7 +55,7 @@ def test_a_stream_ends_as_the_whole(server):  # noqa: F811
     raise AssertionError("no reply ended its turn")
 
 
-def test_a_reply_goes_back_as_it_came(server):  # noqa: F811
+def test_a_reply_goes_back_as_it_came(server):
     """The next turn's input is the last one's and its output's items, as OpenAI's guide has it; async too."""
     asked = dict(input=[ASK[1]], max_output_tokens=5, **GREEDY)
     first = server.client().responses.create(**asked)
@@ -91,16 +91,16 @@ def test_a_reply_goes_back_as_it_came(server):  # noqa: F811
         ({}, "input"),
     ],
 )
-def test_what_is_not_supported_is_named(server, body, param):  # noqa: F811
+def test_what_is_not_supported_is_named(server, body, param):
     status = 404 if param == "model" else 400
     error = error_of(server.post(body, path="/v1/responses"), status)
     assert (error["param"] or "").startswith(param), error
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_failure_is_an_event(server):  # noqa: F811
+def test_a_failure_is_an_event(server):
     """The engine fails in the middle: the stream ends with response.failed, which the client shows."""
-    server.service.step = lambda: 1 / 0
+    server.scheduler.step = lambda: 1 / 0
     with server.client() as client, client.responses.create(**GREEDY, input="hi", stream=True) as stream:
         events = list(stream)
     assert events[-1].type == "response.failed" and events[-1].response.error.code == "server_error"

@@ -1,116 +1,28 @@
 """
-serve.py speaks OpenAI's protocol to OpenAI's own client, says over HTTP what the engine says, serves many fairly and at
-once, and answers whatever is not a request with a 4xx that names what is wrong.
+serve.py speaks OpenAI's protocol to OpenAI's own client, says over HTTP what the engine says, and starts and ends as a
+command does.
 """
 
 import asyncio
-import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 
 import httpx
 import openai
 import pytest
 import torch
-import uvicorn
 from conftest import ROOT
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from served import HI, error_of, expected
 
-import serve
 from checkpoint import model_folder
 from inference.engine import Engine
 from inference.settings import SamplingParams
-from runtime.errors import InputError
-from serve import ServeConfig
-from serving.app import create_app
-from serving.middleware import Limits
-from serving.scheduler import Scheduler
-
-HI = [{"role": "user", "content": "hi, how are you?"}]
-
-
-class Running:
-    """A server in a thread of this process, on a free port."""
-
-    def __init__(
-        self, model, tokens, folder, slots=4, queue=64, key=None, max_rps=None, max_body=2**20, cors=(), **how
-    ):
-        self.engine = Engine(model, tokens, slots=slots)
-        self.service = Scheduler(lambda: self.engine, queue)
-        self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20, **how)
-        limits = Limits(key, max_rps, max_body, True, cors)
-        app = create_app(self.config, self.service, "tiny", limits)
-        listening = serve.opened_socket("127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-        )
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]})
-        self.thread.start()
-        self.key = key or "none"
-        while not self.server.started:
-            time.sleep(0.01)
-
-    def client(self, **how):
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, **{"max_retries": 0, **how})
-
-    def chat(self, messages=HI, **asked):
-        return self.client().chat.completions.create(model="tiny", messages=messages, **asked)
-
-    def post(self, body, path="/v1/chat/completions", **how):
-        content = body if isinstance(body, bytes | str) else json.dumps(body)
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}", **how.pop("headers", {})}
-        return httpx.post(self.url + path, content=content, headers=headers, timeout=30, **how)
-
-    def metric(self, name):
-        text = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self.key}"}).text
-        return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"nanochatgpt_{name}"))
-
-    def stop(self):
-        self.server.should_exit = True
-        self.thread.join()
-        self.service.stop()
-        self.service.thread.join()
-
-
-@pytest.fixture
-def running(tiny, tokens, tmp_path):
-    """Makes servers of the tiny model; stops them all."""
-    made = []
-
-    def started(**how):
-        made.append(Running(tiny, tokens, tmp_path, **how))
-        return made[-1]
-
-    yield started
-    for server in made:
-        server.stop()
-
-
-@pytest.fixture
-def server(running):
-    return running()
-
-
-def error_of(response, status):
-    assert response.status_code == status, response.text
-    error = response.json()["error"]
-    assert error.keys() == {"message", "type", "param", "code"} and error["message"]
-    return error
-
-
-def expected(server, messages, sampling):
-    """What an engine of its own says."""
-    engine = Engine(server.engine.model, server.engine.tokenizer)
-    *pieces, last = engine.reply(messages, sampling)
-    return "".join(piece.text for piece in [*pieces, last]), last
+from runtime.version import version
 
 
 def test_the_client_gets_the_engines_reply(server):
@@ -148,40 +60,6 @@ def test_async_many_at_once_as_each_alone(server):
     for i, found in enumerate(asyncio.run(all_of_them())):
         messages = [{"role": "user", "content": f"number {i}"}]
         assert found == expected(server, messages, SamplingParams(seed=i, max_new_tokens=20))[0]
-
-
-def test_the_engine_is_opened_where_it_is_stepped(tiny, tokens):
-    """In one thread, which halves the time of a token on two cores; what opening raises reaches whoever starts."""
-    where = []
-
-    def opened():
-        where.append(threading.current_thread())
-        return Engine(tiny, tokens)
-
-    service = Scheduler(opened, 1)
-    assert where == [service.thread]
-    service.stop()
-    service.thread.join()
-    with pytest.raises(InputError, match="no model"):
-        Scheduler(lambda: model_folder.load("nowhere") and None, 1)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of a Unix")
-def test_an_interrupt_waits_until_the_engine_is_open(tiny, tokens):
-    """Ctrl-C while the model loads: the thread that loads ends first, since torch aborts a process that leaves it."""
-
-    def opened():
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.2)
-        return Engine(tiny, tokens)
-
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            Scheduler(opened, 1)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert "engine" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_several_choices_logprobs_and_bias(server):
@@ -254,46 +132,6 @@ def test_forged_tags_stay_letters(server):
     assert ids[-1] == tokenizer.bot
 
 
-REFUSED = [
-    ({"messages": HI, "tools": [{"type": "function"}]}, "tools"),
-    ({"messages": HI, "response_format": {"type": "json_object"}}, "response_format.type"),
-    ({"messages": HI, "temperature": 3}, "temperature"),
-    ({"messages": HI, "temperature": "hot"}, "temperature"),
-    ({"messages": HI, "n": 0}, "n"),
-    ({"messages": HI, "repetition_penalty": 5e-324}, "repetition_penalty"),  # it overflowed, and the engine died of it
-    ({"messages": HI, "best": 1}, "best"),
-    ({"messages": HI, "top_logprobs": 3}, "top_logprobs"),
-    ({"messages": HI, "logit_bias": {"999999": 1}}, "logit_bias"),
-    ({"messages": HI, "logit_bias": {"x": 1}}, "logit_bias"),
-    ({"messages": HI, "stop": ""}, "stop"),
-    ({"messages": HI, "stream_options": {"include_usage": True}}, "stream_options"),
-    ({"messages": []}, "messages"),
-    ({}, "messages"),
-    ({"messages": [{"role": "wizard", "content": "x"}]}, "messages.0.role"),
-    ({"messages": [{"role": "user", "content": " "}]}, "messages.0.content"),
-    ({"messages": [*HI, {"role": "system", "content": "late"}]}, "messages.1.role"),
-    ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, None),
-]
-
-
-@pytest.mark.parametrize("body, param", REFUSED)
-def test_what_cannot_be_done_is_refused_by_name(server, body, param):
-    """Never ignored when it would change the result."""
-    error = error_of(server.post(body), 400)
-    assert error["type"] == "invalid_request_error" and (param is None or error["param"] == param)
-
-
-def test_context_overflow(server):
-    """Both numbers in a 400; truncation: auto drops old turns."""
-    long = [{"role": role, "content": "well then " * 5} for role in ("user", "assistant")] * 3 + HI
-    error = error_of(server.post({"messages": long, "max_tokens": 20}), 400)
-    assert error["code"] == "context_length_exceeded" and "64 tokens" in error["message"]
-    found = server.post({"messages": long, "max_tokens": 20, "truncation": "auto", "seed": 1}).json()
-    assert found["usage"]["total_tokens"] <= 65 and found["choices"][0]["finish_reason"] in ("stop", "length")
-    with pytest.raises(openai.BadRequestError, match="context"):
-        server.client().chat.completions.create(model="tiny", messages=long)
-
-
 def test_harmless_parameters_and_parts(server):
     """user, metadata and the like are accepted; content may be text parts; developer is system."""
     found = server.post({
@@ -311,157 +149,10 @@ def test_models_health_tokenize(server):
     assert model.id == "tiny" and model.max_model_len == 64
     assert server.client().models.retrieve("tiny").id == "tiny"
     assert error_of(server.post({"messages": HI, "model": "gpt-9"}), 404)["code"] == "model_not_found"
-    assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+    assert httpx.get(f"{server.url}/health").json() == {"status": "ok", "version": version()}
     text = server.post({"prompt": "naïve café"}, "/tokenize").json()
     assert server.engine.tokenizer.decode(text["tokens"]) == "naïve café" and text["count"] == len(text["tokens"])
     assert "/v1/chat/completions" in httpx.get(f"{server.url}/openapi.json").json()["paths"]
-
-
-def test_a_client_that_leaves_frees_its_slot(running, monkeypatch):
-    """Streaming or not: a token later the slot is free, and the next in the queue has it."""
-    server = running(slots=1)
-    step = server.engine.step
-    monkeypatch.setattr(server.engine, "step", lambda: (time.sleep(0.1), step())[1])
-    forever = {"messages": HI, "max_tokens": 50, "logit_bias": {str(server.engine.tokenizer.encode("a")[0]): 100}}
-    for stream in (True, False):
-        with contextlib.suppress(httpx.ReadTimeout):
-            headers = {"Content-Type": "application/json"}
-            url = f"{server.url}/v1/chat/completions"
-            body = json.dumps({**forever, "stream": stream})
-            with httpx.stream("POST", url, content=body, headers=headers, timeout=0.4) as response:
-                next(response.iter_lines())
-        deadline = time.time() + 2
-        while server.metric("slots_in_use") and time.time() < deadline:
-            time.sleep(0.02)
-        assert server.metric("slots_in_use") == 0
-    assert server.metric('replies_total{end="cancelled"}') == 2
-    assert server.post({"messages": HI, "max_tokens": 2}).status_code == 200
-
-
-def test_a_full_queue_is_429_and_the_client_tries_again(running, monkeypatch):
-    """Retry-After is sent; the official client comes back by itself and succeeds."""
-    server = running(slots=1, queue=0)
-    step = server.engine.step
-    monkeypatch.setattr(server.engine, "step", lambda: (time.sleep(0.05), step())[1])
-    threads = [threading.Thread(target=server.post, args=({"messages": HI, "max_tokens": 20},))]
-    threads[0].start()
-    while not server.engine.running[0]:
-        time.sleep(0.01)
-    response = server.post({"messages": HI})
-    assert error_of(response, 429)["code"] == "busy" and int(response.headers["Retry-After"]) >= 1
-    found = server.client(max_retries=5).chat.completions.create(model="tiny", messages=HI, max_tokens=2)
-    assert found.choices[0].finish_reason
-    threads[0].join()
-
-
-def test_who_waits_too_long_is_told(running, monkeypatch):
-    """A request whose time is over before a slot is free gets a 503; one that is speaking ends where it is."""
-    server = running(slots=1, max_seconds=0.5)
-    step = server.engine.step
-    monkeypatch.setattr(server.engine, "step", lambda: (time.sleep(0.1), step())[1])
-    found = []
-    body = {"messages": HI, "max_tokens": 40, "logit_bias": {str(server.engine.tokenizer.encode("a")[0]): 100}}
-    threads = [threading.Thread(target=lambda: found.append(server.post(body))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    late = [response for response in found if response.status_code == 503]
-    good = [response.json() for response in found if response.status_code == 200]
-    assert late and good and len(late) + len(good) == 4
-    assert all(response.headers["Retry-After"] for response in late)
-    for answer in good:
-        assert answer["choices"][0]["finish_reason"] == "length" and answer["usage"]["completion_tokens"] < 10
-
-
-def test_the_queue_is_fair(running, monkeypatch):
-    """Who asks once is not behind all that another client asked before."""
-    server = running(slots=1)
-    step = server.engine.step
-    monkeypatch.setattr(server.engine, "step", lambda: (time.sleep(0.02), step())[1])
-    ended = []
-
-    def ask(user):
-        server.post({"messages": HI, "max_tokens": 4, "user": user})
-        ended.append(user)
-
-    threads = [threading.Thread(target=ask, args=("many",)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.1)
-    threads.append(threading.Thread(target=ask, args=("one",)))
-    threads[-1].start()
-    for thread in threads:
-        thread.join()
-    assert ended.index("one") <= 4
-
-
-def test_a_shared_beginning_is_computed_once(running):
-    """Two conversations with one system prompt: the second computes what differs."""
-    server = running(slots=2)
-    system = {"role": "system", "content": "you like cheetahs and rain and dogs and a day outside."}
-    for text in ("hi", "who?"):
-        server.post({"messages": [system, {"role": "user", "content": text}], "max_tokens": 1})
-    assert server.metric("computed_tokens_total") < 0.75 * server.metric("prompt_tokens_total")
-
-
-@pytest.mark.parametrize(
-    ("max_body", "body", "status"),
-    [
-        (2**20, b'{"messages": [{"role": "user", "content": "%s"}]}' % (b"a b " * 2_500_000), 413),
-        (2**24, b'{"messages": [{"role": "user", "content": "%s"}]}' % (b"a b " * 2_500_000), 400),
-        (2**24, b"[" * 10_000_000, 400),
-        (2**24, b'{"messages": %s' % (b'[{"role":' * 1_111_111), 400),
-        (2**24, b'{"%s": 1}' % (b"x" * 10_000_000), 400),
-        (2**24, b'{"seed": %s}' % (b"9" * 10_000_000), 400),
-    ],
-    ids=("too large", "a long message", "deep", "deep messages", "a long name", "a long number"),
-)
-def test_ten_megabytes(running, max_body, body, status):
-    """Whatever they hold: one clear error, in seconds, and the next request is served."""
-    server = running(max_body=max_body)
-    begun = time.monotonic()
-    error = error_of(server.post(body), status)
-    assert len(error["message"]) < 500 and time.monotonic() - begun < 10
-    assert server.chat(max_tokens=2, temperature=0).usage.completion_tokens == 2  # a sampled one may end sooner
-
-
-def test_keys_rates_and_bodies(running):
-    """Without the key 401, too often 429, too much 413, also in chunks; /health and the page need no key."""
-    server = running(key="secret", max_rps=3.0, max_body=2000)
-    assert (
-        error_of(server.post({"messages": HI}, headers={"Authorization": "Bearer wrong"}), 401)["code"]
-        == "invalid_api_key"
-    )
-    with pytest.raises(openai.AuthenticationError):
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0).models.list()
-    assert httpx.get(f"{server.url}/health").status_code == httpx.get(f"{server.url}/").status_code == 200
-    assert httpx.get(f"{server.url}/metrics").status_code == 401
-    time.sleep(1)
-    found = [server.post({"messages": HI, "max_tokens": 1}).status_code for _ in range(8)]
-    assert found[0] == 200 and found[-1] == 429
-    time.sleep(1)
-    assert error_of(server.post({"messages": HI, "user": "x" * 3000}), 413)
-    time.sleep(1)
-    pieces = (b'{"messages": [' + b" " * 1500 for _ in range(4))
-    headers = {"Content-Type": "application/json", "Authorization": "Bearer secret"}
-    assert error_of(httpx.post(f"{server.url}/v1/chat/completions", content=pieces, headers=headers), 413)
-
-
-def test_other_pages_and_names_are_kept_out(running):
-    """A Host that is not this machine's, another page's Origin, a form's content type; --cors lets a page in."""
-    server = running(cors=("https://friend.example",))
-    assert error_of(server.post({"messages": HI}, headers={"Host": "evil.example"}), 403)
-    assert error_of(server.post({"messages": HI}, headers={"Origin": "https://evil.example"}), 403)
-    assert error_of(server.post({"messages": HI}, headers={"Content-Type": "text/plain"}), 415)
-    friend = server.post({"messages": HI, "max_tokens": 1}, headers={"Origin": "https://friend.example"})
-    assert friend.status_code == 200 and friend.headers["Access-Control-Allow-Origin"] == "https://friend.example"
-    own = server.post({"messages": HI, "max_tokens": 1}, headers={"Origin": server.url})
-    assert own.status_code == 200 and "Access-Control-Allow-Origin" not in own.headers
-    page = httpx.get(f"{server.url}/")
-    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-    for path in ("/../serve.py", "/%2e%2e/serve.py", "/web/index.html", "/app.js/../../serve.py", "//etc/passwd"):
-        assert httpx.get(server.url + path).status_code in (403, 404), path
 
 
 def test_feedback(server, tmp_path):
@@ -473,49 +164,6 @@ def test_feedback(server, tmp_path):
     lines = (tmp_path / "feedback.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["verdict"] for line in lines] == ["good", "bad"]
     assert json.loads(lines[0])["message"] == "great 😀\n" and json.loads(lines[0])["model"] == "tiny"
-
-
-BROKEN = [
-    b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"messages":' * 20_000, b'{"a":1e999}',
-    b'{"messages":[{"role":"user","content":"x"}],"temperature":NaN}',
-    b'{"messages":[{"role":"user","content":"x"}],"seed":' + b"9" * 5000 + b"}",
-    b'{"messages":[{"role":"user","content":"x"}],"max_tokens":1e400}',
-    b'{"messages":[{"role":"user","content":"x"}],"max_tokens":' + b"9" * 30 + b"}",
-    b'{"messages":[{"role":"user","content":"x"}],"logit_bias":{"1":Infinity}}',
-]  # fmt: skip
-
-
-def test_broken_bodies_are_4xx(server):
-    """Bytes that are no JSON, nesting without end, numbers without end."""
-    for body in BROKEN:
-        for path in ("/v1/chat/completions", "/v1/completions", "/tokenize", "/feedback"):
-            response = server.post(body, path)
-            assert 400 <= response.status_code < 500, (body[:60], path, response.text)
-            assert response.json()["error"]["message"]
-    lone = server.post(b'{"messages":[{"role":"user","content":"\\ud800 hi"}],"max_tokens":1}')
-    assert lone.status_code in (200, 400)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-FIELDS = [
-    "model", "messages", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "logit_bias", "stream", "logprobs",
-    "top_k", "tools", "stream_options", "prompt", "user", "truncation", "frequency_penalty",
-]  # fmt: skip
-
-
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(body=st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=5), valid=st.booleans())
-def test_any_body_is_answered_or_refused(server, body, valid):
-    """No body is a 5xx, and the server goes on."""
-    if valid:
-        body = {"messages": HI, "prompt": "hi", "max_tokens": 2, **body}
-    for path in ("/v1/chat/completions", "/v1/completions"):
-        status = server.post(json.dumps(body).encode("utf-8", "surrogatepass"), path).status_code
-        assert status == 200 or 400 <= status < 500
 
 
 @pytest.fixture
@@ -547,6 +195,7 @@ def test_sigterm_lets_replies_end(folder):
     assert said[-1]["choices"][0]["finish_reason"] == "length"
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and out.splitlines()[-1] == "stopped"
+    assert re.search(r"^POST /v1/chat/completions 200 13\+40 tokens \d+\.\d\d s 127.0.0.1$", out, re.MULTILINE)
     assert "hi, how" not in out
 
 

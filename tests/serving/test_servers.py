@@ -15,7 +15,7 @@ import httpx
 import openai
 import pytest
 import torch
-from test_serve import HI
+from served import HI
 
 from benchmarks import peers
 from benchmarks.http_load import LlamaServer

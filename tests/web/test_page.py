@@ -47,7 +47,8 @@ def test_a_reply_is_streamed(tab, scripted):
     assert "eight" not in tab.last.inner_text() and tab.page.input_value("#input") == ""
     tab.replies(1, scripted.say)
     assert asked(scripted) == [("user", "hello\nthere")]
-    assert scripted.asked[0]["truncation"] == "auto" and scripted.asked[0]["stream_options"] == {"include_usage": True}
+    (request,) = scripted.requests
+    assert request["truncation"] == "auto" and request["stream_options"] == {"include_usage": True}
     assert re.search(r"^10 tokens, (8|9|10)(\.\d)? tokens/s", tab.last.locator(".figures").inner_text())
     assert tab.page.inner_text("#context") == "22 of 256 tokens of context"
     assert tab.page.title() == "nanoChatGPT" and tab.page.inner_text("#title") == "hello"
@@ -82,7 +83,7 @@ def test_stop(tab, scripted, how):
         or asked(scripted)[1][1].strip() == words
     )
     tab.page.wait_for_timeout(200)
-    assert scripted.left == 1
+    assert scripted.n_disconnects == 1
 
 
 @browser_test
@@ -122,7 +123,7 @@ def test_an_edit_can_be_left(tab, scripted):
     tab.page.press("#input", "ArrowUp")
     tab.page.keyboard.type("!!!")
     tab.page.keyboard.press("Escape")
-    assert tab.shown() == ["hello", scripted.say] and len(scripted.asked) == 1
+    assert tab.shown() == ["hello", scripted.say] and len(scripted.requests) == 1
 
 
 @browser_test
@@ -148,13 +149,13 @@ def test_feedback(tab, scripted):
     tab.page.wait_for_selector("[aria-pressed=true]")
     assert tab.page.evaluate("document.activeElement.ariaLabel") == "Good reply"  # the focus stays
     asked = [{"role": "user", "content": "hi"}]
-    assert scripted.judged == [{"conversation": asked, "message": scripted.say, "verdict": "good"}]
+    assert scripted.feedback == [{"conversation": asked, "message": scripted.say, "verdict": "good"}]
     tab.page.reload()
     assert tab.page.get_by_label("Good reply").get_attribute("aria-pressed") == "true"
     tab.press("Bad reply")
     tab.until("document.querySelector('[data-act=bad]').ariaPressed === 'true'")
     assert tab.page.get_by_label("Good reply").get_attribute("aria-pressed") == "false"
-    assert scripted.judged[-1]["verdict"] == "bad"
+    assert scripted.feedback[-1]["verdict"] == "bad"
 
 
 @browser_test
@@ -169,12 +170,12 @@ def test_settings(tab, scripted):
     tab.page.press("#seed", "Enter")  # saves
     tab.say("hi")
     tab.replies(1)
-    body = scripted.asked[-1]
+    body = scripted.requests[-1]
     assert {name: body.get(name) for name in values} == {**values, "seed": 7 + 2} and "top_p" not in body
     assert asked(scripted) == [("system", "you have two dogs."), ("user", "hi")]
     tab.press("Try again")
     tab.replies(1)
-    assert scripted.asked[-1]["seed"] != scripted.asked[-2]["seed"]
+    assert scripted.requests[-1]["seed"] != scripted.requests[-2]["seed"]
     tab.page.keyboard.press("Control+Shift+O")
     tab.page.click("#open-settings")
     assert tab.page.input_value("#system") == "you have two dogs."
@@ -182,7 +183,7 @@ def test_settings(tab, scripted):
     tab.page.click("#settings button.main")
     tab.say("hi")
     tab.replies(1)
-    assert asked(scripted) == [("user", "hi")] and "temperature" not in scripted.asked[-1]
+    assert asked(scripted) == [("user", "hi")] and "temperature" not in scripted.requests[-1]
     tab.page.locator("#chats a").last.click()
     tab.page.click("#open-settings")
     assert tab.page.input_value("#temperature") == "0.5"

@@ -4,8 +4,8 @@ import json
 import time
 
 import pytest
+from served import expected
 from tab import REFUSED, Tab, asked
-from test_serve import expected, running  # noqa: F401
 
 from inference.settings import SamplingParams
 
@@ -25,7 +25,7 @@ def test_busy_is_told_and_tried_again(tab, scripted):
     tab.page.get_by_text("busy, trying again in 30 s").wait_for()
     tab.page.keyboard.press("Escape")
     tab.replies(2, "")
-    assert len(scripted.asked) == 3
+    assert len(scripted.requests) == 3
 
 
 def test_an_error_is_told(tab, scripted):
@@ -51,7 +51,7 @@ def test_a_server_that_is_gone_and_comes_back(tab, scripted):
     scripted.start()
     tab.replies(1, scripted.say)
     assert not tab.page.is_visible("#trouble") and tab.page.input_value("#input") == "half a thought"
-    assert asked(scripted) == [("user", "are you there?")] and len(scripted.asked) == 1
+    assert asked(scripted) == [("user", "are you there?")] and len(scripted.requests) == 1
 
 
 def test_a_server_that_dies_amid_a_reply(tab, scripted):
@@ -98,7 +98,7 @@ def test_a_key_is_asked_for(tabs, scripted):
     assert "secret" not in tab.page.evaluate("JSON.stringify(localStorage)")
 
 
-def test_the_real_server(chromium, running, tmp_path):  # noqa: F811
+def test_the_real_server(chromium, running, tmp_path):
     """serve.py itself: its page under its policy, a streamed reply that is the engine's, figures, a verdict kept."""
     server, asked = running(temperature=0.0), [{"role": "user", "content": "hi, how are you?"}]
     step = server.engine.step

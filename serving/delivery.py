@@ -1,0 +1,170 @@
+"""From the generations of a request to its HTTP response, whole or as server-sent events."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypedDict
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from serving.middleware import access_record
+from serving.protocol import APIError
+from serving.scheduler import Delta, Failure, Generation, TokenLogprob
+from serving.state import ServerState
+
+logger = logging.getLogger(__name__)
+
+
+class CachedTokens(TypedDict):
+    cached_tokens: int
+
+
+class Usage(TypedDict):
+    """OpenAI's, of chats and completions."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: CachedTokens
+
+
+@dataclass
+class Choice:
+    """One reply as far as it has come."""
+
+    generation: Generation
+    text: str = ""
+    finish_reason: str | None = None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    def add(self, delta: Delta) -> None:
+        self.text += delta.text
+        self.logprobs += delta.logprobs
+        self.finish_reason = delta.finish_reason
+
+
+class ResponseFormat(Protocol):
+    """How an endpoint spells its response: as one object, or as server-sent events."""
+
+    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]: ...
+    def opening(self, n: int) -> Iterator[str]: ...
+    def more(self, index: int, delta: Delta) -> Iterator[str]: ...
+    def failure(self, error: APIError) -> Iterator[str]: ...
+    def closing(self, usage: Usage) -> Iterator[str]: ...
+
+
+def usage_of(generations: Sequence[Generation], n: int) -> Usage:
+    """The tokens so far. Each prompt is counted once: `generations` has n in a row for each prompt."""
+    first_choices = generations[::n]
+    n_prompt = sum(len(generation.request.ids) for generation in first_choices)
+    n_generated = sum(generation.n_tokens for generation in generations)
+    n_cached = sum(generation.sequence.num_cached_tokens for generation in first_choices if generation.sequence)
+    return {
+        "prompt_tokens": n_prompt,
+        "completion_tokens": n_generated,
+        "total_tokens": n_prompt + n_generated,
+        "prompt_tokens_details": {"cached_tokens": n_cached},
+    }
+
+
+def api_error(failure: Failure) -> APIError:
+    if failure is Failure.TIMEOUT:
+        headers = {"Retry-After": "5"}
+        return APIError(503, "it waited too long for a slot", type="server_error", headers=headers)
+    return APIError(500, "the engine failed; its log has why", type="server_error")
+
+
+async def respond(
+    request: Request,
+    server: ServerState,
+    generations: Sequence[Generation],
+    response_format: ResponseFormat,
+    *,
+    stream: bool | None,
+    n: int = 1,
+) -> Response:
+    """The response of submitted generations, n of them for each prompt. Raises APIError."""
+    if stream:
+        events = event_stream(request, server, generations, response_format, n)
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    choices = await collect(request, server, generations)
+    log_reply(request, server, choices)
+    return JSONResponse(response_format.whole(choices, usage_of(generations, n)))
+
+
+async def collect(request: Request, server: ServerState, generations: Sequence[Generation]) -> list[Choice]:
+    """The whole replies. Raises APIError when one fails, or the client leaves; none goes on then."""
+    choices, failures = [Choice(generation) for generation in generations], []
+    watcher = asyncio.create_task(report_disconnect(request, generations[0].deltas))
+    try:
+        async for index, delta in merge_deltas(generations):
+            choices[index].add(delta)
+            failures += [delta.failure] if delta.failure else []
+    finally:
+        watcher.cancel()
+        cancel(server, generations)
+    if failures:
+        raise api_error(failures[0])
+    return choices
+
+
+async def event_stream(
+    request: Request,
+    server: ServerState,
+    generations: Sequence[Generation],
+    response_format: ResponseFormat,
+    n: int,
+) -> AsyncIterator[str]:
+    """Server-sent events, as text. When the client leaves, Starlette cancels this, and it the generations."""
+    choices = [Choice(generation) for generation in generations]
+    try:
+        for event in response_format.opening(len(generations)):
+            yield event
+        async for index, delta in merge_deltas(generations):
+            if delta.failure:
+                for event in response_format.failure(api_error(delta.failure)):
+                    yield event
+                return
+            choices[index].add(delta)
+            for event in response_format.more(index, delta):
+                yield event
+        for event in response_format.closing(usage_of(generations, n)):
+            yield event
+    finally:
+        cancel(server, generations)
+        log_reply(request, server, choices)
+
+
+async def merge_deltas(generations: Sequence[Generation]) -> AsyncIterator[tuple[int, Delta]]:
+    """(index, Delta) pairs of a request's generations as they come. Raises APIError when the client has left."""
+    n_running = len(generations)
+    while n_running:
+        pair = await generations[0].deltas.get()
+        if pair is None:
+            raise APIError(499, "the client has left")
+        n_running -= pair[1].is_last
+        yield pair
+
+
+async def report_disconnect(request: Request, deltas: asyncio.Queue[tuple[int, Delta] | None]) -> None:
+    """Put None into the queue when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    deltas.put_nowait(None)
+
+
+def cancel(server: ServerState, generations: Sequence[Generation]) -> None:
+    for generation in generations:
+        server.scheduler.cancel(generation)
+
+
+def log_reply(request: Request, server: ServerState, choices: Sequence[Choice]) -> None:
+    """Tell the access log the tokens, and the log the texts where they are to be shown."""
+    usage, record = usage_of([choice.generation for choice in choices], 1), access_record(request)
+    record.prompt_tokens, record.generated_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+    for choice in choices:
+        server.log_text(choice.text)
+        if choice.generation.seconds_to_first_token is not None:
+            logger.debug("the first token after %.3f s", choice.generation.seconds_to_first_token)

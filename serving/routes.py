@@ -1,0 +1,77 @@
+"""The routes beside generation: the model, its tokenizer, the server's health and metrics, and people's feedback."""
+
+import time
+
+from fastapi import APIRouter
+from fastapi.responses import PlainTextResponse
+
+from runtime.version import version
+from serving.feedback import LineTooLong
+from serving.prometheus import prometheus_text
+from serving.protocol import APIError, Feedback, TokenizeRequest
+from serving.response_models import ERRORS, HealthResponse, ModelInfo, ModelList, TokenizeResponse
+from serving.state import Server, ServerState
+from tokenization.chat_format import without_lone_surrogates
+
+router = APIRouter(responses=ERRORS)
+
+
+@router.get("/v1/models", tags=["OpenAI"])
+async def models(server: Server) -> ModelList:
+    return ModelList(object="list", data=[model_info(server)])
+
+
+@router.get("/v1/models/{model}", tags=["OpenAI"])
+async def model(model: str, server: Server) -> ModelInfo:
+    server.check_model(model)
+    return model_info(server)
+
+
+def model_info(server: ServerState) -> ModelInfo:
+    return ModelInfo(
+        id=server.model_name,
+        object="model",
+        created=server.started_at,
+        owned_by="nanochatgpt",
+        max_model_len=server.engine.block_size,
+    )
+
+
+@router.post("/tokenize", tags=["more"])
+async def tokenize(body: TokenizeRequest, server: Server) -> TokenizeResponse:
+    """The ids of a text, or of the prompt that messages become."""
+    server.check_model(body.model)
+    engine = server.engine
+    if body.prompt is not None and body.messages is None:
+        ids = engine.tokenizer.encode(without_lone_surrogates(body.prompt))
+    elif body.messages is not None and body.prompt is None:
+        messages = [message.plain() for message in body.messages]
+        for message in messages:
+            message["content"] = without_lone_surrogates(message["content"])
+        ids = engine.template.prompt(messages)
+    else:
+        raise APIError(400, "either prompt or messages", "prompt", "invalid_value")
+    return TokenizeResponse(tokens=ids, count=len(ids), max_model_len=engine.block_size)
+
+
+@router.get("/health", tags=["more"])
+async def health(server: Server) -> HealthResponse:
+    if server.scheduler.failure or not server.scheduler.thread.is_alive():
+        raise APIError(500, "the engine has stopped; its log has why", type="server_error")
+    return HealthResponse(status="ok", version=version())
+
+
+@router.get("/metrics", tags=["more"], response_class=PlainTextResponse)
+async def metrics(server: Server) -> PlainTextResponse:
+    """Prometheus' text format."""
+    text = prometheus_text(server.scheduler, server.request_counts)
+    return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
+
+
+@router.post("/feedback", tags=["more"], status_code=204)
+def feedback(body: Feedback, server: Server) -> None:
+    """Keep what somebody thinks of a reply, as a JSON line in feedback.jsonl."""
+    try:
+        server.feedback.append({"time": int(time.time()), "model": server.model_name, **body.model_dump()})
+    except LineTooLong as error:
+        raise APIError(413, str(error), "conversation") from None

@@ -1,0 +1,59 @@
+"""What the routes share. A route asks for it by its type: `async def chat(body: ChatRequest, server: Server)`."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from inference.engine import Engine
+from inference.settings import SamplingParams
+from serving.feedback import FeedbackFile
+from serving.protocol import APIError
+from serving.scheduler import Generation, QueueFull, Scheduler
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ServerState:
+    scheduler: Scheduler
+    model_name: str
+    sampling: SamplingParams  # the server's own, where a request asks for nothing else
+    max_seconds: float  # for a reply, its wait included
+    feedback: FeedbackFile
+    shows_text: bool = False  # what is said goes to the log
+    started_at: int = field(default_factory=lambda: int(time.time()))  # Unix time
+    request_counts: dict[tuple[str, int], int] = field(default_factory=dict)  # (path, status) -> requests
+
+    @property
+    def engine(self) -> Engine:
+        return self.scheduler.engine
+
+    def check_model(self, name: str | None) -> None:
+        """Raise APIError unless `name` is the model that is served, or None."""
+        if name is not None and name != self.model_name:
+            message = f"the model {name[:100]!r} is not served here; {self.model_name!r} is"
+            raise APIError(404, message, "model", "model_not_found")
+
+    def submit(self, generations: Sequence[Generation]) -> None:
+        """Queue the generations of one request. Raises APIError where the queue is full."""
+        try:
+            self.scheduler.submit(generations)
+        except QueueFull as error:
+            status = 503 if self.scheduler.stopping or self.scheduler.failure else 429
+            headers = {"Retry-After": "1"}
+            raise APIError(status, f"busy: {error}", code="busy", type="rate_limit_error", headers=headers) from None
+
+    def log_text(self, text: str) -> None:
+        if self.shows_text:
+            logger.info("  " + text.replace("\n", "\n  "))
+
+
+async def server_state(request: Request) -> ServerState:
+    return request.app.state.server
+
+
+Server = Annotated[ServerState, Depends(server_state)]
