@@ -202,7 +202,7 @@ def quality_figures(config):
         conversations = list(read_conversations(config.data_dir, "val"))
         for name, folder in folders.items():
             model, tokenizer, _ = model_folder.load(folder)
-            scored = likelihood.replies(model.eval(), ChatTags(tokenizer), conversations)
+            scored = likelihood.score_replies(model.eval(), ChatTags(tokenizer), conversations)
             words, all, n_bytes, n_tokens = (
                 sum(each) for each in zip(*((one.words_nats, one.words_nats + one.end_nats, len(one.text.encode()),
                                              one.n_tokens + 1) for one in scored), strict=True)

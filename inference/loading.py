@@ -2,18 +2,28 @@
 
 import concurrent.futures
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from checkpoint import model_folder
 from inference.cpu_decoder import CPUDecoder, compile_kernels
 from inference.engine import Engine
 from inference.quantize import QuantizedLinear, quantize_model
+from inference.settings import EngineConfig
+from model import GPTConfig
 from runtime.device import DTYPES, choose_device
 from runtime.errors import InputError
 from tokenization.chat_template import template_for
 
 
-def open_engine(settings, slots=1):
-    """(Engine, chat.json's content) for an EngineConfig. Raises InputError."""
+def open_engine(
+    settings: EngineConfig, slots: int | Callable[[GPTConfig], int] = 1, wide: bool = True
+) -> tuple[Engine, dict[str, Any]]:
+    """
+    (Engine, chat.json's content) for an EngineConfig. slots: how many sequences it generates at once, or a function of
+    the model's config that returns it. wide: whether the tokens of many slots may be computed together in bfloat16,
+    which is faster and rounds differently. Raises InputError.
+    """
     where = choose_device(settings.device, settings.dtype, settings.threads)
     folder = settings.init_from or settings.out_dir
     weights = settings.weights
@@ -32,7 +42,8 @@ def open_engine(settings, slots=1):
             model, tokenizer, chat = model_folder.load(folder, make_linear=packed)
             model = quantize_model(model, weights, DTYPES[where.dtype])
             compiled.result()
+    slots = slots if isinstance(slots, int) else slots(model.config)
     opened = Engine(model, tokenizer, template_for(folder, tokenizer, chat), slots)
-    if opened.decoder and slots > CPUDecoder.WIDE:
+    if wide and opened.decoder and slots > CPUDecoder.WIDE:
         opened.wide = opened.decoder.widen()
     return opened, chat

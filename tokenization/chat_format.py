@@ -15,6 +15,7 @@ is a prefix of the render.
 
 from runtime.errors import InputError
 
+Message = dict[str, str]  # "role" (a key of ROLES), "content", and "name" where several people share the user's role
 ROLES = {"system": "[System]:", "user": "[Human]:", "assistant": "[Bot]:"}
 GREEN, PLAIN = "\033[32m", "\033[0m"
 
