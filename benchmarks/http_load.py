@@ -103,8 +103,8 @@ async def stream_reply(
     client: httpx.AsyncClient, server: Server, content: str, new_tokens: int, leave_after: int | None = None
 ) -> Stream | None:
     """
-    The Stream of a greedy reply to one message, as the peers' replies are. leave_after: after so many pieces of text the
-    client hangs up, and there is no Stream: None. Raises InputError for a status other than 200.
+    The Stream of a reply to one message, greedy as the peers' are. leave_after: after so many pieces of text the client
+    hangs up, and there is no Stream: None. Raises InputError for a status other than 200.
     """
     body = {"messages": [{"role": "user", "content": content}], "max_tokens": new_tokens, "stream": True}
     body |= {"stream_options": {"include_usage": True}}
@@ -166,10 +166,9 @@ def soak(server: Server, minutes: float, seed: int = 0) -> dict[str, Any]:
     async def ask_until_deadline(client: httpx.AsyncClient) -> None:
         while time.time() < deadline:
             leave_after = rng.randint(1, 20) if rng.random() < 1 / 3 else None
+            text = question(rng, rng.choice((8, 30, 120, 400)))
             try:
-                stream = await stream_reply(
-                    client, server, question(rng, rng.choice((8, 30, 120, 400))), 40, leave_after
-                )
+                stream = await stream_reply(client, server, text, 40, leave_after)
             except InputError:
                 await asyncio.sleep(0.2)  # busy: that is an answer
                 continue

@@ -2,7 +2,7 @@
 The engines that bench.py times, ours among them, all on the weights of one model folder and the same prompts, each in a
 process of its own.
 
-    with EngineProcess("llamacpp", Workload(folder, "int8", threads=2, batch=8, ...)) as engine:
+    with EngineProcess("llamacpp", workload) as engine:
         engine.run(prompts)        # Timing(first, whole, resident)
 
 A reply is greedy and has new_tokens tokens, whatever they are.
@@ -139,7 +139,7 @@ class Transformers:
             times.append(time.perf_counter())
             return torch.zeros(len(prompts), dtype=torch.bool)  # nothing ends here
 
-        self.model.generate(  # pyright: ignore[reportCallIssue] -- its stubs lack what GenerationMixin gives it
+        self.model.generate(  # pyright: ignore[reportAttributeAccessIssue] -- its own protocol misses what it has
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,

@@ -201,9 +201,9 @@ def speed_figures(config: BenchConfig) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             run_train(**flags, out_dir=folder, profile=config.profile)
     ours, theirs = run_figures(runs["ours"]), run_figures(runs["reference"])
-    step_tokens = config.batch_size * config.block_size
+    n_tokens = config.batch_size * config.block_size
     print(
-        f"{config.n_layer} layers x {config.n_embd}, {step_tokens:,} tokens a step, median of {config.runs} runs in turn"
+        f"{config.n_layer} layers x {config.n_embd}, {n_tokens:,} tokens a step, median of {config.runs} runs in turn"
     )
     ratios = {}
     for name, label in (("train_tokens_per_s", "tokens/s"), ("supervised_tokens_per_s", "supervised tokens/s"),

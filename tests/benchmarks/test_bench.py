@@ -13,11 +13,13 @@ import bench
 from bench import BenchConfig
 from benchmarks import decode, peers, training
 from benchmarks.decode import decode_figures
+from benchmarks.models import gpt_config_of
 from benchmarks.peers import Timing, Workload
 from checkpoint import model_folder
 from inference.settings import SamplingParams
 from model import GPT, GPTConfig
 from runtime.errors import InputError
+from training.settings import TrainConfig
 
 
 @pytest.fixture
@@ -189,3 +191,31 @@ def test_quality(talk_dir, tmp_path, monkeypatch):
     assert found["tokens"] > 0 and found["reference"]["tokens"] == 3 * 2 * 64
     for each in (found, found["reference"]):
         assert 0 < each["bits_per_byte"] < 10 and each["val_loss"] > 0
+
+
+@pytest.mark.parametrize("what", ["decode", "turns"])
+def test_a_profile_is_a_trace_of_our_engine(folder, tmp_path, capsys, monkeypatch, what):
+    """--profile writes a Chrome trace with the operators of one more run; the figures are of the runs before it."""
+    monkeypatch.setattr(decode, "HISTORIES", (4, 20))
+    path = tmp_path / "trace.json"
+    settings = dict(init_from=folder, weights="full", prompt_tokens=8, new_tokens=4, runs=1, threads=1)
+    bench.bench(BenchConfig(what=what, profile=str(path), **settings))
+    names = {event["name"] for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
+    assert "aten::embedding" in names and (what == "turns" or {"prefill", "decode"} <= names)
+    assert f"wrote {path}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif("profile" not in TrainConfig.__dataclass_fields__, reason="train.py has no --profile yet")
+def test_a_profile_of_training(data_dir, tmp_path):
+    """--what=train --profile hands the trace of one more run of train.py on."""
+    path = tmp_path / "trace.json"
+    shape = dict(n_layer=1, n_head=2, n_embd=32, block_size=16, batch_size=2, data_dir=str(data_dir))
+    bench.bench(BenchConfig(what="train", runs=1, steps=3, threads=1, profile=str(path), **shape))
+    names = {event["name"] for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
+    assert any(name.startswith("aten::") for name in names)
+
+
+def test_a_model_is_not_loaded_to_know_its_shape(folder, tiny, monkeypatch):
+    """The context's length is read from config.json; the weights of a GPT-2 XL would take 6 GB."""
+    monkeypatch.setattr(model_folder, "load", None)
+    assert gpt_config_of(folder) == tiny.config
