@@ -6,7 +6,6 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,7 +65,7 @@ def decode_figures(config: BenchConfig) -> dict[str, Any]:
                 timings[engine.name] += [timing] if run else []
         if config.profile:
             prompts = random_prompts(rng, config.batch, config.prompt_tokens, shape.vocab_size)
-            engines[0].run(prompts, profile=str(Path(config.profile).absolute()))
+            engines[0].run(prompts, profile=config.profile)
         figures = {engine.name: run_figures(engine.label, timings[engine.name], config) for engine in engines}
         bytes_read = engines[0].bytes_read
     ours = figures.pop("ours")

@@ -31,6 +31,7 @@ from dataset.folder import open_meta, open_split, read_conversations
 from evaluation.likelihood import score_replies
 from model import GPT, GPTConfig
 from runtime.errors import InputError
+from runtime.profiler import PROFILED_STEPS, SKIPPED_STEPS
 from tokenization.chat_template import ChatTags
 
 RECIPE = "train_chitchat.py"  # in config/: what quality_figures trains by
@@ -197,7 +198,8 @@ def speed_figures(config: BenchConfig) -> dict[str, Any]:
         for loop in runs:
             runs[loop].append(time_loop(loop, settings))
     if config.profile:
-        flags = train_flags(run_settings(config, config.steps, seed=config.runs))
+        steps = SKIPPED_STEPS + PROFILED_STEPS  # what train.py's --profile takes
+        flags = train_flags(run_settings(config, steps, seed=config.runs))
         with tempfile.TemporaryDirectory() as folder:
             run_train(**flags, out_dir=folder, profile=config.profile)
     ours, theirs = run_figures(runs["ours"]), run_figures(runs["reference"])

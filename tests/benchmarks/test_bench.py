@@ -19,7 +19,6 @@ from checkpoint import model_folder
 from inference.settings import SamplingParams
 from model import GPT, GPTConfig
 from runtime.errors import InputError
-from training.settings import TrainConfig
 
 
 @pytest.fixture
@@ -205,7 +204,6 @@ def test_a_profile_is_a_trace_of_our_engine(folder, tmp_path, capsys, monkeypatc
     assert f"wrote {path}" in capsys.readouterr().out
 
 
-@pytest.mark.skipif("profile" not in TrainConfig.__dataclass_fields__, reason="train.py has no --profile yet")
 def test_a_profile_of_training(data_dir, tmp_path):
     """--what=train --profile hands the trace of one more run of train.py on."""
     path = tmp_path / "trace.json"
