@@ -1,47 +1,51 @@
 """
 The engines that bench.py times, ours among them, all on the weights of one model folder and the same prompts, each in a
-process of its own: nobody's threads or memory count for another's.
+process of its own.
 
-    with Contender("llamacpp", folder, "int8", threads=2, batch=8, prompt_tokens=64, new_tokens=64) as one:
-        one.run(prompts)        # Timing(first, whole, resident)
+    with EngineProcess("llamacpp", workload) as engine:
+        engine.run(prompts)        # Timing(first, whole, resident)
 
 A reply is greedy and has new_tokens tokens, whatever they are.
 """
 
-import contextlib
 import functools
 import importlib.util
 import json
-import multiprocessing
-import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import psutil
 import torch
+from torch.profiler import record_function
 
+from benchmarks.worker import Worker
 from checkpoint import model_folder
 from checkpoint.gguf import write_gguf
 from inference.loading import open_engine
 from inference.settings import EngineConfig, SamplingParams
-from model import GPT, GPTConfig
 from runtime.errors import InputError
-from tokenization import tokenizer
+from runtime.profiler import profiled
+
+# weights -> llama.cpp's name of the nearest format that it has, and the number of it (enum llama_ftype in llama.h)
+LLAMA_FORMATS = {"full": ("F32", 0), "bfloat16": ("F16", 1), "int8": ("Q8_0", 7), "int4": ("Q4_0", 2)}
+PACKAGES = {"hf": "transformers", "ctranslate2": "ctranslate2", "llamacpp": "llama_cpp"}  # that a peer needs
 
 
-@contextlib.contextmanager
-def model_to_measure(config):
-    """(the folder to measure, a folder for what is made of it); "random" makes a GPT-2 124M."""
-    with tempfile.TemporaryDirectory() as work:
-        folder = config.init_from
-        if folder == "random":
-            torch.manual_seed(0)
-            words = tokenizer.load("gpt2")
-            folder = str(Path(work, "gpt2-random"))
-            model_folder.save(folder, GPT(GPTConfig(vocab_size=words.n_vocab)), words, {})
-        yield folder, work
+@dataclass(frozen=True)
+class Workload:
+    """What every engine is given to do."""
+
+    folder: str  # of the model
+    weights: Literal["full", "bfloat16", "int8", "int4"]
+    threads: int
+    batch: int  # prompts at once
+    prompt_tokens: int  # of each prompt
+    new_tokens: int  # of each reply
+    work: str  # a folder for converted weights
 
 
 class Timing(NamedTuple):
@@ -50,81 +54,99 @@ class Timing(NamedTuple):
     resident: float  # MB of the process
 
 
-def decoded(logits_after, prompts, new_tokens):
-    """(first, whole) seconds. logits_after(rows): logits (B, n_vocab) after each row's ids that it has not seen yet."""
-    begun = time.perf_counter()
-    rows = logits_after(prompts).argmax(-1).tolist()
-    first = time.perf_counter() - begun
+class Engine(Protocol):
+    """An engine under test: made from a Workload, it runs prompts and says its name."""
+
+    label: str
+
+    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
+        """(seconds until every prompt has its first new token, seconds until the last token)."""
+        ...
+
+
+def decode_greedily(
+    next_logits: Callable[[list[list[int]]], torch.Tensor | np.ndarray], prompts: list[list[int]], new_tokens: int
+) -> tuple[float, float]:
+    """
+    The times of Engine.run. next_logits(rows): logits (B, n_vocab) after each row's new ids: the prompts in the first
+    call, one id a row in the others.
+    """
+    start = time.perf_counter()
+    ids = next_logits(prompts).argmax(-1).tolist()
+    first = time.perf_counter() - start
     for _ in range(new_tokens - 1):
-        rows = logits_after([[id] for id in rows]).argmax(-1).tolist()
-    return first, time.perf_counter() - begun
+        ids = next_logits([[id] for id in ids]).argmax(-1).tolist()
+    return first, time.perf_counter() - start
 
 
 class Ours:
-    def __init__(self, folder, weights, threads, batch, **_):
-        settings = EngineConfig(init_from=folder, weights=weights, threads=threads)
-        self.engine, _ = open_engine(settings, slots=batch)
-        self.label = f"nanoChatGPT {weights}"
-        self.bytes = self.engine.bytes_read
+    """The engine of chat.py and serve.py."""
 
-    def run(self, prompts, new_tokens):
+    def __init__(self, workload: Workload) -> None:
+        settings = EngineConfig(init_from=workload.folder, weights=workload.weights, threads=workload.threads)
+        self.engine, _ = open_engine(settings, slots=workload.batch)
+        self.label = f"nanoChatGPT {workload.weights}"
+        self.bytes_read = self.engine.bytes_read  # of weights, for a token
+
+    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
         greedy = SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=new_tokens)
-        begun = time.perf_counter()
+        start = time.perf_counter()
         sequences = [self.engine.add_request(ids, greedy) for ids in prompts]
-        while not all(sequence.num_generated for sequence in sequences):
-            self.engine.step()
-        first = time.perf_counter() - begun
-        while any(self.engine.running):
-            self.engine.step()
-        return first, time.perf_counter() - begun
+        with record_function("prefill"):
+            while not all(sequence.num_generated for sequence in sequences):
+                self.engine.step()
+        first = time.perf_counter() - start
+        with record_function("decode"):
+            while any(self.engine.running):
+                self.engine.step()
+        return first, time.perf_counter() - start
 
 
 class Uncached:
     """nanoGPT's generate: the whole context anew for each token, float32."""
 
-    label = "no KV cache, as nanoGPT"
-
-    def __init__(self, folder, **_):
-        self.model, _, _ = model_folder.load(folder)
+    def __init__(self, workload: Workload) -> None:
+        self.model, _, _ = model_folder.load(workload.folder)
+        self.label = "no KV cache, as nanoGPT"
 
     @torch.inference_mode()
-    def run(self, prompts, new_tokens):
-        seen = [[] for _ in prompts]
+    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
+        contexts: list[list[int]] = [[] for _ in prompts]
 
-        def logits_after(rows):
-            for ids, new in zip(seen, rows, strict=True):
+        def next_logits(rows: list[list[int]]) -> torch.Tensor:
+            for ids, new in zip(contexts, rows, strict=True):
                 ids += new
-            return self.model(torch.tensor(seen), last_only=True)[:, -1]
+            return self.model(torch.tensor(contexts), last_only=True)[:, -1]
 
-        return decoded(logits_after, prompts, new_tokens)
+        return decode_greedily(next_logits, prompts, new_tokens)
 
 
 class Transformers:
     """model.generate of transformers: bfloat16, or float32 beside our full weights."""
 
-    def __init__(self, folder, weights, **_):
-        from transformers import AutoModelForCausalLM
+    def __init__(self, workload: Workload) -> None:
+        from transformers import GPT2LMHeadModel
 
-        dtype = torch.float32 if weights == "full" else torch.bfloat16
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).eval()
+        dtype = torch.float32 if workload.weights == "full" else torch.bfloat16
+        self.model = GPT2LMHeadModel.from_pretrained(workload.folder, dtype=dtype, local_files_only=True).eval()
         self.label = f"transformers {str(dtype).removeprefix('torch.')}"
 
     @torch.inference_mode()
-    def run(self, prompts, new_tokens):
+    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
         times, ids = [time.perf_counter()], torch.tensor(prompts)
 
-        def note(*_, **__):
+        def note_time(*_: Any, **__: Any) -> torch.Tensor:
             times.append(time.perf_counter())
-            return torch.zeros(len(prompts), dtype=torch.bool)
+            return torch.zeros(len(prompts), dtype=torch.bool)  # nothing ends here
 
-        length = {"min_new_tokens": new_tokens, "max_new_tokens": new_tokens}
-        self.model.generate(
+        self.model.generate(  # pyright: ignore[reportAttributeAccessIssue] -- its own protocol misses what it has
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
             pad_token_id=0,
-            stopping_criteria=[note],
-            **length,
+            stopping_criteria=[note_time],
+            min_new_tokens=new_tokens,
+            max_new_tokens=new_tokens,
         )
         return times[1] - times[0], times[-1] - times[0]
 
@@ -132,175 +154,160 @@ class Transformers:
 class CTranslate2:
     """OpenNMT's engine, in int8 also beside our int4."""
 
-    def __init__(self, folder, weights, threads, work, **_):
-        import ctranslate2
+    def __init__(self, workload: Workload) -> None:
+        import ctranslate2  # pyright: ignore[reportMissingImports] -- optional
 
-        wanted = {"full": "float32", "bfloat16": "bfloat16"}.get(weights, "int8")
+        wanted = {"full": "float32", "bfloat16": "bfloat16"}.get(workload.weights, "int8")
         kind = wanted if wanted in ctranslate2.get_supported_compute_types("cpu") else "float32"
-        converted = Path(work, f"ctranslate2-{kind}")
+        converted = Path(workload.work, f"ctranslate2-{kind}")
         if not converted.exists():
-            ctranslate2.converters.TransformersConverter(folder).convert(str(converted), quantization=kind)
-            path = converted / "config.json"  # a tokenizer without a token for the unknown is not thought of
+            ctranslate2.converters.TransformersConverter(workload.folder).convert(str(converted), quantization=kind)
+            path = converted / "config.json"  # it wants the name of an unknown token, which GPT-2's tokenizer lacks
             content = {"unk_token": None} | json.loads(path.read_text(encoding="utf-8"))
             text = json.dumps({**content, "unk_token": content["unk_token"] or "<|endoftext|>"})
             path.write_text(text, encoding="utf-8")
         self.generator = ctranslate2.Generator(
-            str(converted), compute_type=kind, inter_threads=1, intra_threads=threads
+            str(converted), compute_type=kind, inter_threads=1, intra_threads=workload.threads
         )
-        _, tokenizer, _ = model_folder.load(folder)
-        names = tokenizer.to_json()["model"]["vocab"]
-        self.names = {id: name for name, id in names.items()}
+        _, tokenizer, _ = model_folder.load(workload.folder)
+        self.names = {id: name for name, id in tokenizer.to_json()["model"]["vocab"].items()}
         self.label = f"CTranslate2 {kind}"
 
-    def run(self, prompts, new_tokens):
+    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
         named = [[self.names[id] for id in ids] for ids in prompts]
-        times = []
-        for n in (1, new_tokens):  # it does not tell when the first token came: another run of one token does
-            begun = time.perf_counter()
-            how = {"max_length": n, "min_length": n, "sampling_topk": 1}
-            found = self.generator.generate_batch(named, include_prompt_in_result=False, **how)  # else no prefill
-            times.append(time.perf_counter() - begun)
-            assert all(len(each.sequences_ids[0]) == n for each in found)
-        return tuple(times)
+
+        def seconds(n: int) -> float:
+            """For replies of n tokens."""
+            start = time.perf_counter()
+            results = self.generator.generate_batch(
+                named,
+                include_prompt_in_result=False,  # else there is no prefill
+                max_length=n,
+                min_length=n,
+                sampling_topk=1,
+            )
+            elapsed = time.perf_counter() - start
+            assert all(len(result.sequences_ids[0]) == n for result in results)
+            return elapsed
+
+        return seconds(1), seconds(new_tokens)  # it does not tell when the first token came: another run does
 
 
 class LlamaCpp:
     """llama.cpp, through llama-cpp-python's bindings of its C interface."""
 
-    def __init__(self, folder, weights, threads, batch, prompt_tokens, new_tokens, work):
+    def __init__(self, workload: Workload) -> None:
         self.llama = llama = quiet_llama()
         llama.llama_backend_init()
-        path = gguf_of(folder, weights, threads, work)
+        path = gguf_of(workload.folder, workload.weights, workload.threads, workload.work)
         self.model = llama.llama_model_load_from_file(str(path).encode(), llama.llama_model_default_params())
-        settings = llama.llama_context_default_params()
-        settings.n_ctx = batch * cells(prompt_tokens, new_tokens)
-        settings.n_seq_max = batch
-        settings.n_threads = settings.n_threads_batch = threads
-        self.context = llama.llama_init_from_model(self.model, settings)
-        self.most = llama.llama_n_batch(self.context)
+        params = llama.llama_context_default_params()
+        params.n_ctx = workload.batch * context_tokens(workload.prompt_tokens, workload.new_tokens)
+        params.n_seq_max = workload.batch
+        params.n_threads = params.n_threads_batch = workload.threads
+        self.context = llama.llama_init_from_model(self.model, params)
+        self.max_tokens = llama.llama_n_batch(self.context)  # of a call
         self.n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
-        self.batch = llama.llama_batch_init(self.most, 0, batch)
-        self.label = f"llama.cpp {KINDS[weights][0]}"
+        self.batch = llama.llama_batch_init(self.max_tokens, 0, workload.batch)
+        self.label = f"llama.cpp {LLAMA_FORMATS[workload.weights][0]}"
 
-    def run(self, prompts, new_tokens):
-        llama, batch, past = self.llama, self.batch, [0] * len(prompts)
+    def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
+        llama, batch, lengths = self.llama, self.batch, [0] * len(prompts)
         llama.llama_memory_clear(llama.llama_get_memory(self.context), True)
 
-        def logits_after(rows):
+        def next_logits(rows: list[list[int]]) -> np.ndarray:
             tokens = [
-                (id, past[row] + i, row, i + 1 == len(ids)) for row, ids in enumerate(rows) for i, id in enumerate(ids)
+                (id, lengths[row] + i, row, i + 1 == len(ids))
+                for row, ids in enumerate(rows)
+                for i, id in enumerate(ids)
             ]
-            found = []
-            for start in range(0, len(tokens), self.most):
-                part = tokens[start : start + self.most]
+            last_logits = []
+            for start in range(0, len(tokens), self.max_tokens):
+                part = tokens[start : start + self.max_tokens]
                 batch.n_tokens = len(part)
-                for i, (id, place, row, last) in enumerate(part):
-                    batch.token[i], batch.pos[i], batch.logits[i] = id, place, last
+                for i, (id, position, row, is_last) in enumerate(part):
+                    batch.token[i], batch.pos[i], batch.logits[i] = id, position, is_last
                     batch.n_seq_id[i], batch.seq_id[i][0] = 1, row
                 if llama.llama_decode(self.context, batch):
                     raise InputError("llama.cpp could not decode")
-                for i, (*_, last) in enumerate(part):
-                    if last:
+                for i, (*_, is_last) in enumerate(part):
+                    if is_last:
                         logits = llama.llama_get_logits_ith(self.context, i)
-                        found.append(np.ctypeslib.as_array(logits, (self.n_vocab,)).copy())
+                        last_logits.append(np.ctypeslib.as_array(logits, (self.n_vocab,)).copy())
             for row, ids in enumerate(rows):
-                past[row] += len(ids)
-            return np.stack(found)
+                lengths[row] += len(ids)
+            return np.stack(last_logits)
 
-        return decoded(logits_after, prompts, new_tokens)
-
-
-KINDS = {"full": ("F32", 0), "bfloat16": ("F16", 1), "int8": ("Q8_0", 7), "int4": ("Q4_0", 2)}  # llama_ftype
+        return decode_greedily(next_logits, prompts, new_tokens)
 
 
-def cells(prompt_tokens, new_tokens):
+def context_tokens(prompt_tokens: int, new_tokens: int) -> int:
     """Tokens of context that llama.cpp keeps for a sequence: a multiple of 256."""
     return -(-(prompt_tokens + new_tokens) // 256) * 256
 
 
 @functools.cache
-def quiet_llama():
+def quiet_llama() -> Any:
     """llama-cpp-python's module, its log switched off for this process."""
-    import llama_cpp as llama
+    import llama_cpp as llama  # pyright: ignore[reportMissingImports] -- optional
 
-    llama.say_nothing = llama.llama_log_callback(lambda *_: None)  # kept, since C calls it
+    llama.say_nothing = llama.llama_log_callback(lambda *_: None)  # C calls it, so it must not be collected
     llama.llama_log_set(llama.say_nothing, None)
     return llama
 
 
-def gguf_of(folder, weights, threads, work):
-    """The path in the folder `work` of a model folder as GGUF with KINDS[weights], made once. Raises InputError."""
+def gguf_of(folder: str, weights: str, threads: int, work: str) -> Path:
+    """A model folder as a GGUF file in the folder `work`, in LLAMA_FORMATS[weights], made once. Raises InputError."""
     llama = quiet_llama()
-    kind, number = KINDS[weights]
+    kind, number = LLAMA_FORMATS[weights]
     plain, path = Path(work, "F32.gguf"), Path(work, f"{kind}.gguf")
     if not plain.exists():
         write_gguf(plain, folder)
     if not path.exists():
-        how = llama.llama_model_quantize_default_params()
-        how.ftype, how.nthread = number, threads
-        if llama.llama_model_quantize(str(plain).encode(), str(path).encode(), how):
+        params = llama.llama_model_quantize_default_params()
+        params.ftype, params.nthread = number, threads
+        if llama.llama_model_quantize(str(plain).encode(), str(path).encode(), params):
             raise InputError(f"llama.cpp could not quantize {plain} to {kind}")
     return path
 
 
-ENGINES = {"ours": Ours, "hf": Transformers, "ctranslate2": CTranslate2, "llamacpp": LlamaCpp, "uncached": Uncached}
-PACKAGES = {"hf": "transformers", "ctranslate2": "ctranslate2", "llamacpp": "llama_cpp"}
+ENGINES: dict[str, Callable[[Workload], Engine]] = {
+    "ours": Ours,
+    "hf": Transformers,
+    "ctranslate2": CTranslate2,
+    "llamacpp": LlamaCpp,
+    "uncached": Uncached,
+}
 
 
-def missing(name):
-    """Whether the package of a peer is not installed."""
+def is_missing(name: str) -> bool:
+    """Whether a peer's package is not installed."""
     return name in PACKAGES and importlib.util.find_spec(PACKAGES[name]) is None
 
 
-class Contender:
-    """An engine of ENGINES in a process of its own."""
+class EngineProcess(Worker):
+    """An engine of ENGINES in a process of its own. bytes_read: the weights that a token reads, None if not known."""
 
-    def __init__(self, name, **settings):
-        self.name = name
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, name, settings), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.label, self.bytes = self.answer()
+    def __init__(self, name: str, workload: Workload) -> None:
+        super().__init__(name, run_engine, name=name, workload=workload)
+        self.label, self.bytes_read = self.answer()
 
-    def answer(self):
-        try:
-            answer = self.pipe.recv()
-        except EOFError:
-            raise InputError(f"{self.name} ended without an answer") from None
-        if isinstance(answer, str):
-            raise InputError(f"{self.name}: {answer}")
-        return answer
-
-    def run(self, prompts):
-        self.pipe.send(prompts)
-        return Timing(*self.answer())
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.pipe.close()
-        self.process.join(10)
-        self.process.kill()
+    def run(self, prompts: Sequence[list[int]], profile: str | None = None) -> Timing:
+        """The Timing of one run on `batch` prompts. profile: a file to write a Chrome trace of the run to."""
+        return Timing(*self.ask((prompts, profile)))
 
 
-def serve(pipe, name, settings):
-    """The other end of a Contender: a Timing for each list of prompts, until the pipe is closed."""
-    torch.set_num_threads(settings["threads"])
+def run_engine(requests: Iterator[tuple[list[list[int]], str | None]], name: str, workload: Workload) -> Iterator[Any]:
+    """In an EngineProcess: yields (label, bytes_read), then a Timing's fields for each request."""
+    torch.set_num_threads(workload.threads)
     if PACKAGES.get(name) in ("transformers", "ctranslate2"):  # the latter reads a folder with the former
         from transformers.utils import logging
 
         logging.set_verbosity_error()
         logging.disable_progress_bar()
-    try:
-        one = ENGINES[name](**settings)
-        pipe.send((one.label, getattr(one, "bytes", None)))
-        while True:
-            times = one.run(pipe.recv(), settings["new_tokens"])
-            pipe.send((*times, psutil.Process().memory_info().rss / 1e6))
-    except EOFError:
-        return
-    except (InputError, RuntimeError, ValueError, ImportError) as error:
-        pipe.send(f"{type(error).__name__}: {error}".splitlines()[0])
+    engine = ENGINES[name](workload)
+    yield engine.label, getattr(engine, "bytes_read", None)
+    for prompts, profile in requests:
+        with profiled(profile):
+            first, whole = engine.run(prompts, workload.new_tokens)
+        yield first, whole, psutil.Process().memory_info().rss / 1e6

@@ -2,44 +2,47 @@
 Training, timed: nanoGPT's loop, the whole of it, and train.py on the same model, data and batch, each run in a process
 of its own.
 
-    speed(config)       # tokens a second and memory of both
-    quality(config)     # what both have learned, and how long it took
-
 The reference: float32, random windows across conversations, logits at every position, AdamW one tensor at a time at
 nanoGPT's rates for small models.
 """
 
-import dataclasses
 import itertools
 import json
 import math
-import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import psutil
 import torch
 from torch.nn import functional as F
 
+from benchmarks.settings import WARMUP_STEPS, BenchConfig
+from benchmarks.worker import Worker
 from checkpoint import model_folder
 from dataset.folder import open_meta, open_split, read_conversations
-from evaluation import likelihood
+from evaluation.likelihood import score_replies
 from model import GPT, GPTConfig
 from runtime.errors import InputError
+from runtime.profiler import PROFILED_STEPS, SKIPPED_STEPS
 from tokenization.chat_template import ChatTags
 
-WARM = 2  # steps that are not counted
-RECIPE = "train_chitchat.py"  # in config/
+RECIPE = "train_chitchat.py"  # in config/: what quality_figures trains by
+REFERENCE_LABEL = "nanoGPT's loop"
+LoopName = Literal["ours", "reference"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
+    """One run of either loop."""
+
     data_dir: str
     n_layer: int
     n_head: int
@@ -50,168 +53,213 @@ class Settings:
     threads: int
     seed: int
 
+    @property
+    def shape(self) -> dict[str, Any]:
+        """What train.py has under the same names, but for batch_size and seed."""
+        names = ("data_dir", "n_layer", "n_head", "n_embd", "block_size", "threads")
+        return {name: getattr(self, name) for name in names}
 
-def reference(settings, save_to=None):
-    """Yield (seconds, tokens, supervised tokens) of each step of nanoGPT's loop; save_to: where the model goes then."""
+
+class StepTiming(NamedTuple):
+    seconds: float
+    tokens: int
+    supervised: float  # tokens of the bot's, which are learned from
+
+
+class TimedRun(NamedTuple):
+    steps: list[StepTiming]
+    peak_mb: float  # of the process that trained
+
+
+def run_settings(config: BenchConfig, steps: int, seed: int) -> RunSettings:
+    """The settings of a run, with the shape that the flags say."""
+    return RunSettings(
+        data_dir=config.data_dir,
+        n_layer=config.n_layer,
+        n_head=config.n_head,
+        n_embd=config.n_embd,
+        block_size=config.block_size,
+        batch_size=config.batch_size,
+        steps=steps,
+        threads=config.n_threads,
+        seed=seed,
+    )
+
+
+def reference_steps(settings: RunSettings, save_to: Path | None = None) -> Iterator[StepTiming]:
+    """Yield the timing of each step of nanoGPT's loop; save_to: a folder for the model after the last one."""
     torch.set_num_threads(settings.threads)
     _, tokenizer = open_meta(settings.data_dir)
     split = open_split(settings.data_dir, "train", tokenizer)
     rng, T = np.random.default_rng(settings.seed), settings.block_size
-    shape = (T, tokenizer.n_vocab, settings.n_layer, settings.n_head, settings.n_embd)
-    model = GPT(GPTConfig(*shape)).train()
+    config = GPTConfig(
+        block_size=T,
+        vocab_size=tokenizer.n_vocab,
+        n_layer=settings.n_layer,
+        n_head=settings.n_head,
+        n_embd=settings.n_embd,
+    )
+    model = GPT(config).train()
     groups = [
         {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
     ]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), foreach=False)
     for step in range(settings.steps):
-        begun = time.perf_counter()
+        start = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings.steps)
-        starts = rng.integers(len(split.ids) - T - 1, size=settings.batch_size)
-        windows = torch.from_numpy(np.stack([split.ids[i : i + T + 1] for i in starts]).astype(np.int64))
-        logits = model(windows[:, :-1])
+        offsets = rng.integers(len(split.ids) - T - 1, size=settings.batch_size)
+        windows = torch.from_numpy(np.stack([split.ids[i : i + T + 1] for i in offsets]).astype(np.int64))
+        logits = model(windows[:, :-1])  # (B, T, n_vocab)
         loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         loss.item()
-        supervised = sum(int(split.supervised[i + 1 : i + T + 1].sum()) for i in starts)
-        yield time.perf_counter() - begun, windows[:, 1:].numel(), supervised
+        supervised = sum(int(split.supervised[i + 1 : i + T + 1].sum()) for i in offsets)
+        yield StepTiming(time.perf_counter() - start, windows[:, 1:].numel(), supervised)
     if save_to:
         model_folder.save(save_to, model, tokenizer, {"data": settings.data_dir})
 
 
-def learning_rate(step, steps, highest=1e-3, warmup=100):
+def learning_rate(step: int, steps: int, highest: float = 1e-3, warmup: int = 100) -> float:
     """nanoGPT's: a linear warm-up, then a cosine to a tenth."""
     if step < warmup:
         return highest * (step + 1) / (warmup + 1)
     return highest * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1))))
 
 
-def ours(settings):
-    """Yield the same of train.py, from the metrics.jsonl that it writes."""
-    names = ("data_dir", "n_layer", "n_head", "n_embd", "block_size", "batch_size", "threads", "seed")
-    how = {name: getattr(settings, name) for name in names} | {"max_iters": settings.steps, "device": "cpu"}
+def our_steps(settings: RunSettings) -> Iterator[StepTiming]:
+    """Yield the timing of each step of train.py, from the metrics.jsonl that it writes."""
     with tempfile.TemporaryDirectory() as folder:
-        train(**how, out_dir=folder, log_interval=1, eval_iters=1, eval_interval=10**9)
+        run_train(**train_flags(settings), out_dir=folder)
         lines = Path(folder, "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if "loss" in row]
     for before, row in itertools.pairwise([{"tokens": 0}, *rows]):
-        seconds = (row["tokens"] - before["tokens"]) / row["tokens_per_s"]
-        yield seconds, row["tokens"] - before["tokens"], row["supervised_per_s"] * seconds
+        tokens = row["tokens"] - before["tokens"]
+        seconds = tokens / row["tokens_per_s"]
+        yield StepTiming(seconds, tokens, row["supervised_per_s"] * seconds)
 
 
-def train(*words, **flags):
-    """Run train.py. Raises InputError with what it says when it fails."""
+def train_flags(settings: RunSettings) -> dict[str, Any]:
+    """The flags of train.py for steps on the CPU, each with a line in metrics.jsonl, and no evaluation between them."""
+    return {
+        **settings.shape,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "max_iters": settings.steps,
+        "device": "cpu",
+        "log_interval": 1,
+        "eval_iters": 1,
+        "eval_interval": 10**9,
+    }
+
+
+def run_train(*files: str | Path, **flags: Any) -> None:
+    """Run train.py with config files and flags. Raises InputError with what it says when it fails."""
     script = Path(__file__).parents[1] / "train.py"
-    command = [sys.executable, script, *words, *(f"--{name}={value}" for name, value in flags.items())]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    command = [sys.executable, script, *files, *(f"--{name}={value}" for name, value in flags.items())]
+    done = subprocess.run(list(map(str, command)), capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise InputError(done.stderr.strip().removeprefix("error: ") or f"train.py ended with {done.returncode}")
 
 
-def timed(loop, settings):
-    """([(seconds, tokens, supervised tokens) of each step], peak MB of the process) of "ours" or "reference"."""
-    context = multiprocessing.get_context("spawn")
-    pipe, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, loop, dataclasses.astuple(settings)), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        found = pipe.recv()
-    except EOFError:
-        raise InputError(f"{loop}: the process ended without an answer; was the memory enough?") from None
-    finally:
-        process.join()
-    if isinstance(found, str):
-        raise InputError(f"{loop}: {found}")
-    return found
+def time_loop(loop: LoopName, settings: RunSettings) -> TimedRun:
+    """The timings of one run of a loop in a process of its own. Raises InputError with what it says when it fails."""
+    with Worker(loop, loop_process, loop=loop, settings=settings) as worker:
+        return worker.answer()
 
 
-def serve(pipe, loop, settings):
-    settings = Settings(*settings)
+def loop_process(requests: Iterable[Any], loop: LoopName, settings: RunSettings) -> Iterator[TimedRun]:
+    """In the worker of time_loop: yields its one answer."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    try:
-        steps = list({"ours": ours, "reference": reference}[loop](settings))
-        pipe.send((steps, peak_mb(children=loop == "ours")))
-    except (InputError, RuntimeError, ValueError) as error:
-        pipe.send(f"{error}".splitlines()[0])
+    steps = list(our_steps(settings) if loop == "ours" else reference_steps(settings))
+    yield TimedRun(steps, peak_megabytes(children=loop == "ours"))
 
 
-def peak_mb(children=False):
+def peak_megabytes(children: bool = False) -> float:
     """The most memory that this process, or one of its children, has held, MB; on Windows what it holds now."""
     if sys.platform == "win32":
         return psutil.Process().memory_info().rss / 1e6
-    import resource
+    import resource  # not on Windows
 
-    most = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
-    return most / 1e6 if sys.platform == "darwin" else most * 1024 / 1e6  # bytes there, kB elsewhere
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN if children else resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6  # bytes there, kB elsewhere
 
 
-def speed_figures(config):
-    """Tokens a second and memory of train.py and of nanoGPT's loop, run in turn."""
-    names = [field.name for field in dataclasses.fields(Settings)]
-    runs = {"ours": [], "reference": []}
+def speed_figures(config: BenchConfig) -> dict[str, Any]:
+    """Tokens a second and memory of train.py and, under "reference", of nanoGPT's loop, run in turn."""
+    runs: dict[LoopName, list[TimedRun]] = {"ours": [], "reference": []}
     for run in range(config.runs):
-        settings = Settings(**{name: run if name == "seed" else getattr(config, name) for name in names})
+        settings = run_settings(config, config.steps, seed=run)
         for loop in runs:
-            runs[loop].append(timed(loop, settings))
-    figures = {}
-    for loop, found in runs.items():
-        seconds, tokens, supervised = ([sum(step[i] for step in steps[WARM:]) for steps, _ in found] for i in range(3))
-        figures[loop] = {
-            "train_tokens_per_s": statistics.median(n / s for n, s in zip(tokens, seconds, strict=True)),
-            "supervised_tokens_per_s": statistics.median(n / s for n, s in zip(supervised, seconds, strict=True)),
-            "peak_rss_mb": max(peak for _, peak in found),
-        }
-    ours, theirs = figures["ours"], figures["reference"]
-    rows = config.batch_size * config.block_size
-    print(f"{config.n_layer} layers x {config.n_embd}, {rows:,} tokens a step, median of {config.runs} runs in turn")
+            runs[loop].append(time_loop(loop, settings))
+    if config.profile:
+        steps = SKIPPED_STEPS + PROFILED_STEPS  # what train.py's --profile takes
+        flags = train_flags(run_settings(config, steps, seed=config.runs))
+        with tempfile.TemporaryDirectory() as folder:
+            run_train(**flags, out_dir=folder, profile=config.profile)
+    ours, theirs = run_figures(runs["ours"]), run_figures(runs["reference"])
+    n_tokens = config.batch_size * config.block_size
+    print(
+        f"{config.n_layer} layers x {config.n_embd}, {n_tokens:,} tokens a step, median of {config.runs} runs in turn"
+    )
     ratios = {}
     for name, label in (("train_tokens_per_s", "tokens/s"), ("supervised_tokens_per_s", "supervised tokens/s"),
                         ("peak_rss_mb", "MB at the peak")):  # fmt: skip
-        ratios[f"ratio_{name}"] = ours[name] / theirs[name]
-        print(f"{label:20} {ours[name]:9,.0f}, nanoGPT's loop {theirs[name]:9,.0f}: {ours[name] / theirs[name]:.2f} x")
+        ratio = ratios[f"ratio_{name}"] = ours[name] / theirs[name]
+        print(f"{label:20} {ours[name]:9,.0f}, {REFERENCE_LABEL} {theirs[name]:9,.0f}: {ratio:.2f} x")
     return {**ours, **ratios, "reference": theirs}
 
 
-def quality_figures(config):
+def run_figures(runs: list[TimedRun]) -> dict[str, float]:
+    """The median speed of a loop's runs, the first steps of each left out, and the most memory of any."""
+    counted = [run.steps[WARMUP_STEPS:] for run in runs]
+    seconds = [sum(step.seconds for step in steps) for steps in counted]
+    tokens = [sum(step.tokens for step in steps) for steps in counted]
+    supervised = [sum(step.supervised for step in steps) for steps in counted]
+    return {
+        "train_tokens_per_s": statistics.median(n / s for n, s in zip(tokens, seconds, strict=True)),
+        "supervised_tokens_per_s": statistics.median(n / s for n, s in zip(supervised, seconds, strict=True)),
+        "peak_rss_mb": max(run.peak_mb for run in runs),
+    }
+
+
+def quality_figures(config: BenchConfig) -> dict[str, Any]:
     """
-    What train.py and nanoGPT's loop have learned and how long it took them: bits per byte on the bot's words in val.
-    The shape of both is that of config/train_chitchat.py unless flags say otherwise.
+    What train.py and, under "reference", nanoGPT's loop have learned and how long it took them: bits per byte (see
+    evaluation/likelihood.py) of the bot's words in val. The shape of both is that of config/train_chitchat.py unless
+    flags say otherwise.
     """
-    names = [field.name for field in dataclasses.fields(Settings)]
-    how = {name: getattr(config, name) for name in names if name not in ("steps", "seed")}
-    found = {}
+    settings = run_settings(config, config.reference_steps, seed=0)
+    figures: dict[LoopName, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as work:
-        folders = {"ours": Path(work, "ours"), "reference": Path(work, "reference")}
-        begun = time.perf_counter()
-        flags = {**how, "max_minutes": config.minutes, "out_dir": folders["ours"], "device": "cpu"}
-        del flags["batch_size"]  # the recipe's own
-        train(Path(__file__).parents[1] / "config" / RECIPE, **flags)
-        found["ours"] = {"minutes": (time.perf_counter() - begun) / 60}
+        folders: dict[LoopName, Path] = {"ours": Path(work, "ours"), "reference": Path(work, "reference")}
+        start = time.perf_counter()
+        recipe = Path(__file__).parents[1] / "config" / RECIPE  # its batch size is a part of it
+        run_train(recipe, **settings.shape, max_minutes=config.minutes, out_dir=folders["ours"], device="cpu")
+        minutes = (time.perf_counter() - start) / 60
         chat = json.loads((folders["ours"] / "chat.json").read_text(encoding="utf-8"))
-        found["ours"]["tokens"] = chat["tokens_seen"]
+        figures["ours"] = {"minutes": minutes, "tokens": chat["tokens_seen"]}
         torch.manual_seed(0)
-        loop = reference(Settings(**how, steps=config.reference_steps, seed=0), save_to=folders["reference"])
-        steps = list(loop)
-        found["reference"] = {"minutes": sum(each[0] for each in steps) / 60, "tokens": sum(each[1] for each in steps)}
+        steps = list(reference_steps(settings, save_to=folders["reference"]))
+        minutes = sum(step.seconds for step in steps) / 60
+        figures["reference"] = {"minutes": minutes, "tokens": sum(step.tokens for step in steps)}
         conversations = list(read_conversations(config.data_dir, "val"))
-        for name, folder in folders.items():
+        for loop, folder in folders.items():
             model, tokenizer, _ = model_folder.load(folder)
-            scored = likelihood.replies(model.eval(), ChatTags(tokenizer), conversations)
-            words, all, n_bytes, n_tokens = (
-                sum(each) for each in zip(*((one.words_nats, one.words_nats + one.end_nats, len(one.text.encode()),
-                                             one.n_tokens + 1) for one in scored), strict=True)
-            )  # fmt: skip
-            found[name] |= {"bits_per_byte": words / math.log(2) / n_bytes, "val_loss": all / n_tokens}
-    for name, label in (("ours", "train.py"), ("reference", "nanoGPT's loop")):
-        each = found[name]
+            scored = score_replies(model.eval(), ChatTags(tokenizer), conversations)
+            words_nats = sum(reply.words_nats for reply in scored)
+            nats = sum(reply.words_nats + reply.end_nats for reply in scored)
+            n_tokens = sum(reply.n_tokens + 1 for reply in scored)
+            n_bytes = sum(len(reply.text.encode()) for reply in scored)
+            figures[loop] |= {"bits_per_byte": words_nats / math.log(2) / n_bytes, "val_loss": nats / n_tokens}
+    for label, loop in (("train.py", figures["ours"]), (REFERENCE_LABEL, figures["reference"])):
         print(
-            f"{label:14} {each['minutes']:5.1f} min, {each['tokens'] / 1e6:.2f}M tokens: {each['bits_per_byte']:.4f} "
-            f"bits per byte, loss {each['val_loss']:.4f} on val"
+            f"{label:14} {loop['minutes']:5.1f} min, {loop['tokens'] / 1e6:.2f}M tokens: {loop['bits_per_byte']:.4f} "
+            f"bits per byte, loss {loop['val_loss']:.4f} on val"
         )
-    return {**found["ours"], "reference": found["reference"]}
+    return {**figures["ours"], "reference": figures["reference"]}

@@ -1,16 +1,25 @@
-"""Limits that a report card must keep."""
+"""Limits that a report card must keep: --fail_under=limits.txt."""
 
 import difflib
 import math
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from evaluation.report import figure
+from evaluation.rows import Report
 from runtime.errors import InputError
 
 
-def read_limits(path):
-    """[(name, limit, line number)] of a file of `name, limit` lines; # begins a comment. Raises InputError."""
-    found = []
+class Limit(NamedTuple):
+    name: str  # of a row
+    value: float  # the least that its figure may be, or the most where lower is better
+    line: int  # of the file, for the message
+
+
+def read_limits(path: str | Path) -> list[Limit]:
+    """The Limits in a file of `name, number` lines; # begins a comment. Raises InputError."""
+    limits: list[Limit] = []
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -21,21 +30,24 @@ def read_limits(path):
             continue
         name, comma, text = (part.strip() for part in line.partition(","))
         try:
-            limit = float(text)
+            value = float(text)
         except ValueError:
-            limit = math.nan
-        if not comma or not math.isfinite(limit):
+            value = math.nan
+        if not comma or not math.isfinite(value):
             raise InputError(f"{path}:{number}: a line is a figure's name, a comma and a number: recall_at_5, 50")
-        if name in (other for other, _, _ in found):
+        if any(name == limit.name for limit in limits):
             raise InputError(f"{path}:{number}: {name} has a limit already")
-        found.append((name, limit, number))
-    return found
+        limits.append(Limit(name, value, number))
+    return limits
 
 
-def shortfalls(content, limits, path="limits"):
-    """A line for each of the limits that the report does not keep. Raises InputError for a name that no figure has."""
-    rows, short = {row["name"]: row for row in content["rows"]}, []
-    for name, limit, number in limits:
+def shortfalls(content: Report, limits: Iterable[Limit], path: str | Path = "limits") -> list[str]:
+    """
+    A sentence for each limit that the report does not keep. path: the file of the limits, for messages.
+    Raises InputError for a name that no figure has, or whose figure is neither better high nor better low.
+    """
+    rows, lines = {row["name"]: row for row in content["rows"]}, []
+    for name, value, number in limits:
         if name not in rows:
             near = difflib.get_close_matches(name, rows, n=1)
             hint = (
@@ -44,10 +56,13 @@ def shortfalls(content, limits, path="limits"):
             raise InputError(f"{path}:{number}: no figure is called {name}{hint}")
         row = rows[name]
         if row["better"] is None:
-            raise InputError(f"{path}:{number}: {name} has no better or worse; people's own figure is its measure")
-        asked = f"{'at least' if row['better'] == 'higher' else 'at most'} {limit:g} is asked ({path}:{number})"
+            raise InputError(
+                f"{path}:{number}: {name} cannot have a limit: neither higher nor lower is better, the aim is people's "
+                f"own figure"
+            )
+        limit = f"{'at least' if row['better'] == 'higher' else 'at most'} {value:g} is asked ({path}:{number})"
         if row["value"] is None:
-            short.append(f"{name} was not measured ({row['note']}), {asked}")
-        elif row["value"] < limit if row["better"] == "higher" else row["value"] > limit:
-            short.append(f"{name} is {figure(row['value'], row['unit'])}, {asked}")
-    return short
+            lines.append(f"{name} was not measured ({row['note']}), {limit}")
+        elif row["value"] < value if row["better"] == "higher" else row["value"] > value:
+            lines.append(f"{name} is {figure(row['value'], row['unit'])}, {limit}")
+    return lines

@@ -1,16 +1,24 @@
-"""What a model remembers of a chat."""
+"""Whether a model remembers what it was told earlier in a chat: the group "Memory"."""
 
 import dataclasses
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from dataset.recall import tasks
+from dataset.recall.filler import Filler
 from dataset.recall.phrasebook import Fact, contains_phrase
+from dataset.recall.tasks import Probe
+from evaluation.backends import Backend
 from evaluation.prompting import GREEDY, ask
-from evaluation.report import Row, percent
+from evaluation.rows import Row, percent_row
+from inference.engine import Engine
 from runtime.errors import InputError
+from tokenization.chat_format import Message
 from tokenization.context import messages_in_view
 
-DISTANCES = (1, 3, 5, 10, 20)
+DISTANCES = (1, 3, 5, 10, 20)  # human turns between being told a fact and being asked for it
+NEW_TOKENS = 40  # of an answer at most: one that knows says so in a sentence
 DOGECOIN = Fact("opinion", "user", "cool", "Dogecoin")
 KINDS = {
     "correction": "the newer fact wins",
@@ -21,77 +29,118 @@ KINDS = {
     "who": "knows who said it",
     "persona": "answers as its persona says",
 }
+View = Callable[[list[Message]], list[Message]]  # a chat's messages -> those that a model's context holds
 
 
-def recall_questions(filler, n, seed, visible):
-    """{row's name: (label, definition, Probes)}. visible(messages): what a model keeps in view; None if not known."""
-    questions = {}
+class RecallTask(NamedTuple):
+    """The questions of one row."""
+
+    label: str
+    definition: str
+    probes: list[Probe]
+
+
+def recall_tasks(filler: Filler, n: int, seed: int, in_view: View | None) -> dict[str, RecallTask]:
+    """The name of each row -> its n questions. in_view: None if it is not known what the model keeps in view."""
+    recall = {}
     for distance in DISTANCES:
         ago = f"{distance} turn{'s' * (distance > 1)}"
         probes = itertools.islice(tasks.probes(filler, seed, kind="recall", distance=distance), n)
         definition = f"Asked for what it was told {ago} ago: the reply has the value, and no other of its sort."
-        questions[f"recall_at_{distance}"] = (f"recall after {ago}", definition, list(probes))
-    definition = "Asked for what was told so long ago that it is no more in view."
-    questions["recall_beyond"] = ("recall beyond the context", definition, beyond_context(filler, n, seed, visible))
+        recall[f"recall_at_{distance}"] = RecallTask(f"recall after {ago}", definition, list(probes))
+    definition = "Asked for what was told so long ago that it is no longer in view."
+    probes = beyond_context(filler, n, seed, in_view) if in_view else []
+    recall["recall_beyond"] = RecallTask("recall beyond the context", definition, probes)
     for kind, label in KINDS.items():
-        kinds = (tasks.probes(filler, seed, kind=kind, distance=distance) for distance in (1, 3, 5, 10))
-        probes = [next(each) for each in itertools.islice(itertools.cycle(list(kinds)), n)]
-        questions[kind] = (label, f"Questions of the kind {kind!r}, 1 to 10 turns behind what they ask for.", probes)
+        by_distance = [tasks.probes(filler, seed, kind=kind, distance=distance) for distance in (1, 3, 5, 10)]
+        probes = [next(stream) for stream in itertools.islice(itertools.cycle(by_distance), n)]
+        definition = f"Questions of the kind {kind!r}, 1 to 10 turns behind what they ask for."
+        recall[kind] = RecallTask(label, definition, probes)
     probes = itertools.islice(tasks.probes(filler, seed, kind="topic", distance=1, fact=DOGECOIN), n)
     definition = 'Told "Dogecoin is cool" (in many words), then asked what the talk was about.'
-    questions["dogecoin"] = ("what were we just talking about?", definition, list(probes))
-    return questions
+    recall["dogecoin"] = RecallTask("what were we just talking about?", definition, list(probes))
+    return recall
 
 
-def beyond_context(filler, n, seed, visible):
-    """n Probes whose value is no more in view; fewer if they are hard to find."""
-    found = []
-    for distance in (40, 80, 160) if visible else ():
+def beyond_context(filler: Filler, n: int, seed: int, in_view: View) -> list[Probe]:
+    """n Probes whose value is no longer in view; fewer, or none, if the talks of the data are too short for them."""
+    beyond = []
+    for distance in (40, 80, 160):
+        # 80 tokens a turn is more than real chats have, so that the probe is not shortened to fit
         probes = tasks.probes(filler, seed, kind="recall", distance=distance, context=80 * distance)
         try:
             for probe in itertools.islice(probes, 2 * n):
-                text = "\n".join(message["content"] for message in visible(probe.messages))
-                if len(found) < n and not contains_phrase(text, probe.value):
-                    found.append(probe)
+                text = "\n".join(message["content"] for message in in_view(probe.messages))
+                if len(beyond) < n and not contains_phrase(text, probe.value):
+                    beyond.append(probe)
         except InputError:
-            return found  # the data have no turns for talks that long
-        if len(found) >= n:
+            return beyond  # the data have no turns for talks that long
+        if len(beyond) >= n:
             break
-    return found
+    return beyond
 
 
-def recall_rows(speaker, filler, n, seed, progress, visible=None):
-    """(Rows, curve) on memory. visible: as recall_questions has it."""
+def recall_rows(
+    backend: Backend,
+    filler: Filler,
+    n: int,
+    seed: int,
+    progress: Callable[[int], object],
+    in_view: View | None = None,
+) -> tuple[list[Row], dict[str, list[Any]]]:
+    """
+    Rows on memory, n questions each, and the curve of recall over distance: {"x", "y", "low", "high", "n"}.
+    in_view: as recall_tasks has it. progress: called with the number of questions that were answered.
+    """
     source = "recall.py, values and phrasings that its training conversations never use; greedy, 40 new tokens"
-    sampling = dataclasses.replace(GREEDY, max_new_tokens=40)
-    questions = recall_questions(filler, n, seed, visible)
-    every = [probe for _, _, probes in questions.values() for probe in probes]
-    answers = iter(ask(speaker, [probe.messages for probe in every], sampling, seed, progress))
-    rows, shuffled = [], []
-    curve = {name: [] for name in ("x", "y", "low", "high", "n")}
-    for name, (label, definition, probes) in questions.items():
-        replies = [answer.text for answer in itertools.islice(answers, len(probes))]
-        more = {"better": "higher", "definition": definition, "source": source}
-        if not probes:
-            rows.append(Row("Memory", name, label, None, unit="%", note="no question reaches beyond it", **more))
-        else:
-            right = [probe.is_right(reply) for probe, reply in zip(probes, replies, strict=True)]
-            rows.append(percent("Memory", name, label, right, seed, **more))
+    sampling = dataclasses.replace(GREEDY, max_new_tokens=NEW_TOKENS)
+    recall = recall_tasks(filler, n, seed, in_view)
+    prompts = [probe.messages for task in recall.values() for probe in task.probes]
+    answers = iter(ask(backend, prompts, sampling, seed, progress))
+    rows: list[Row] = []
+    right_by_chance: list[bool] = []
+    curve: dict[str, list[Any]] = {"x": [], "y": [], "low": [], "high": [], "n": []}
+    for name, task in recall.items():
+        replies = [answer.text for answer in itertools.islice(answers, len(task.probes))]
+        row = percent_row(
+            "Memory",
+            name,
+            task.label,
+            right_replies(task.probes, replies),
+            seed=seed,
+            better="higher",
+            definition=task.definition,
+            source=source,
+        )
+        rows.append(row if task.probes else dataclasses.replace(row, note="no question reaches beyond it"))
         if name.startswith("recall_"):
-            x = name.removeprefix("recall_at_").removeprefix("recall_")
-            row = rows[-1]
-            for key, value in zip(
-                curve, (int(x) if x.isdigit() else x, row.value, row.low, row.high, row.n), strict=True
-            ):
-                curve[key].append(value)
-            shuffled += [probe.is_right(reply) for probe, reply in zip(probes, replies[1:] + replies[:1], strict=True)]
-    definition = "The same replies, each held against the next question: what chance would reach."
-    more = {"definition": definition, "source": source}
-    rows.append(percent("Memory", "recall_shuffled", "recall by chance (answers shuffled)", shuffled, seed, **more))
+            distance = name.removeprefix("recall_at_").removeprefix("recall_")
+            curve["x"].append(int(distance) if distance.isdigit() else distance)
+            curve["y"].append(row.value)
+            curve["low"].append(row.low)
+            curve["high"].append(row.high)
+            curve["n"].append(row.n)
+            right_by_chance += right_replies(task.probes, replies[1:] + replies[:1])
+    rows.append(
+        percent_row(
+            "Memory",
+            "recall_shuffled",
+            "recall by chance (answers shuffled)",
+            right_by_chance,
+            seed=seed,
+            definition="The same replies, each compared with the next question: what chance would reach.",
+            source=source,
+        )
+    )
     return rows, curve
 
 
-def visible_messages(engine):
-    """What the engine keeps in view of a chat, as a function of its messages."""
-    room = engine.block_size - min(40, engine.block_size // 4)
-    return lambda messages: messages_in_view(messages, engine.template.prompt, room)
+def right_replies(probes: Sequence[Probe], replies: Sequence[str]) -> list[bool]:
+    """For each question, whether the reply is right."""
+    return [probe.is_right(reply) for probe, reply in zip(probes, replies, strict=True)]
+
+
+def view_of(engine: Engine) -> View:
+    """The function that gives the messages of a chat that the engine keeps in its context for an answer."""
+    tokens_left = engine.block_size - min(NEW_TOKENS, engine.block_size // 4)
+    return lambda messages: messages_in_view(messages, engine.template.prompt, tokens_left)

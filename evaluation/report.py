@@ -1,7 +1,7 @@
 """
-The report card: rows and curves into report.json, a page to read (report.md) and a page of plots (report.png).
+The report card: a page to read (report.md), its content for programs (report.json) and a page of plots (report.png).
 
-    report.write("out-chat", content, baseline)      # content: {"format", "model", "data", ..., "rows", "curves"}
+    report.write_report("out-chat", content, baseline)      # content: a Report, as evaluation/rows.py has it
     print(report.table(content, baseline))
 """
 
@@ -9,33 +9,18 @@ import itertools
 import json
 import math
 import re
-import statistics
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple, cast
 
-from evaluation import metrics
 from evaluation.plots import plot_report
+from evaluation.rows import Report
 from runtime import atomic
 from runtime.errors import InputError
 from tokenization.special_tokens import ROLE_TAGS
 
-
-def percent(group, name, label, flags, seed, **more):
-    """A Row: the share of true `flags`, in percent, those that are None left out."""
-    counted = [float(flag) for flag in flags if flag is not None]
-    if not counted:
-        return Row(group, name, label, None, unit="%", note="no reply is long enough", **more)
-    low, high = metrics.interval(counted, seed=seed)
-    return Row(group, name, label, 100 * statistics.fmean(counted), 100 * low, 100 * high, len(counted), "%", **more)
-
-
-def mean(values):
-    counted = [value for value in values if value is not None]
-    return 100 * statistics.fmean(counted) if counted else None
-
-
-FORMAT = 1
-DASH = "-"
+FORMAT = 1  # of report.json
+NOT_MEASURED = "-"  # in a table
 HEADLINE = (  # the figures of report.md's first table, which is the README's too
     "bits_per_byte", "hits_at_1", "f1_sampled", "ended_sampled", "length_median", "impersonates", "copies",
     "seq_rep_4_sampled", "loops_greedy", "loops_sampled", "distinct_2_sampled", "overlap_late", "recall_at_1",
@@ -44,70 +29,50 @@ HEADLINE = (  # the figures of report.md's first table, which is the README's to
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Row:
-    """One figure. Shares are in percent."""
-
-    group: str
-    name: str  # for report.json and --fail_under: recall_at_5
-    label: str  # for people: recall after 5 turns
-    value: float | None  # None: it could not be measured; note says why
-    low: float | None = None  # its 95% interval
-    high: float | None = None
-    n: int = 0
-    unit: str = ""
-    better: str | None = None  # higher or lower; None where people's own figure is the measure
-    human: float | None = None  # people's own figure, from the same data
-    definition: str = ""
-    source: str = ""
-    note: str = ""
-
-
-def write_report(folder, content, baseline=None):
-    """The three files in a folder, which is made if it is not there."""
+def write_report(folder: str | Path, content: Report, baseline: Report | None = None) -> None:
+    """Write report.json, report.md and report.png into a folder, which is made if it is not there."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic.file(folder / "report.json") as new:
-        new.write_text(strict(content), encoding="utf-8")
+        new.write_text(strict_json(content), encoding="utf-8")
     with atomic.file(folder / "report.md") as new:
         new.write_text(markdown(content, baseline), encoding="utf-8")
-    with atomic.file(folder / "report.png") as new:
-        plot_report(new, content, baseline)
+    plot_report(folder / "report.png", content, baseline)
 
 
-def strict(content):
-    """JSON that any reader takes: what is not finite is null."""
+def strict_json(content: Report) -> str:
+    """JSON that every parser accepts: infinite numbers and NaN, which JSON does not have, are null."""
 
-    def finite(value):
+    def finite(value: Any) -> Any:
         if isinstance(value, dict):
-            return {str(key): finite(each) for key, each in value.items()}
+            return {str(key): finite(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [finite(each) for each in value]
+            return [finite(item) for item in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return json.dumps(finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_report(folder):
-    """The content of a folder's report.json. Raises InputError."""
+def read_report(folder: str | Path) -> Report:
+    """The content of a folder's report.json. Raises InputError if it is missing, damaged or of another format."""
     path = Path(folder) / "report.json" if Path(folder).is_dir() else Path(folder)
-    again = f"make it anew: python evaluate.py --init_from={folder}"
+    hint = f"make it anew: python evaluate.py --init_from={folder}"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is not there; {again}") from None
+        raise InputError(f"{path} is not there; {hint}") from None
     except ValueError as error:
-        raise InputError(f"{path}: damaged ({error}); {again}") from None
+        raise InputError(f"{path}: damaged ({error}); {hint}") from None
     parts = ("model", "data", "settings", "rows", "curves", "samples")
     if not isinstance(content, dict) or content.get("format") != FORMAT or any(part not in content for part in parts):
-        raise InputError(f"{path}: not a report of format {FORMAT}; {again}")
-    return content
+        raise InputError(f"{path}: not a report of format {FORMAT}; {hint}")
+    return cast(Report, content)
 
 
-def figure(value, unit=""):
-    """A number as people read it, with its unit."""
+def figure(value: float | None, unit: str = "") -> str:
+    """A number as people read it, with its unit: 12.3%, 1,234 tokens/s, or - if it is None."""
     if value is None:
-        return DASH
+        return NOT_MEASURED
     if unit == "%":
         return f"{value:.1f}%"
     if not math.isfinite(value):
@@ -121,54 +86,57 @@ def figure(value, unit=""):
     return f"{text} {unit}".rstrip()
 
 
-def bounds(row):
-    """The row's interval as people read it."""
+def interval_text(row: dict[str, Any]) -> str:
+    """The row's interval as people read it, without the unit: 80.0 to 95.2."""
     if row["low"] is None or row["value"] is None:
         return ""
     return " to ".join(figure(row[name], row["unit"]).removesuffix(row["unit"]).strip() for name in ("low", "high"))
 
 
-def cells(content, baseline):
-    """(heads, [(group, name, cells)]) of the table."""
-    other = {row["name"]: row for row in baseline["rows"]} if baseline else {}
+class Line(NamedTuple):
+    """A line of the table."""
+
+    group: str
+    name: str  # of the row that it shows
+    cells: list[str]
+
+
+def table_lines(content: Report, baseline: Report | None) -> tuple[list[str], list[Line]]:
+    """(the heads of the columns, the Lines) of the table."""
+    baseline_values = {row["name"]: row["value"] for row in baseline["rows"]} if baseline else {}
     heads = ["", content["model"]["name"], "95% interval", "n"]
     heads += [baseline["model"]["name"]] if baseline else []
     heads += ["people"]
     lines = []
     for row in content["rows"]:
-        line = [row["label"], figure(row["value"], row["unit"]), bounds(row), str(row["n"] or "")]
+        cells = [row["label"], figure(row["value"], row["unit"]), interval_text(row), str(row["n"] or "")]
         if baseline:
-            theirs = other.get(row["name"], {"value": None})
-            line.append(figure(theirs["value"], row["unit"]))
-        line.append("" if row["human"] is None else figure(row["human"], row["unit"]))
-        lines.append((row["group"], row["name"], line))
+            cells.append(figure(baseline_values.get(row["name"]), row["unit"]))
+        cells.append("" if row["human"] is None else figure(row["human"], row["unit"]))
+        lines.append(Line(row["group"], row["name"], cells))
     return heads, lines
 
 
-def table(content, baseline=None):
-    """The table for a terminal."""
-    heads, lines = cells(content, baseline)
-    widths = [max(len(each) for each in column) for column in zip(heads, *(line for *_, line in lines), strict=True)]
-    widths = [min(width, 44) for width in widths]
+def table(content: Report, baseline: Report | None = None) -> str:
+    """The table for a terminal, its groups apart; with a baseline in a column of its own."""
+    heads, lines = table_lines(content, baseline)
+    columns = zip(heads, *(line.cells for line in lines), strict=True)
+    widths = [min(44, max(map(len, column))) for column in columns]
 
-    def laid(line):
-        first, *rest = line
-        return "  ".join(
-            [f"{first:{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(rest, widths[1:], strict=True))]
-        ).rstrip()
+    def aligned(cells: Sequence[str]) -> str:
+        first, *rest = cells
+        padded = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
+        return "  ".join([f"{first:{widths[0]}}", *padded]).rstrip()
 
-    shown, group = [laid(heads)], None
-    for this, _, line in lines:
-        if this != group:
-            shown += ["", this]
-            group = this
-        shown.append(laid(line))
-    return "\n".join(shown)
+    text = [aligned(heads)]
+    for group, group_lines in itertools.groupby(lines, key=lambda line: line.group):
+        text += ["", group, *(aligned(line.cells) for line in group_lines)]
+    return "\n".join(text)
 
 
-def markdown(content, baseline=None):
-    """report.md: the same report gives the same bytes."""
-    heads, lines = cells(content, baseline)
+def markdown(content: Report, baseline: Report | None = None) -> str:
+    """The text of report.md; the same report gives the same text."""
+    heads, lines = table_lines(content, baseline)
     model, data = content["model"], content["data"]
     parameters = f", {model['parameters'] / 1e6:,.1f}M parameters" if model["parameters"] else ""
     weights = "" if model.get("weights", "full") == "full" else f", weights in {model['weights']}"
@@ -182,12 +150,12 @@ def markdown(content, baseline=None):
         "",
         "![recall, repetition, length](report.png)",
     ]
-    out += ["", "## In short", "", *markdown_table(heads, [line for _, name, line in lines if name in HEADLINE])]
-    for group, found in itertools.groupby(lines, key=lambda line: line[0]):
-        out += ["", f"## {group}", "", *markdown_table(heads, [line for *_, line in found])]
+    out += ["", "## In short", "", *markdown_table(heads, [line.cells for line in lines if line.name in HEADLINE])]
+    for group, group_lines in itertools.groupby(lines, key=lambda line: line.group):
+        out += ["", f"## {group}", "", *markdown_table(heads, [line.cells for line in group_lines])]
     out += ["", "## What the rows are", ""]
     for row in content["rows"]:
-        more = " ".join(f"{escaped(each)}." for each in (row["source"], row["note"]) if each)
+        more = " ".join(f"{escaped(text)}." for text in (row["source"], row["note"]) if text)
         out.append(f"- **{escaped(row['label'])}** (`{row['name']}`): {escaped(row['definition'])} {more}".rstrip())
     out += [
         "",
@@ -202,11 +170,12 @@ def markdown(content, baseline=None):
     return "\n".join(out) + "\n"
 
 
-def markdown_table(heads, lines):
+def markdown_table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a Markdown table."""
-    rows = ["| " + " | ".join(map(escaped, line)) + " |" for line in (heads, *lines)]
+    rows = ["| " + " | ".join(map(escaped, cells)) + " |" for cells in (heads, *lines)]
     return [rows[0], "|---|" + "--:|" * (len(heads) - 1), *rows[1:]]
 
 
-def escaped(text):
+def escaped(text: object) -> str:
+    """The text in one line, without what would end a cell of a table or begin a tag."""
     return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")

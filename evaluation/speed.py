@@ -1,34 +1,36 @@
-"""Time to the first token, and tokens a second."""
+"""Time to the first token, and tokens a second after it: the group "Speed"."""
 
 import dataclasses
 import statistics
+from collections.abc import Sequence
 
-from evaluation.prompting import GREEDY
-from evaluation.report import Row
+from evaluation.backends import Backend
+from evaluation.prompting import GREEDY, Context
+from evaluation.rows import Row
+
+REPLIES = 5  # timed, one at a time
+NEW_TOKENS = 64  # of each
 
 
-def throughput_rows(speaker, found):
-    """Rows on speed: one reply at a time, 64 new tokens, the median of five."""
-    prompts = [messages[-1:] for messages, _ in found[:5]]
-    sampling = dataclasses.replace(GREEDY, max_new_tokens=64)
-    measured = [speaker.pace(messages, sampling) for messages in prompts]
-    first = sorted(1000 * seconds for seconds, _ in measured)
-    rates = sorted(rate for _, rate in measured if rate is not None)
-    more = {
-        "definition": "One reply at a time, 64 new tokens to one short message, greedy; median, slowest and fastest."
-    }
+def speed_rows(backend: Backend, contexts: Sequence[Context]) -> list[Row]:
+    """Rows on speed: one reply at a time, to the last message alone of the first contexts; the median of them."""
+    sampling = dataclasses.replace(GREEDY, max_new_tokens=NEW_TOKENS)
+    timings = [backend.time_reply(messages[-1:], sampling) for messages, _ in contexts[:REPLIES]]
+    milliseconds = sorted(1000 * timing.first_token_seconds for timing in timings)
+    rates = sorted(timing.tokens_per_second for timing in timings if timing.tokens_per_second is not None)
+    definition = "One reply at a time, 64 new tokens to one short message, greedy; median, slowest and fastest."
     return [
         Row(
             "Speed",
             "ttft",
             "time to the first token",
-            statistics.median(first),
-            first[0],
-            first[-1],
-            len(first),
-            "ms",
+            statistics.median(milliseconds),
+            milliseconds[0],
+            milliseconds[-1],
+            n=len(milliseconds),
+            unit="ms",
             better="lower",
-            **more,
+            definition=definition,
         ),
         Row(
             "Speed",
@@ -37,9 +39,9 @@ def throughput_rows(speaker, found):
             statistics.median(rates) if rates else None,
             rates[0] if rates else None,
             rates[-1] if rates else None,
-            len(rates),
-            "tokens/s",
+            n=len(rates),
+            unit="tokens/s",
             better="higher",
-            **more,
+            definition=definition,
         ),
     ]

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from checkpoint import model_folder
@@ -9,15 +10,21 @@ from inference.cpu_decoder import CPUDecoder, compile_kernels, configure_numba
 from inference.engine import Engine
 from inference.quantize import QuantizedLinear, quantize_model
 from inference.settings import EngineConfig
+from model import GPTConfig
 from runtime.device import DTYPES, choose_device
 from runtime.errors import InputError
 from tokenization.chat_template import template_for
 
 
-def open_engine(settings: EngineConfig, slots: int = 1) -> tuple[Engine, dict[str, Any]]:
+def open_engine(
+    settings: EngineConfig, slots: int | Callable[[GPTConfig], int] = 1, wide: bool = True
+) -> tuple[Engine, dict[str, Any]]:
     """
-    An Engine of so many slots, for the thread that calls this, and the content of the folder's chat.json, {} if
-    another program made it. Raises InputError.
+    An Engine, for the thread that calls this, and the content of the folder's chat.json, {} if another program made it.
+
+    slots: how many sequences it generates at once, or a function of the model's config that says so. wide: whether the
+    tokens of many slots may be computed together in bfloat16, which is faster and rounds differently. Raises
+    InputError.
     """
     device = choose_device(settings.device, settings.dtype, settings.threads)
     dtype = DTYPES[device.dtype]
@@ -39,7 +46,8 @@ def open_engine(settings: EngineConfig, slots: int = 1) -> tuple[Engine, dict[st
             model, tokenizer, chat = model_folder.load(folder, make_linear=packed)
             model = quantize_model(model, weights, dtype)
             compiled.result()
-    engine = Engine(model, tokenizer, template_for(folder, tokenizer, chat), slots)
-    if engine.decoder and slots > CPUDecoder.WIDE:
+    n_slots = slots if isinstance(slots, int) else slots(model.config)
+    engine = Engine(model, tokenizer, template_for(folder, tokenizer, chat), n_slots)
+    if wide and engine.decoder and n_slots > CPUDecoder.WIDE:
         engine.wide = engine.decoder.widen()
     return engine, chat

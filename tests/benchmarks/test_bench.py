@@ -13,7 +13,8 @@ import bench
 from bench import BenchConfig
 from benchmarks import decode, peers, training
 from benchmarks.decode import decode_figures
-from benchmarks.peers import Timing
+from benchmarks.models import gpt_config_of
+from benchmarks.peers import Timing, Workload
 from checkpoint import model_folder
 from inference.settings import SamplingParams
 from model import GPT, GPTConfig
@@ -65,7 +66,7 @@ def test_train(data_dir, tmp_path, capsys):
         found["train_tokens_per_s"] / found["reference"]["train_tokens_per_s"]
     )
     assert "nanoGPT's loop" in capsys.readouterr().out
-    loop = training.reference(training.Settings(**shape, steps=5, threads=1, seed=0))
+    loop = training.reference_steps(training.RunSettings(**shape, steps=5, threads=1, seed=0))
     assert [tokens for _, tokens, _ in loop] == [32] * 5
     with pytest.raises(InputError, match="nowhere has no data"):
         bench.bench(BenchConfig(what="train", runs=1, data_dir="nowhere", threads=1))
@@ -79,10 +80,10 @@ def test_prepare(tmp_path, capsys):
 
 def test_all_engines_say_the_same(folder, tokens):
     """Greedy, in float32, ours, transformers and the uncached loop give the same tokens: the work is the same."""
-    settings = dict(folder=folder, weights="full", threads=1, batch=2, prompt_tokens=8, new_tokens=5, work=None)
+    workload = Workload(folder=folder, weights="full", threads=1, batch=2, prompt_tokens=8, new_tokens=5, work="")
     prompts, said = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 6, 5, 4, 3, 2]], {}
 
-    ours = peers.Ours(**settings)
+    ours = peers.Ours(workload)
     kept = [
         ours.engine.add_request(ids, SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=5))
         for ids in prompts
@@ -91,13 +92,13 @@ def test_all_engines_say_the_same(folder, tokens):
         ours.engine.step()
     said["ours"] = [sequence.ids for sequence in kept]
 
-    uncached, seen = peers.Uncached(**settings), []
+    uncached, seen = peers.Uncached(workload), []
     model = uncached.model
     uncached.model = lambda ids, **more: seen.append(ids.tolist()) or model(ids, **more)
     uncached.run(prompts, 6)
     said["uncached"] = seen[-1]
 
-    theirs = peers.Transformers(**settings)
+    theirs = peers.Transformers(workload)
     with torch.inference_mode():
         said["hf"] = theirs.model.generate(
             torch.tensor(prompts), max_new_tokens=5, min_new_tokens=5, do_sample=False
@@ -110,12 +111,12 @@ def test_every_run_has_prompts_nobody_has_seen(folder, monkeypatch):
     """A cache of an earlier prompt helps nobody; the first run is not counted."""
     asked = []
 
-    class Counted(peers.Contender):
-        def run(self, prompts):
+    class Counted(peers.EngineProcess):
+        def run(self, prompts, profile=None):
             asked.append(prompts)
             return Timing(1.0, 2.0 + len(asked), 100.0)
 
-    monkeypatch.setattr(peers, "Contender", Counted)
+    monkeypatch.setattr(decode, "EngineProcess", Counted)
     monkeypatch.setattr(decode, "memory_bandwidth", lambda threads: 10.0)
     found = decode_figures(BenchConfig(init_from=folder, prompt_tokens=8, new_tokens=11, batch=2, runs=3, threads=1))
     assert len({tuple(ids) for prompts in asked for ids in prompts}) == 8
@@ -125,7 +126,7 @@ def test_every_run_has_prompts_nobody_has_seen(folder, monkeypatch):
 
 
 def test_what_is_missing_is_said(folder, capsys, monkeypatch):
-    monkeypatch.setattr(peers, "missing", lambda name: name == "llamacpp")
+    monkeypatch.setattr(peers, "is_missing", lambda name: name == "llamacpp")
     decode_figures(BenchConfig(init_from=folder, prompt_tokens=4, new_tokens=2, runs=1, peers="llamacpp", threads=1))
     told = capsys.readouterr().err
     assert "llamacpp is not installed and left out: pip install -r runs/requirements-bench.txt" in told
@@ -154,7 +155,7 @@ def test_the_installed_peers_run(weights):
     found = decode_figures(
         BenchConfig(weights=weights, peers="ctranslate2,llamacpp", runs=1, new_tokens=8, batch=2, threads=2)
     )
-    assert set(found["peers"]) == {name for name in ("ctranslate2", "llamacpp") if not peers.missing(name)}
+    assert set(found["peers"]) == {name for name in ("ctranslate2", "llamacpp") if not peers.is_missing(name)}
 
 
 @pytest.mark.slow
@@ -173,7 +174,7 @@ def test_serve(tokens, tmp_path, capsys):
     assert {int(status) // 100 for status in found["bad"]["statuses"]} == {4}
     shown = capsys.readouterr().out
     assert "3 clients at once on 2 slots" in shown and "the same text" in shown
-    if not peers.missing("llamacpp"):
+    if not peers.is_missing("llamacpp"):
         assert all(rate > 0 for rate in found["peers"].values()) and len(found["peers"]) >= 2
         assert all(label in shown for label in found["peers"])
 
@@ -189,3 +190,30 @@ def test_quality(talk_dir, tmp_path, monkeypatch):
     assert found["tokens"] > 0 and found["reference"]["tokens"] == 3 * 2 * 64
     for each in (found, found["reference"]):
         assert 0 < each["bits_per_byte"] < 10 and each["val_loss"] > 0
+
+
+@pytest.mark.parametrize("what", ["decode", "turns"])
+def test_a_profile_is_a_trace_of_our_engine(folder, tmp_path, capsys, monkeypatch, what):
+    """--profile writes a Chrome trace with the operators of one more run; the figures are of the runs before it."""
+    monkeypatch.setattr(decode, "HISTORIES", (4, 20))
+    path = tmp_path / "trace.json"
+    settings = dict(init_from=folder, weights="full", prompt_tokens=8, new_tokens=4, runs=1, threads=1)
+    bench.bench(BenchConfig(what=what, profile=str(path), **settings))
+    names = {event["name"] for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
+    assert "aten::embedding" in names and (what == "turns" or {"prefill", "decode"} <= names)
+    assert f"wrote {path}" in capsys.readouterr().out
+
+
+def test_a_profile_of_training(data_dir, tmp_path):
+    """--what=train --profile hands the trace of one more run of train.py on."""
+    path = tmp_path / "trace.json"
+    shape = dict(n_layer=1, n_head=2, n_embd=32, block_size=16, batch_size=2, data_dir=str(data_dir))
+    bench.bench(BenchConfig(what="train", runs=1, steps=3, threads=1, profile=str(path), **shape))
+    names = {event["name"] for event in json.loads(path.read_text(encoding="utf-8"))["traceEvents"]}
+    assert any(name.startswith("aten::") for name in names)
+
+
+def test_a_model_is_not_loaded_to_know_its_shape(folder, tiny, monkeypatch):
+    """The context's length is read from config.json; the weights of a GPT-2 XL would take 6 GB."""
+    monkeypatch.setattr(model_folder, "load", None)
+    assert gpt_config_of(folder) == tiny.config

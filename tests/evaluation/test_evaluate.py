@@ -24,13 +24,17 @@ from dataset.folder import open_meta
 from dataset.recall.filler import Filler
 from dataset.recall.phrasebook import contains_phrase
 from evaluate import EvaluateConfig
-from evaluation import behaviour, report
+from evaluation import report
 from evaluation.backends import Answer, EndpointBackend, LocalBackend
-from evaluation.fit import overlap_with_gold
+from evaluation.fit import f1_rows
 from evaluation.gate import read_limits, shortfalls
+from evaluation.impersonation import impersonation_rows
+from evaluation.measure import val_conversations
 from evaluation.prompting import ask, find_contexts, sampling_modes
-from evaluation.recall import recall_questions, recall_rows
+from evaluation.recall import recall_rows, recall_tasks
+from evaluation.repetition import TURNS, repeat_rows, repetition_rows, self_chats
 from evaluation.safety import forgery_rows
+from evaluation.stops import stop_rows
 from inference.engine import Engine
 from inference.settings import SamplingParams
 from model import GPT, GPTConfig
@@ -61,7 +65,7 @@ def filler(talk_dir):
 
 @pytest.fixture(scope="module")
 def conversations(talk_dir):
-    return evaluate.val_conversations(talk_dir, 1)[0]
+    return val_conversations(talk_dir, 1)[0]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +86,7 @@ def everything(messages):
 
 def test_an_oracle_scores_100_and_shuffled_answers_near_chance(filler):
     """Each question answered with its own reference answer is right; the answer of another question is not."""
-    questions = recall_questions(filler, 12, 1, lambda messages: messages[-9:])
+    questions = recall_tasks(filler, 12, 1, lambda messages: messages[-9:])
     reference = {str(probe.messages): probe.answer for _, _, probes in questions.values() for probe in probes}
     oracle = Actor(lambda messages: reference[str(messages)])
     rows, curve = recall_rows(oracle, filler, 12, 1, lambda n: None, lambda messages: messages[-9:])
@@ -105,7 +109,7 @@ def test_one_that_knows_nothing_scores_nothing_but_abstention(filler):
 
 def test_dogecoin(filler):
     """The original author's case: told that Dogecoin is cool, asked what the talk was about, the word must come."""
-    _, _, probes = recall_questions(filler, 8, 1, None)["dogecoin"]
+    _, _, probes = recall_tasks(filler, 8, 1, None)["dogecoin"]
     for probe in probes:
         assert any("dogecoin" in message["content"].lower() for message in probe.messages)
         assert probe.is_right("we were talking about dogecoin") and not probe.is_right("about the weather")
@@ -114,7 +118,7 @@ def test_dogecoin(filler):
 def test_beyond_the_context_means_that_the_value_is_out_of_view(filler):
     """No question of that row can be answered from what is kept in view."""
     view = lambda messages: messages[-6:]  # noqa: E731
-    _, _, probes = recall_questions(filler, 8, 1, view)["recall_beyond"]
+    _, _, probes = recall_tasks(filler, 8, 1, view)["recall_beyond"]
     assert len(probes) == 8
     for probe in probes:
         text = " ".join(message["content"] for message in probe.messages)
@@ -130,9 +134,9 @@ def card(says, found, reason="end_of_turn"):
     prompts, gold = [messages for messages, _ in found], [text for _, text in found]
     actor = Actor(says, reason)
     answers = {m: ask(actor, prompts, s, 1, lambda n: None) for m, s in sampling_modes(SamplingParams()).items()}
-    rows, lengths = behaviour.stop_rows(answers, gold, 1)
-    rows += behaviour.single_reply_rows(answers, prompts, gold, 1) + behaviour.repetition_rows(answers, gold, 1, 40)
-    return by_name(rows + overlap_with_gold(answers, gold, 1)), lengths
+    rows, lengths = stop_rows(answers, gold, 1)
+    rows += impersonation_rows(answers, prompts, gold, 1) + repetition_rows(answers, gold, 1, 40)
+    return by_name(rows + f1_rows(answers, gold, 1)), lengths
 
 
 def test_a_model_that_always_repeats_scores_as_such(found):
@@ -174,13 +178,13 @@ def test_a_parrot_an_impersonator_and_a_mute_are_seen(found, says, name):
 
 def test_self_chats_have_twenty_turns_of_the_bot(conversations):
     """Both sides speak in turn; one that says the same again overlaps with itself wholly from its second turn on."""
-    chats = behaviour.self_chats(
+    chats = self_chats(
         Actor(lambda m: f"well i like my {'dogs'}"), conversations, 3, SamplingParams(), 1, lambda n: None
     )
     for chat in chats:
         talk = [message["role"] for message in chat if message["role"] != "system"]
-        assert talk == ["user", "assistant"] * behaviour.TURNS
-    rows, curve = behaviour.repeat_rows(chats, conversations, 1)
+        assert talk == ["user", "assistant"] * TURNS
+    rows, curve = repeat_rows(chats, conversations, 1)
     assert [row.value for row in rows] == [100.0, 100.0] and all(row.human is not None for row in rows)
     assert curve["y"] == [0.0] + [100.0] * 19 and curve["n"] == [3] * 20
     assert len(curve["human"]["x"]) == 20
@@ -425,7 +429,7 @@ def test_a_server_answers_as_the_same_model_here(server, small, tokens):
     for a, b in zip(ours, theirs, strict=True):
         assert a.text == b.text and a.ended == b.ended
         assert [alike(*a.cut(n)) for n in (5, 10, 20)] == [alike(*b.cut(n)) for n in (5, 10, 20)]
-    first, rate = there.pace(HI, greedy)
+    first, rate = there.time_reply(HI, greedy)
     assert first > 0 and (rate is None or rate > 0)
 
 

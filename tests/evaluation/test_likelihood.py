@@ -38,7 +38,7 @@ def test_the_loss_is_transformers(tmp_path, tiny, tokens):
         with torch.no_grad():
             wanted += float(theirs(torch.tensor([ids]), labels=labels).loss) * sum(supervised)
         n += sum(supervised)
-    scored = likelihood.replies(tiny, ChatTags(tokens), talks)
+    scored = likelihood.score_replies(tiny, ChatTags(tokens), talks)
     ours = sum(reply.words_nats + reply.end_nats for reply in scored)
     assert sum(reply.n_tokens + 1 for reply in scored) == n
     assert ours / n == pytest.approx(wanted / n, abs=1e-4)
@@ -47,9 +47,9 @@ def test_the_loss_is_transformers(tmp_path, tiny, tokens):
 def test_a_reply_is_scored_as_when_alone(tiny, tokens):
     """Batches of unlike lengths change nothing: each reply's nats are those of its own conversation alone."""
     talks = [chat(1, words=n, persona=None) for n in (0, 3, 1, 2, 0)]
-    together = likelihood.replies(tiny, ChatTags(tokens), talks)
+    together = likelihood.score_replies(tiny, ChatTags(tokens), talks)
     for i, talk in enumerate(talks):
-        (alone,) = likelihood.replies(tiny, ChatTags(tokens), [talk])
+        (alone,) = likelihood.score_replies(tiny, ChatTags(tokens), [talk])
         assert together[i].conversation == i and together[i].text == talk[-1]["content"]
         assert together[i].words_nats == pytest.approx(alone.words_nats, abs=1e-4)
         assert together[i].end_nats == pytest.approx(alone.end_nats, abs=1e-4)
@@ -66,7 +66,7 @@ def test_each_reply_of_a_long_conversation_is_scored_once(tiny, tokens, template
     assert all(part[0] == talk[0] for part, _ in found) or template is PlainText
     said = [message["content"] for part, _ in found for message in part if message["role"] == "assistant"]
     assert said == [message["content"] for message in talk if message["role"] == "assistant"]
-    scored = likelihood.replies(tiny, spoken, [talk])
+    scored = likelihood.score_replies(tiny, spoken, [talk])
     assert sorted(reply.text for reply in scored) == sorted(said)
 
 
@@ -74,7 +74,7 @@ def test_a_reply_too_long_for_the_context_is_left_out(tiny, tokens):
     """A turn that no context holds is passed over, and the talk goes on behind it."""
     talk = [*chat(2, 0, None), {"role": "user", "content": "why? " * 60}, *chat(1, 0, None)[1:], *chat(2, 0, None)]
     talk = talk[:4] + [{"role": "user", "content": "go on"}, {"role": "assistant", "content": "so " * 80}] + talk[6:]
-    texts = [reply.text for reply in likelihood.replies(tiny, ChatTags(tokens), [talk])]
+    texts = [reply.text for reply in likelihood.score_replies(tiny, ChatTags(tokens), [talk])]
     assert len(texts) == 4 and not any("so so" in text for text in texts)
 
 
@@ -97,7 +97,7 @@ def test_rows_that_stand_for_nothing_have_no_share(tiny, tokens):
     template = PlainText(tokens)
     template.n_vocab = tokens.n_vocab - 5
     talk = chat(1, 0, None)
-    (reply,) = likelihood.replies(tiny, template, [talk])
+    (reply,) = likelihood.score_replies(tiny, template, [talk])
     ids, supervised = template.render(talk)
     with torch.no_grad():
         logits = tiny(torch.tensor([ids[:-1]]))[0, :, : template.n_vocab]

@@ -3,7 +3,6 @@ The scores are the published ones, on worked examples and beside independent imp
 repeats itself, echoes or speaks for another what a person would.
 """
 
-import math
 import random
 
 import numpy as np
@@ -175,6 +174,5 @@ def test_an_interval_of_a_ratio_weighs_units_by_their_size():
         interval([])
 
 
-def test_quartiles_and_perplexity():
+def test_quartiles():
     assert metrics.quartiles([1, 2, 3, 4, 5]) == (2, 3, 4)
-    assert metrics.perplexity(math.log(7) * 3, 3) == pytest.approx(7) and metrics.perplexity(1e9, 1) == math.inf

@@ -11,7 +11,7 @@ import pytest
 from evaluation import report
 from evaluation.gate import read_limits, shortfalls
 from evaluation.plots import plot_report
-from evaluation.report import Row
+from evaluation.rows import Row
 from runtime.errors import InputError
 
 ROWS = [
@@ -127,5 +127,5 @@ def test_what_falls_short():
     assert short(("recall_at_1", 1)) == ["recall_at_1 was not measured (no <data>), at least 1 is asked (f:1)"]
     with pytest.raises(InputError, match="did you mean recall_at_1"):
         short(("recall_at_2", 1))
-    with pytest.raises(InputError, match="people's own"):
+    with pytest.raises(InputError, match="the aim is people's own figure"):
         short(("length", 1))

@@ -167,7 +167,7 @@ def parrot(tmp_path_factory):
 
 
 def bits_per_byte(engine, conversations):
-    scored = likelihood.replies(engine.model, engine.template, conversations)
+    scored = likelihood.score_replies(engine.model, engine.template, conversations)
     return sum(reply.words_nats for reply in scored) / math.log(2) / sum(len(reply.text.encode()) for reply in scored)
 
 

@@ -18,7 +18,7 @@ import torch
 from served import HI
 
 from benchmarks import peers
-from benchmarks.http_load import LlamaServer
+from benchmarks.servers import LlamaServer
 from checkpoint import model_folder
 from inference.engine import Engine
 from inference.settings import SamplingParams

@@ -1,0 +1,170 @@
+"""
+One model, asked everything that the report card has.
+
+    content = measure_folder(config, "out-chat", data=None)       # a Report
+"""
+
+import dataclasses
+import itertools
+import os
+import platform
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dataset.folder import open_meta, read_conversations
+from dataset.recall.filler import Filler
+from evaluation.backends import Answer, Backend, EndpointBackend, LocalBackend
+from evaluation.fit import f1_rows, fit_rows, hits_at_1
+from evaluation.impersonation import impersonation_rows
+from evaluation.prompting import LIMITS, Context, ask, find_contexts, sampling_modes
+from evaluation.recall import recall_rows, view_of
+from evaluation.repetition import repeat_rows, repetition_rows, self_chats
+from evaluation.report import FORMAT
+from evaluation.rows import Report, Row, Sample
+from evaluation.safety import forgery_rows
+from evaluation.settings import EvaluateConfig
+from evaluation.speed import speed_rows
+from evaluation.stops import stop_rows
+from inference.loading import open_engine
+from inference.settings import SamplingParams
+from model import GPTConfig
+from runtime.errors import InputError
+from tokenization.chat_format import Message
+
+CACHE_BYTES = 2**30  # for the keys and values of all sequences that are generated at once
+# how replies are usually drawn: in a report also where they are the defaults; others only where they differ
+USUAL_SETTINGS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "penalty_window")
+
+
+def measure_folder(config: EvaluateConfig, init_from: str, data: str | None = None) -> Report:
+    """
+    The Report of a model folder, or of a model of the hub. data: the data folder that it is asked with; None: that of
+    the settings, else the one that it was trained on. Raises InputError.
+    """
+    settings = dataclasses.replace(config, init_from=init_from)
+    engine, chat = open_engine(settings, slots=slots_of, wide=False)
+    about = {
+        "name": Path(init_from).name,
+        "folder": str(init_from),
+        "parameters": engine.model.num_params(),
+        "rendering": engine.template.name,
+        "weights": config.weights,
+    }
+    return measure(config, LocalBackend(engine), about, data or config.data or training_data(chat))
+
+
+def measure_endpoint(config: EvaluateConfig) -> Report:
+    """The Report of the model that the server at config.endpoint has. Raises InputError."""
+    assert config.endpoint
+    with EndpointBackend(config.endpoint, config.endpoint_model) as backend:
+        about = {"name": backend.model, "folder": "a server", "parameters": None, "rendering": "the server's"}
+        return measure(config, backend, about, config.data or training_data({}))
+
+
+def measure(config: EvaluateConfig, backend: Backend, about: dict[str, Any], data: str) -> Report:
+    """The Report of a backend, asked with a data folder's val split. about: Report["model"]."""
+    n, seed, sampling = config.n_questions, config.seed, config.sampling
+    conversations, tokenizer_hash = val_conversations(data, seed)
+    contexts = find_contexts(conversations, n, seed)
+    if len(contexts) < 2:
+        raise InputError(
+            f"{data}: its val split has {len(contexts)} replies to ask for; prepare it with a larger --val_share"
+        )
+    prompts, gold = [context.messages for context in contexts], [context.reply for context in contexts]
+    filler = Filler([data], "val")
+
+    rows: list[Row] = []
+    curves: dict[str, dict[str, Any]] = {}
+    in_view = None
+    with tqdm(desc=about["name"], unit="reply", disable=not sys.stderr.isatty()) as bar:
+        if isinstance(backend, LocalBackend):
+            model, template, in_view = backend.engine.model, backend.engine.template, view_of(backend.engine)
+            rows += fit_rows(model, template, first_with_replies(conversations, 20 * n), seed, bar.update)
+            rows.append(hits_at_1(model, template, contexts[: max(2, n // 2)], conversations, seed, bar.update))
+        answers = {
+            mode: ask(backend, prompts, params, seed, bar.update, LIMITS)
+            for mode, params in sampling_modes(sampling).items()
+        }
+        rows += f1_rows(answers, gold, seed)
+        group_rows, curves["lengths"] = stop_rows(answers, gold, seed)
+        rows += group_rows
+        rows += impersonation_rows(answers, prompts, gold, seed)
+        rows += repetition_rows(answers, gold, seed, n_words=5 * n)
+        chats = self_chats(backend, conversations, max(2, n // 10), sampling, seed, bar.update)
+        group_rows, curves["overlap"] = repeat_rows(chats, conversations, seed)
+        rows += group_rows
+        group_rows, curves["recall"] = recall_rows(backend, filler, min(n, max(8, n // 4)), seed, bar.update, in_view)
+        rows += group_rows
+        rows.append(forgery_rows(backend, contexts, seed))
+        rows += speed_rows(backend, contexts)
+    return {
+        "format": FORMAT,
+        "model": about,
+        "data": {"folder": str(data), "tokenizer": tokenizer_hash, "conversations": len(conversations)},
+        "settings": {"n": n, "seed": seed, "sampled": sampling_settings(sampling)},
+        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "curves": curves,
+        "samples": draw_samples(config.samples, contexts, answers["sampled"], chats, seed),
+    }
+
+
+def slots_of(model: GPTConfig) -> int:
+    """How many sequences are generated at once: 4 to 32, whose keys and values fill CACHE_BYTES at most."""
+    slot_bytes = 4 * 2 * model.n_layer * model.n_embd * model.block_size  # float32 keys and values
+    return max(4, min(32, CACHE_BYTES // slot_bytes))
+
+
+def training_data(chat: dict[str, Any]) -> str:
+    """The data folder that a model was trained on, by its chat.json's content, if it is here; else PersonaChat's."""
+    folder = chat.get("settings", {}).get("data_dir")
+    return folder if folder and Path(folder, "meta.json").exists() else "data/personachat"
+
+
+def val_conversations(folder: str | Path, seed: int) -> tuple[list[list[Message]], str]:
+    """(the conversations of a data folder's val split in an order drawn by the seed, the data's tokenizer hash)."""
+    meta, _ = open_meta(folder)
+    conversations = list(read_conversations(folder, "val"))
+    random.Random(f"{seed}/order").shuffle(conversations)
+    return conversations, meta["tokenizer"]["hash"]
+
+
+def first_with_replies(conversations: list[list[Message]], n: int) -> list[list[Message]]:
+    """The first conversations that hold n replies together; all, if they hold fewer."""
+    n_replies = itertools.accumulate(sum(m["role"] == "assistant" for m in messages) for messages in conversations)
+    return conversations[: 1 + sum(1 for _ in itertools.takewhile(lambda total: total < n, n_replies))]
+
+
+def sampling_settings(sampling: SamplingParams) -> dict[str, Any]:
+    """How the sampled replies were drawn, as the report states it: USUAL_SETTINGS, and what is not the default."""
+    return {
+        field.name: getattr(sampling, field.name)
+        for field in dataclasses.fields(SamplingParams)
+        if field.name in USUAL_SETTINGS or getattr(sampling, field.name) != field.default and field.name != "seed"
+    }
+
+
+def draw_samples(
+    n: int, contexts: Sequence[Context], answers: Sequence[Answer], chats: Sequence[list[Message]], seed: int
+) -> list[Sample]:
+    """n whole transcripts, drawn by the seed: replies to real messages, and a self-chat for every four of them."""
+    rng = random.Random(f"{seed}/samples")
+    pairs = rng.sample(list(zip(contexts, answers, strict=True)), min(n, len(contexts)))
+    replies: list[Sample] = [
+        {
+            "title": f"a reply ({answer.reason}, {answer.n_tokens} tokens)",
+            "messages": [*messages, {"role": "assistant", "content": answer.text}],
+            "note": f"the real reply: {gold}",
+        }
+        for (messages, gold), answer in pairs
+    ]
+    talks: list[Sample] = [{"title": "the model with itself", "messages": chat, "note": ""} for chat in chats]
+    rng.shuffle(talks)
+    n_talks = n // 5
+    return (replies[: n - min(n_talks, len(talks))] + talks[:n_talks])[:n]
