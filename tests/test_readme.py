@@ -57,8 +57,8 @@ MODELS = (
     "out-chitchat",
     "out-untrained",
 )  # the folders that commands find when their page does not make them
-# flags of all scripts and of other programs, a placeholder, and what train.py and bench.py are about to have
-NOT_SETTINGS = {"help", "pdb", "format", "node_rank", "name", "profile"}
+# flags of every script and of other programs, and a placeholder
+NOT_SETTINGS = {"help", "pdb", "format", "node_rank", "name"}
 in_venv = pytest.mark.skipif(
     not (Path(sys.prefix) / "bin" / "activate").exists(), reason="the tests do not run in a virtual environment"
 )
@@ -237,6 +237,14 @@ def test_every_file_of_a_page_exists(page):
     folders = "config|runs|runtime|ops|tokenization|readers|checkpoint|dataset|training|inference|serving|evaluation"
     for name in re.findall(rf"\b((?:{folders}|benchmarks|tests|docs|assets|web|data)/[\w/.-]+\.\w+)\b", TEXTS[page]):
         assert (ROOT / name).exists() or "NAME" in name, name
+
+
+def test_the_classes_of_settings_are_where_the_page_says():
+    """docs/settings.md names each class of settings beside a file that has it."""
+    pairs = re.findall(r"`(\w+(?:Config|Params))` in ([\w/]+\.py)", TEXTS["docs/settings.md"])
+    assert len(pairs) >= 8
+    for name, file in pairs:
+        assert re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8")), f"{name} in {file}"
 
 
 @pytest.mark.parametrize("page", NAMES)
