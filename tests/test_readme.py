@@ -127,15 +127,17 @@ def run(folder, command):
 
 def copy_tracked_files(folder):
     """
-    The files that git tracks, with this environment as .venv. The times of the files stay, and with them the machine
-    code that numba made of them here and keeps beside them: compiling it takes seconds.
+    The files that git tracks, with this environment as .venv. The kernels' machine code, which numba takes many seconds
+    to make, is shared with the project's own: it goes by the times of the source files, which stay as they are.
     """
     names = subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()
-    names += [path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/__pycache__/*.nb[ic]")]
     for name in names:
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
+    machine_code = ROOT / "ops" / "__pycache__"
+    machine_code.mkdir(exist_ok=True)
+    (folder / "ops" / "__pycache__").symlink_to(machine_code)
     (folder / ".venv").symlink_to(Path(sys.prefix))
     (folder / ASKED).write_text("hi\nwhat are your dogs called?\n", encoding="utf-8")
 
@@ -151,7 +153,6 @@ def stand_ins(tmp_path_factory):
     (folder / "dialogues.txt").write_text(DIALOGUES * 3, encoding="utf-8")
     run(folder, "python data/chitchat/prepare.py --limit=400 --tokenizer=train:1024 --val_share=0.2")
     run(folder, "python train.py config/train_tiny.py --max_iters=2 --out_dir=out-untrained")
-    run(folder, "python chat.py --out_dir=out-untrained --prompt=hi")  # compiles what is not compiled yet
     for name in MODELS[:-1]:
         shutil.copytree(folder / "out-untrained", folder / name)
     return folder
