@@ -1,4 +1,4 @@
-# GPT-2 124M on PersonaChat: a chat partner with a persona. On one GPU of 16 GB; Macs and CPUs: see README.md.
+# GPT-2 124M on PersonaChat: a chat partner with a persona. On one GPU of 16 GB; Macs and CPUs: docs/training.md.
 # First: python data/personachat/prepare.py
 init_from = "gpt2"
 data_dir = "data/personachat"

@@ -1,8 +1,15 @@
 #!/usr/bin/env bash
-# Set-up if needed, then the whole test suite; arguments go to pytest (-m slow runs the slow ones).
+# Set-up if needed, then the linter, the formatter and the tests. Without arguments all of them, on as many cores as there
+# are (4 at most: each process takes half a gigabyte). Arguments go to pytest, one test after another:
+#
+#     bash runs/test.sh
+#     bash runs/test.sh -m slow
+#     bash runs/test.sh tests/readers -x
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt runs/requirements-test.txt
 ruff check .
 ruff format --check .
+# pyright    # off until every package passes
+[ $# -gt 0 ] || set -- -n logical --maxprocesses=4 --dist=worksteal
 exec python -m pytest "$@"

@@ -32,8 +32,9 @@ PACKAGES = (
     "evaluation",
     "benchmarks",
 )
-FILES = "LICENSE NOTES.md README.md configurator.py model.py pyproject.toml requirements.txt .gitignore".split()
-FOLDERS = {".ci", "assets", "config", "data", "models", "runs", "tests", "web", "docs", *PACKAGES}
+FILES = "LICENSE NOTES.md README.md CONTRIBUTING.md CHANGELOG.md configurator.py model.py".split()
+FILES += "pyproject.toml requirements.txt .gitignore .pre-commit-config.yaml".split()
+FOLDERS = {".ci", ".github", "assets", "config", "data", "models", "runs", "tests", "web", "docs", *PACKAGES}
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
 SOURCES = sorted(path for name in PACKAGES for path in (*ROOT.glob(f"{name}.py"), *ROOT.glob(f"{name}/**/*.py")))
 SCRIPTS = sorted([*(ROOT / f"{verb}.py" for verb in VERBS), *ROOT.glob("data/*/prepare.py")])

@@ -1,6 +1,6 @@
 """
 Your own chats: exports of WhatsApp, Telegram, Signal, iMessage, Discord and Slack, of ChatGPT, and plain text, tables
-or JSON of conversations; README.md tells how to get them. Nothing leaves this machine; the licence is yours to give.
+or JSON of conversations; docs/data.md says how to get them. Nothing leaves this machine; the licence is yours to give.
 
     $ python data/mychats/prepare.py --source=_chat.txt --bot=Ann
     $ python data/mychats/prepare.py --source=exports/ --source=result.json --bot="Ann Lee" --show=3
