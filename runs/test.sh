@@ -10,6 +10,6 @@ cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt runs/requirements-test.txt
 ruff check .
 ruff format --check .
-# pyright    # off until every package passes
+pyright
 [ $# -gt 0 ] || set -- -n logical --maxprocesses=4 --dist=worksteal
 exec python -m pytest "$@"

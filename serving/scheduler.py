@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from inference import engine as engines
 from inference.engine import Engine
+from inference.sequence import Sequence as EngineSequence
+from inference.sequence import Token
 from inference.settings import SamplingParams
 from inference.streaming import Detokenizer, FinishReason
 from runtime.errors import InputError
@@ -35,7 +36,7 @@ OPENAI_REASONS = {
     FinishReason.TIME: "length",
 }
 # a token's id and log-probability, and the (id, log-probability) of the likeliest tokens in its place
-TokenLogprob = tuple[int, float, tuple[tuple[int, float], ...]]
+TokenLogprob = tuple[int, float, Iterable[tuple[int, float]]]
 
 
 class QueueFull(Exception):
@@ -93,22 +94,22 @@ class Generation:
         self.request, self.index, self.deltas = request, index, deltas
         self.loop = asyncio.get_running_loop()
         self.text = Detokenizer(decode, request.sampling.stop, strip=request.strip, continues=request.continues)
-        self.sequence: engines.Sequence | None = None  # the engine's, from when it has a slot
+        self.sequence: EngineSequence | None = None  # from when it has a slot
         self.cancelled = False
         self.n_tokens = 0
         self.submitted_at = time.monotonic()
         self.seconds_to_first_token: float | None = None
 
-    def token(self, token: engines.Token, late: bool) -> Delta | None:
+    def token(self, token: Token, late: bool) -> Delta | None:
         """What the engine's token adds, or None where nothing can be shown yet. late: the deadline has passed."""
         self.seconds_to_first_token = self.seconds_to_first_token or time.monotonic() - self.submitted_at
         piece = self.text.add(token.id, token.reason or (FinishReason.TIME if late else None))
         self.n_tokens = piece.n_tokens
-        reason = OPENAI_REASONS[piece.reason] if piece.reason else None
+        finish_reason = OPENAI_REASONS[piece.reason] if piece.reason else None
         logprobs: tuple[TokenLogprob, ...] = ()
         if token.id is not None and token.logprob is not None:
-            logprobs = ((token.id, token.logprob, tuple(token.likeliest)),)
-        return Delta(piece.text, reason, logprobs) if piece.text or reason or logprobs else None
+            logprobs = ((token.id, token.logprob, token.likeliest),)
+        return Delta(piece.text, finish_reason, logprobs) if piece.text or finish_reason or logprobs else None
 
 
 def publish(deltas: Iterable[tuple[Generation, Delta]]) -> None:
@@ -136,7 +137,7 @@ class Scheduler:
     def __init__(self, open_engine: Callable[[], Engine], queue: int) -> None:
         self.queue = queue
         self.waiting: dict[Hashable, deque[Generation]] = {}  # by client; the one that was served last is at the end
-        self.running: dict[engines.Sequence, Generation] = {}
+        self.running: dict[EngineSequence, Generation] = {}
         self.wake = threading.Condition()  # guards waiting, cancelled and stopping; wakes the engine's thread
         self.stopping = False
         self.failure: BaseException | None = None  # what ended the engine's thread
