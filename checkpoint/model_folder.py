@@ -34,6 +34,7 @@ from checkpoint.pretrained import (
 from model import GPT, GPTConfig
 from runtime import atomic
 from runtime.errors import InputError
+from runtime.version import version
 from tokenization import tokenizer as tokenizers
 from tokenization.chat_template import JINJA_TEMPLATE
 from tokenization.tokenizer import Tokenizer
@@ -89,7 +90,12 @@ def save(
             "clean_up_tokenization_spaces": False,
             "chat_template": JINJA_TEMPLATE,
         },
-        "chat.json": {"format": FORMAT, "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash}, **chat},
+        "chat.json": {
+            "format": FORMAT,
+            "version": version(),
+            "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash},
+            **chat,
+        },
     }
     with atomic.folder(folder) as new:
         parameters = dict(model.named_parameters()) if parameters is None else parameters

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+NEW = ("profile", "version")  # settings and fields that only later commits have
 RENAMED: dict[str, str] = {}  # a setting's name in the first commit -> in the second
 TIMES = ("seconds", "minutes", "elapsed", "tokens_per_s", "supervised_per_s", "created", "created_at", "id", "item_id")
 TIMES += ("version", "source", "definition")  # of a report's rows: words about figures, not figures
@@ -68,7 +69,7 @@ REQUESTS = (
 def timeless(content: object) -> object:
     """JSON without what differs from run to run."""
     if isinstance(content, dict):
-        return {RENAMED.get(key, key): timeless(value) for key, value in content.items() if key not in TIMES}
+        return {RENAMED.get(key, key): timeless(value) for key, value in content.items() if key not in TIMES + NEW}
     if isinstance(content, list):
         return [timeless(item) for item in content if not (isinstance(item, dict) and item.get("group") == "Speed")]
     return content.strip() if isinstance(content, str) else content
@@ -85,7 +86,7 @@ def digest(path: Path, out: str) -> str:
 
         def collect(name: str, value: object) -> None:
             if isinstance(value, dict):
-                for key in sorted(value):
+                for key in sorted(value.keys() - set(NEW)):
                     collect(f"{name}.{RENAMED.get(str(key), key)}", value[key])
             elif isinstance(value, torch.Tensor):
                 parts.append(name.encode() + value.contiguous().view(-1).view(torch.uint8).numpy().tobytes())
