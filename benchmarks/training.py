@@ -207,11 +207,13 @@ def speed_figures(config: BenchConfig) -> dict[str, Any]:
     print(
         f"{config.n_layer} layers x {config.n_embd}, {n_tokens:,} tokens a step, median of {config.runs} runs in turn"
     )
-    ratios = {}
+    ratios: dict[str, float | None] = {}
     for name, label in (("train_tokens_per_s", "tokens/s"), ("supervised_tokens_per_s", "supervised tokens/s"),
                         ("peak_rss_mb", "MB at the peak")):  # fmt: skip
-        ratio = ratios[f"ratio_{name}"] = ours[name] / theirs[name]
-        print(f"{label:20} {ours[name]:9,.0f}, {REFERENCE_LABEL} {theirs[name]:9,.0f}: {ratio:.2f} x")
+        # a few short windows may hold no word of the bot
+        ratio = ratios[f"ratio_{name}"] = ours[name] / theirs[name] if theirs[name] else None
+        times = "" if ratio is None else f": {ratio:.2f} x"
+        print(f"{label:20} {ours[name]:9,.0f}, {REFERENCE_LABEL} {theirs[name]:9,.0f}{times}")
     return {**ours, **ratios, "reference": theirs}
 
 
