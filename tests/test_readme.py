@@ -101,7 +101,7 @@ def short(command, address):
     if "report.sh" in command or "evaluate.py" in command:
         return f"{command} --n=2" + (" --data=data/chitchat" if "evaluate.py" in command else "")
     if "--what=train" in command:
-        return f"{command} --n_layer=1 --n_head=3 --n_embd=48 --block_size=32 --batch_size=2 --steps=3 --runs=1"
+        return f"{command} --n_layer=1 --n_head=3 --n_embd=48 --block_size=128 --batch_size=4 --steps=5 --runs=1"
     if "bench.py" in command:
         small = "--clients=2 --slots=2" if "--what=serve" in command else "--messages=2000"
         return f"{command} --init_from=gpt2 --prompt_tokens=8 --new_tokens=4 --runs=1 {small}"
