@@ -38,7 +38,6 @@ def configure_numba() -> None:
 
 def compile_kernels(weight_format: WeightFormat) -> None:
     """Compile the kernels for this format, which takes seconds, or read them from numba's cache, by using them once."""
-    configure_numba()
     config = GPTConfig(block_size=8, vocab_size=64, n_layer=1, n_head=2, n_embd=GROUP_SIZE)
     tiny = quantize_model(GPT(config), weight_format)
     CPUDecoder(tiny)([0], [0], [0], KVCache(config, dtype=cache_dtype(tiny)), [0])
@@ -51,11 +50,15 @@ def cache_dtype(model: GPT) -> torch.dtype:
 
 
 class CPUDecoder:
-    """The forward pass for a few tokens on a CPU: what model(idx, cache=cache) computes, faster. See `fits`."""
+    """
+    The forward pass for a few tokens on a CPU: what model(idx, cache=cache) computes, faster. See `fits`. Its thread is
+    the one that makes it: configure_numba is called.
+    """
 
     WIDE = 8  # tokens; more at once are faster by torch in bfloat16 than by the kernels
 
     def __init__(self, model: GPT) -> None:
+        configure_numba()
         self.model = model
         self.blocks = cast(list[Block], list(model.transformer.h))
         self.layers = [

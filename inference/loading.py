@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from checkpoint import model_folder
-from inference.cpu_decoder import CPUDecoder, compile_kernels, configure_numba
+from inference.cpu_decoder import CPUDecoder, compile_kernels
 from inference.engine import Engine
 from inference.quantize import QuantizedLinear, quantize_model
 from inference.settings import EngineConfig
@@ -34,7 +34,6 @@ def open_engine(
         weights = "int8" if device.type == "cpu" and settings.dtype == "auto" else "full"
     if weights != "full" and device.type != "cpu":
         raise InputError(f"--weights={weights} is for a CPU, this is {device.name}; leave it out, or --device=cpu")
-    configure_numba()
     if weights == "full":
         model, tokenizer, chat = model_folder.load(folder)
         if device.type != "cpu" or settings.dtype != "auto":  # else float32 is not slower to compute than to convert
