@@ -62,7 +62,6 @@ REQUESTS = (
     ("/tokenize", {"messages": HI}),
     ("/v1/models", None),
     ("/health", None),
-    ("/openapi.json", None),
 )  # fmt: skip
 
 
@@ -129,7 +128,7 @@ def answers(tree: Path, out: str, env: dict[str, str]) -> dict[str, str]:
                     text, status = response.read().decode(), response.status
             except urllib.error.HTTPError as error:
                 text, status = error.read().decode(), error.code
-            if path == "/openapi.json":
+            if path == "/health":
                 text = json.dumps(timeless(json.loads(text)), sort_keys=True)
             text = re.sub(r'"(id|item_id|created|created_at)": ?("[^"]*"|\d+)', '"TIME"', text)
             found[f"HTTP {number + 1} {path}"] = f"{status} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
