@@ -10,6 +10,10 @@ cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt runs/requirements-test.txt
 ruff check .
 ruff format --check .
-pyright
+pyright >.venv/pyright.log & # beside the tests
+types=$!
 [ $# -gt 0 ] || set -- -n logical --maxprocesses=4 --dist=worksteal
-exec python -m pytest "$@"
+status=0
+python -m pytest "$@" || status=$?
+wait $types || { cat .venv/pyright.log; exit 1; }
+exit $status

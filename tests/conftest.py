@@ -38,6 +38,11 @@ DIALOGUES = [
 ]
 
 
+def pytest_collection_modifyitems(items):
+    """The longest tests come first, so that no core is left with one of them when the others have nothing to do."""
+    items.sort(key=lambda item: "test_readme" not in item.nodeid and "test_bench" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def tokens():
     """A Tokenizer of 300 tokens at most: all bytes, some merges, the chat's five."""

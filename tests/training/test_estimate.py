@@ -97,13 +97,14 @@ def test_the_suggested_rate():
     assert lr_finder.suggest_rate([1e-4, 1e-3], [5.0, 6.0]) is None
 
 
-def test_the_time_that_is_told(tiny):
+def test_the_time_that_is_told(tiny, monkeypatch):
     """More tokens take longer, frozen matrices less time, and the figure is finite."""
+    monkeypatch.setattr(estimate, "matmul_flops", lambda device: 1e11)  # measured, it may differ from call to call
     one, two = (estimate.step_seconds(tiny, tokens, 1.0, CPU) for tokens in (10**6, 10**7))
     assert 0 < one < two < math.inf
     for p in tiny.parameters():
         p.requires_grad_(False)
-    assert estimate.step_seconds(tiny, 10**7, 1.0, CPU) < 1.2 * two
+    assert estimate.step_seconds(tiny, 10**7, 1.0, CPU) < two
 
 
 @pytest.mark.slow
