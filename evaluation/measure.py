@@ -143,10 +143,12 @@ def first_with_replies(conversations: list[list[Message]], n: int) -> list[list[
 
 def sampling_settings(sampling: SamplingParams) -> dict[str, Any]:
     """How the sampled replies were drawn, as the report states it: USUAL_SETTINGS, and what is not the default."""
+    defaults = dataclasses.asdict(SamplingParams())
+    values = {name: getattr(sampling, name) for name in defaults}
     return {
-        field.name: getattr(sampling, field.name)
-        for field in dataclasses.fields(SamplingParams)
-        if field.name in USUAL_SETTINGS or getattr(sampling, field.name) != field.default and field.name != "seed"
+        name: value
+        for name, value in values.items()
+        if name in USUAL_SETTINGS or value != defaults[name] and name != "seed"
     }
 
 
