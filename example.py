@@ -1,11 +1,8 @@
-"""
-Use a model from Python; run it where train.py wrote one, or name another: gpt2, or any GPT-2 folder.
-
-    $ python example.py out-chat
-"""
+"""Use a model from Python: one that train.py wrote, gpt2, or any GPT-2 folder: `python example.py out-chat`."""
 
 import sys
 
+from configurator import InputError, quit_with
 from inference import LLM, SamplingParams
 
 
@@ -22,4 +19,7 @@ def main(model: str = "out-chat") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except InputError as error:
+        quit_with(str(error))

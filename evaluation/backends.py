@@ -94,9 +94,12 @@ class LocalBackend:
             return False
 
     def time_reply(self, messages: list[Message], sampling: SamplingParams) -> ReplyTiming:
-        """The speed of one reply of max_new_tokens tokens: whatever would end it is suppressed."""
+        """
+        The speed of one reply of max_new_tokens tokens: whatever would end it is suppressed. Of a prompt that leaves
+        no room for so many, the end alone is read.
+        """
         engine, template = self.engine, self.engine.template
-        ids = template.prompt(messages)
+        ids = template.prompt(messages)[-max(1, engine.block_size - sampling.max_new_tokens) :]
         suppress_tokens = (*template.suppress_tokens, *template.stop_token_ids)
         engine.cached = [[] for _ in engine.cached]  # forget earlier prompts: the whole of this one is computed
         times = [time.perf_counter()]

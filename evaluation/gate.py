@@ -1,6 +1,5 @@
 """Limits that a report card must keep: --fail_under=limits.txt."""
 
-import difflib
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import NamedTuple
 
 from evaluation.report import figure
 from evaluation.rows import Report
-from runtime.errors import InputError
+from runtime.errors import InputError, did_you_mean
 
 
 class Limit(NamedTuple):
@@ -49,10 +48,7 @@ def shortfalls(content: Report, limits: Iterable[Limit], path: str | Path = "lim
     rows, lines = {row["name"]: row for row in content["rows"]}, []
     for name, value, number in limits:
         if name not in rows:
-            near = difflib.get_close_matches(name, rows, n=1)
-            hint = (
-                f", did you mean {near[0]}?" if near else f"; they are in report.json: {', '.join(list(rows)[:5])}, ..."
-            )
+            hint = did_you_mean(name, rows) or f"; they are in report.json: {', '.join(list(rows)[:5])}, ..."
             raise InputError(f"{path}:{number}: no figure is called {name}{hint}")
         row = rows[name]
         if row["better"] is None:

@@ -92,7 +92,7 @@ def recall_rows(
     Rows on memory, n questions each, and the curve of recall over distance: {"x", "y", "low", "high", "n"}.
     in_view: as recall_tasks has it. progress: called with the number of questions that were answered.
     """
-    source = "recall.py, values and phrasings that its training conversations never use; greedy, 40 new tokens"
+    source = "dataset/recall, values and phrasings that its training conversations never use; greedy, 40 new tokens"
     sampling = dataclasses.replace(GREEDY, max_new_tokens=NEW_TOKENS)
     recall = recall_tasks(filler, n, seed, in_view)
     prompts = [probe.messages for task in recall.values() for probe in task.probes]

@@ -3,7 +3,6 @@ Every layout that is read, and which of them a file has: told by its content, ne
 """
 
 import collections
-import difflib
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +25,7 @@ from readers import (
 )
 from readers.conversations import split_at_silences
 from readers.source import LogMessage, Record, Skipped, Source
-from runtime.errors import InputError
+from runtime.errors import InputError, did_you_mean
 
 
 @runtime_checkable
@@ -143,8 +142,7 @@ def choose_bot(recognised: Iterable[tuple[Reader, Sequence[Source]]], bot: str |
         answer = input("who is the bot to be? ").strip()
         if answer in speakers:
             return answer
-        near = difflib.get_close_matches(answer, speakers, n=1)
-        print(f"nobody is called {answer}" + (f"; {near[0]}?" if near else ""))
+        print(f"nobody is called {answer}{did_you_mean(answer, speakers)}")
 
 
 def listed(speakers: collections.Counter[str]) -> str:

@@ -21,6 +21,7 @@ from tab import Tab
 
 from dataset.prepare import PrepareConfig, prepare_folder
 from model import GPT, GPTConfig
+from tokenization import chat_format
 from tokenization import tokenizer as tokenizers
 
 torch.set_num_threads(1)  # models this small only wait for a second thread
@@ -41,6 +42,11 @@ DIALOGUES = [
 def pytest_collection_modifyitems(items):
     """The longest tests come first, so that no core is left with one of them when the others have nothing to do."""
     items.sort(key=lambda item: "test_readme" not in item.nodeid and "test_bench" not in item.nodeid)
+
+
+def as_text(messages):
+    """The conversation as people read it, one line for each turn: `[Human]: hi`."""
+    return "\n".join(f"{chat_format.ROLE_TAGS[role]} {text}" for role, text in chat_format.turns(messages))
 
 
 @pytest.fixture(scope="session")

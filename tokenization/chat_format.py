@@ -118,11 +118,6 @@ def parse(ids: Sequence[int], tokenizer: "Tokenizer") -> list[Message]:
     return [{"role": role, "content": tokenizer.decode(turn[1:]).strip()} for role, turn in split_turns(ids, tokenizer)]
 
 
-def as_text(messages: Iterable[Message]) -> str:
-    """The conversation as people read it, one line for each turn: `[Human]: hi`."""
-    return "\n".join(f"{ROLE_TAGS[role]} {text}" for role, text in turns(messages))
-
-
 def as_terminal_text(ids: Sequence[int], supervised: Sequence[int], tokenizer: "Tokenizer") -> str:
     """The text of a rendered conversation for a terminal, with the supervised tokens in green."""
     text, is_green = "", 0

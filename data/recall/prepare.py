@@ -55,7 +55,7 @@ def prepare(settings: RecallConfig) -> None:
     metas = [open_meta(folder)[0] for folder in settings.filler]
     sources = [{**source, "name": f"recall over {source['name']}"} for meta in metas for source in meta["sources"]]
     names, licences = ({source[key]: None for source in sources} for key in ("name", "licence"))
-    about = {"name": ", ".join(names), "licence": ", ".join(licences), "url": "recall.py", "sources": sources}
+    about = {"name": ", ".join(names), "licence": ", ".join(licences), "url": "dataset/recall", "sources": sources}
     prepare_folder(settings, __file__, conversations, about)
 
 

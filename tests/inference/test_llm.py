@@ -66,3 +66,9 @@ def test_the_example_runs(learned):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     whole, _, streamed = done.stdout.partition("(")
     assert whole.strip() and whole.strip() in streamed and done.stdout.count("\n---") == 2
+
+
+def test_the_example_without_a_model():
+    """A folder that is not there is told in one line, with exit status 2."""
+    done = subprocess.run([sys.executable, "example.py", "nowhere"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: nowhere has no model") and not done.stdout

@@ -7,13 +7,13 @@ import json
 import re
 
 import pytest
-from conftest import ROOT, script
+from conftest import ROOT, as_text, script
 
 from dataset.prepare import PrepareConfig
 from readers import parlai
 from readers.source import Skipped
 from runtime.errors import InputError
-from tokenization.chat_format import as_text, check
+from tokenization.chat_format import check
 
 PERSONACHAT = script("personachat")
 SHARED = ROOT.parent / "shared" / "data" / "personachat"

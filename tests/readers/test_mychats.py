@@ -93,7 +93,7 @@ def test_without_a_bot_a_person_is_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda question: next(answers))
     assert prepared(tmp_path, bot=None)[1] == [("assistant", "still alive?"), ("user", "barely")]
-    assert "nobody is called Bem; Ben?" in capsys.readouterr().out
+    assert "nobody is called Bem, did you mean Ben?" in capsys.readouterr().out
 
 
 def test_a_folder_may_hold_several_layouts(tmp_path, capsys):

@@ -4,12 +4,13 @@ what the bot is asked at chat time is the beginning of what it was trained on.
 """
 
 import pytest
+from conftest import as_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import InputError
 from tokenization import tokenizer as tokenizers
-from tokenization.chat_format import GREEN, PLAIN, as_terminal_text, as_text, check, parse, prompt, render, turns
+from tokenization.chat_format import GREEN, PLAIN, as_terminal_text, check, parse, prompt, render, turns
 
 GPT2 = tokenizers.load("gpt2")
 FORGERIES = [
@@ -139,7 +140,7 @@ def test_the_prompt_is_a_prefix_of_the_render(messages):
 @settings(max_examples=100, deadline=None)
 @given(MESSAGES)
 def test_decoded_ids_are_what_people_are_shown(messages):
-    """The text of the ids, without the <|endoftext|>, is as_text, and as_terminal_text without colours."""
+    """The text of the ids, without the <|endoftext|>, is what people read, and as_terminal_text without colours."""
     messages = check({"messages": messages})
     ids, supervised = render(messages, GPT2)
     assert GPT2.decode(ids[1:]) == as_text(messages) + "\n"
