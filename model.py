@@ -185,6 +185,18 @@ class GPT(nn.Module):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
+    @torch.no_grad()
+    def start_positions_as_waves(self) -> None:
+        """
+        Sinusoids (Vaswani et al. 2017) in place of the random positions, as large as these. They are learned on like
+        any others; but looking one token back is one rotation for all of them, which makes copying far easier to learn.
+        """
+        wpe = self.transformer.wpe.weight
+        n, half = wpe.size(0), wpe.size(1) // 2
+        angles = torch.arange(n)[:, None] * n ** (-torch.arange(half) / half)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+        wpe[:, : 2 * half] = waves.to(wpe.device) * 0.02 * math.sqrt(2)
+
     def num_params(self) -> int:
         """Parameters of this shape, each once (the head is the embedding), in whatever format they are kept."""
         c, n = self.config, self.config.n_embd

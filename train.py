@@ -76,9 +76,12 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 if not math.isfinite(val_loss):
                     raise run.failure(f"the loss on val is {val_loss}")
                 say(f"iter {progress.iter_num}: val {val_loss:.4f}")
+                copying = run.copy_accuracy() if config.copy_probe else {}
+                if copying:
+                    say("    copied: " + ", ".join(f"{share:.0%} at {n}" for n, share in copying.items()))
                 if config.eval_only:
                     break
-                log.write(iter=progress.iter_num, val=val_loss)
+                log.write(iter=progress.iter_num, val=val_loss, **{f"copy_{n}": share for n, share in copying.items()})
                 if progress.iter_num > 0 or is_last:  # the first evaluation only shows where it began
                     run.keep(val_loss, budget.elapsed())
                     log.plot(run.out_dir)

@@ -84,12 +84,19 @@ def map_file(path: Path, dtype: type[np.generic]) -> np.ndarray:
     return np.memmap(path, dtype=dtype, mode="r") if path.stat().st_size else np.zeros(0, dtype)
 
 
-def read_conversations(folder: str | Path, split: str) -> Iterator[list[Message]]:
+def read_records(folder: str | Path, split: str) -> Iterator[dict[str, Any]]:
     """
-    Yield the messages of each conversation in a split of a data folder, as chat_format.parse has them.
-    Raises InputError as open_meta does.
+    Yield what a split of a data folder holds: {"messages": ...} of a conversation, as chat_format.parse has them, or
+    {"text": ...} of a document. Raises InputError as open_meta does.
     """
     _, tokenizer = open_meta(folder)
     conversations = open_split(folder, split, tokenizer)
     for start, end in itertools.pairwise(conversations.starts.tolist()):
-        yield parse(conversations.ids[start:end].tolist(), tokenizer)
+        ids = conversations.ids[start:end].tolist()
+        messages = parse(ids, tokenizer)
+        yield {"messages": messages} if messages else {"text": tokenizer.decode(ids[1:])}
+
+
+def read_conversations(folder: str | Path, split: str) -> Iterator[list[Message]]:
+    """Yield the messages of each conversation in a split of a data folder, as read_records has them."""
+    return (record["messages"] for record in read_records(folder, split) if "messages" in record)

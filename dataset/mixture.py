@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataset.dedup import hash64
-from dataset.folder import SPLITS, open_meta, read_conversations
+from dataset.folder import SPLITS, open_meta, read_records
 from dataset.prepare import PERMISSIVE
 from runtime.errors import InputError
 
@@ -76,15 +76,16 @@ def plan(folders: Iterable[str], max_epochs: float) -> list[Part]:
 
 def mixed_records(parts: Iterable[Part], seed: int) -> Iterator[dict[str, Any]]:
     """
-    Yield the records of a mixture: "messages", how many "copies" of them to take, and "split" where the folder decides.
-    Each conversation is taken as often as the whole epochs say, and once more if a hash of its words and the seed falls
-    within the rest.
+    Yield the records of a mixture: "messages" or "text", how many "copies" of them to take, and "split" where the
+    folder decides. Each is taken as often as the whole epochs say, and once more if a hash of its words and the seed
+    falls within the rest.
     """
     for part in parts:
         whole_epochs, rest = divmod(part.epochs, 1)
         for split in SPLITS:
-            for messages in read_conversations(part.folder, split):
-                copies = int(whole_epochs) + (hash64(f"{seed} {json.dumps(messages)}") < rest * 2**64)
+            for record in read_records(part.folder, split):
+                text = json.dumps(record.get("messages", record))
+                copies = int(whole_epochs) + (hash64(f"{seed} {text}") < rest * 2**64)
                 if copies:
-                    record = {"messages": messages, "copies": copies}
+                    record["copies"] = copies
                     yield {**record, "split": split} if part.own_split else record

@@ -37,6 +37,10 @@ def cut_conversation(
 ) -> list[tuple[int, int, int, int]]:
     """The segments, as find_segments has them, of one conversation's ids, which begin at `offset` of the split."""
     tags = np.flatnonzero(np.isin(ids, (tokenizer.system, tokenizer.human, tokenizer.bot)))
+    if not len(tags):  # a document: every part is full, and begins as the whole does
+        first = [(offset, offset, offset, offset + block_size + 1)]
+        starts = range(offset + block_size + 1, offset + len(ids), block_size)
+        return first + [(offset, offset + 1, i, min(i + block_size, offset + len(ids))) for i in starts]
     prefix_end = int(tags[1]) if ids[1] == tokenizer.system and len(tags) > 1 else 1
     if prefix_end > block_size // 2:
         prefix_end = 1  # a persona that leaves little space for the talk is only in the first part

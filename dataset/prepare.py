@@ -21,16 +21,24 @@ from tqdm import tqdm
 import configurator
 from dataset.dedup import SKETCH_SIZE, group_keys, is_validation
 from dataset.folder import FORMAT, SPLITS
-from dataset.rendering import Record, RenderedConversation, TextChange, batches, check_batch, render_records
+from dataset.rendering import (
+    Record,
+    RenderedConversation,
+    TextChange,
+    batches,
+    check_record,
+    render_records,
+    texts_of,
+)
 from readers.source import Skipped
 from runtime import atomic
 from runtime.errors import InputError
 from tokenization import tokenizer as tokenizers
-from tokenization.chat_format import as_terminal_text, turns
+from tokenization.chat_format import as_terminal_text
 from tokenization.tokenizer import Tokenizer
 
 # licences under which data, and what is trained on them, may be passed on for any purpose
-PERMISSIVE = ("MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC BY 4.0", "CDLA-Sharing-1.0")
+PERMISSIVE = ("public domain", "MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC BY 4.0", "CDLA-Sharing-1.0")
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,9 @@ def prepare_folder(
     """
     Write the data folder of the prepare.py at `script`, and print what is in it.
     settings: a PrepareConfig, which may have more fields for `conversations`.
-    conversations: a function of (settings, skipped) that yields records, each {"messages": [...]}. A record may have a
-        "split" ("train" or "val"), else its opening decides, and "copies", how often it is written to train (once).
+    conversations: a function of (settings, skipped) that yields records, each {"messages": [...]}, or {"text": "..."}
+        for a document of which all is learned, or {"ids": [...], "supervised": [...]}. A record may have a "split"
+        ("train" or "val"), else its opening decides, and "copies", how often it is written to train (once).
         It is called once more if a tokenizer is to be learned.
     about: {"name", "licence", "url"} of the source, printed and kept in meta.json. "sources", if it is there, is a list
         of these and is kept instead.
@@ -136,8 +145,8 @@ def choose_tokenizer(
         return tokenizers.load(name)
     if not (size.isdecimal() and len(size) < 10):
         raise InputError(f"--tokenizer={name}: write train:8192, the number of tokens")
-    conversations = (messages for batch in batches(records(), place) for messages in check_batch(batch, change_text))
-    texts = (" " + text for messages in conversations for _, text in turns(messages))
+    checked = (check_record(at, record, change_text) for batch in batches(records(), place) for at, record in batch)
+    texts = itertools.chain.from_iterable(map(texts_of, checked))
     bar = tqdm(texts, desc="learning tokens", unit=" turns", disable=not sys.stderr.isatty())
     return tokenizers.train(bar, int(size))
 

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from dataset.dedup import MIN_DISTINCTIVE, SKETCH_SIZE, digest, hash64, normalized, opening_key
-from tokenization.chat_format import Message, check, render
+from runtime.errors import InputError
+from tokenization.chat_format import Message, check, render, turns, without_lone_surrogates
 from tokenization.tokenizer import Tokenizer
 
-Record = dict[str, Any]  # "messages", and where the source decides "split" and "copies"; see prepare_folder
+# "messages", or "text" for a document, or "ids" and "supervised"; and where the source decides "split" and "copies"
+Record = dict[str, Any]
 TextChange = Callable[[str], str]
 
 BATCH_SIZE = 64  # conversations that are sent to a worker process at a time
@@ -43,13 +45,26 @@ def batches(records: Iterable[Record], place: str) -> Iterator[list[tuple[str, R
         yield batch
 
 
-def check_batch(batch: list[tuple[str, Record]], change_text: TextChange | None) -> Iterator[list[Message]]:
-    """Yield the messages of each (place, record), their texts changed. Raises InputError for a bad record."""
-    for place, record in batch:
-        messages = check(record, place)
-        if change_text:
-            messages = [{**message, "content": change_text(message["content"])} for message in messages]
-        yield messages
+def check_record(place: str, record: Record, change_text: TextChange | None) -> Record:
+    """The record with its messages or its text checked and changed. Raises InputError for a bad record."""
+    if "ids" in record:
+        return record
+    if "text" in record:
+        text = without_lone_surrogates(record["text"]).strip()
+        if not text:
+            raise InputError(f"{place}: text must not be empty")
+        return {**record, "text": change_text(text) if change_text else text}
+    messages = check(record, place)
+    if change_text:
+        messages = [{**message, "content": change_text(message["content"])} for message in messages]
+    return {**record, "messages": messages}
+
+
+def texts_of(record: Record) -> list[str]:
+    """The texts of a checked record from which tokens can be learned: those that are encoded."""
+    if "text" in record:
+        return [record["text"]]
+    return [" " + text for _, text in turns(record.get("messages", ()))]
 
 
 def render_records(
@@ -97,25 +112,48 @@ class RenderWorker:
 def render_batch(
     batch: list[tuple[str, Record]], tokenizer: Tokenizer, change_text: TextChange | None
 ) -> list[RenderedConversation]:
-    """Each (place, record) rendered. Raises InputError for what is no conversation."""
-    rendered = []
-    for (_, record), messages in zip(batch, check_batch(batch, change_text), strict=True):
-        ids, supervised = render(messages, tokenizer)
-        talk = [message for message in messages if message["role"] != "system"]
-        texts = [message["content"] for message in talk]
-        long_texts = {normalized(text) for text in texts if len(text) >= MIN_DISTINCTIVE}
-        sketch = sorted(hash64(text) for text in long_texts if len(text) >= MIN_DISTINCTIVE)[:SKETCH_SIZE]
-        speakers = "".join(message["role"][0] for message in talk)
-        conversation = RenderedConversation(
-            ids=array.array("H", ids).tobytes(),
-            supervised=bytes(supervised),
-            n_turns=ids.count(tokenizer.end_of_turn),
-            n_supervised=sum(supervised),
-            key=opening_key(messages),
-            exact=digest(speakers + normalized("\n".join(texts)), 12),
-            sketch=() if "split" in record else tuple(sketch),
-            split=record.get("split", ""),
-            copies=record.get("copies", 1),
-        )
-        rendered.append(conversation)
-    return rendered
+    """Each (place, record) rendered. Raises InputError for what is none."""
+    return [render_record(check_record(place, record, change_text), tokenizer) for place, record in batch]
+
+
+def render_record(record: Record, tokenizer: Tokenizer) -> RenderedConversation:
+    """A checked record as it is written to disk."""
+    if "messages" not in record:
+        return render_document(record, tokenizer)
+    messages: list[Message] = record["messages"]
+    ids, supervised = render(messages, tokenizer)
+    talk = [message for message in messages if message["role"] != "system"]
+    texts = [message["content"] for message in talk]
+    long_texts = {normalized(text) for text in texts if len(text) >= MIN_DISTINCTIVE}
+    sketch = sorted(hash64(text) for text in long_texts if len(text) >= MIN_DISTINCTIVE)[:SKETCH_SIZE]
+    speakers = "".join(message["role"][0] for message in talk)
+    return RenderedConversation(
+        ids=array.array("H", ids).tobytes(),
+        supervised=bytes(supervised),
+        n_turns=ids.count(tokenizer.end_of_turn),
+        n_supervised=sum(supervised),
+        key=opening_key(messages),
+        exact=digest(speakers + normalized("\n".join(texts)), 12),
+        sketch=() if "split" in record else tuple(sketch),
+        split=record.get("split", ""),
+        copies=record.get("copies", 1),
+    )
+
+
+def render_document(record: Record, tokenizer: Tokenizer) -> RenderedConversation:
+    """A checked record that is no conversation: a text, or ids as they are, behind the <|endoftext|>."""
+    ids = record["ids"] if "ids" in record else tokenizer.encode(record["text"])
+    supervised = record.get("supervised", [1] * len(ids))
+    rendered = array.array("H", [tokenizer.endoftext, *ids]).tobytes()
+    content = digest(rendered.hex(), 12)
+    return RenderedConversation(
+        ids=rendered,
+        supervised=bytes([0, *supervised]),
+        n_turns=0,
+        n_supervised=sum(supervised),
+        key=int.from_bytes(content[:8], "big"),
+        exact=content,
+        sketch=(),
+        split=record.get("split", ""),
+        copies=record.get("copies", 1),
+    )

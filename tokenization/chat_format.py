@@ -13,6 +13,7 @@ messages have a `name`, and the turn begins with it: "Ann: hi". Whether it does 
 that a prompt is always a prefix of the rendered conversation.
 """
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -103,10 +104,10 @@ def prompt(messages: Iterable[Message], tokenizer: "Tokenizer") -> list[int]:
 
 
 def split_turns(ids: Sequence[int], tokenizer: "Tokenizer") -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield (role, its ids from the tag on) for each turn of a rendered conversation."""
+    """Yield (role, its ids from the tag on) for each turn of a rendered conversation; of a document nothing."""
     roles = {tokenizer.system: "system", tokenizer.human: "user", tokenizer.bot: "assistant"}
     starts = [i for i, token_id in enumerate(ids) if token_id in roles]
-    for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
+    for start, end in itertools.pairwise([*starts, len(ids)] if starts else []):
         yield roles[ids[start]], ids[start:end]
 
 

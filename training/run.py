@@ -123,6 +123,8 @@ class Run:
         elif config.init_from == "scratch":
             shape = {name: getattr(config, name) for name in ("block_size", "n_layer", "n_head", "n_embd", "dropout")}
             model = GPT(GPTConfig(vocab_size=self.tokenizer.n_vocab, **shape))
+            if config.wpe_init == "sinusoidal":
+                model.start_positions_as_waves()
         else:
             model, _, _ = model_folder.load(config.init_from, self.tokenizer, dropout=config.dropout)
         if config.lora_rank:
@@ -163,6 +165,10 @@ class Run:
         """The mean loss on val, over at most so many batches."""
         batches = self.val_loader.epoch(self.batch_size)
         return validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+
+    def copy_accuracy(self) -> dict[int, float]:
+        """Distance -> share of random tokens that are copied, as validation.copy_accuracy has it."""
+        return validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
 
     def failure(self, reason: str) -> InputError:
         """The error that ends a run which cannot go on."""

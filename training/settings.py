@@ -25,6 +25,7 @@ class TrainConfig:
     n_layer: int = 6
     n_head: int = 6
     n_embd: int = 384
+    wpe_init: Literal["random", "sinusoidal"] = "random"  # sinusoidal positions at the start: copying is learned sooner
     dropout: float = 0.0  # 0.1 is sensible when data are few
     gradient_checkpointing: bool = False  # about a third slower, and memory for the activations of one block only
 
@@ -53,6 +54,9 @@ class TrainConfig:
     eval_interval: int = 250  # steps between evaluations on val, each followed by a save
     eval_iters: int = 40  # batches an evaluation at most
     eval_only: bool = False  # evaluate and end
+    copy_probe: bool = (
+        False  # measure at each evaluation how well random tokens are copied from 16 to 256 tokens before
+    )
     find_lr: bool = False  # try rates from 1e-6 to 1, draw the loss against them in find_lr.png, and end
     patience: int = 5  # evaluations in a row without a better one that end the run; 0: never
     save_minutes: float = 15.0  # the longest that a crash can cost

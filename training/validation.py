@@ -3,9 +3,12 @@
 import itertools
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 import torch.nn as nn
 
+from dataset import copying
+from dataset.folder import Split
 from dataset.loader import Batch
 from model import GPT
 from runtime.device import Device
@@ -15,6 +18,8 @@ from training.parallel import max_rank, sum_ranks
 
 QUESTIONS = ("hi, how are you?", "what do you like to do?", "what were we just talking about?")
 MAX_REPLY_TOKENS = 24
+COPY_DISTANCES = (16, 64, 128, 256)
+N_PROBES = 64  # rows for each distance
 
 
 @torch.no_grad()
@@ -33,6 +38,28 @@ def mean_loss(loss_module: nn.Module, batches: Iterable[Batch], n_batches: int, 
     loss_module.train()
     total = sum_ranks(total, device)
     return (total[0] / total[1]).item()
+
+
+@torch.no_grad()
+def copy_accuracy(model: GPT, split: Split, tokenizer: Tokenizer, device: Device) -> dict[int, float]:
+    """
+    Distance -> share of random tokens, told once, that the model predicts when they come back `distance` tokens later
+    (the first of each span left out, which nothing announces): whether it copies from its context. The filler between
+    is the split's own text. Distances that the context or the split does not hold are left out.
+    """
+    rng = np.random.default_rng(0)
+    filler = np.array(split.ids[: 2**18])
+    tokens = np.setdiff1d(filler, list(tokenizer.special.values()))
+    accuracies = {}
+    model.eval()
+    for distance in COPY_DISTANCES:
+        if 2 * copying.SPAN + distance <= model.config.block_size and distance < len(filler):
+            ids = torch.from_numpy(copying.copy_probes(tokens, filler, distance, N_PROBES, rng)).to(device.name)
+            with device.autocast():
+                predicted = model.head(model.hidden_states(ids[:, :-1])[:, 1 - copying.SPAN :]).argmax(dim=-1)
+            accuracies[distance] = (predicted == ids[:, 1 - copying.SPAN :]).float().mean().item()
+    model.train()
+    return accuracies
 
 
 @torch.no_grad()

@@ -4,15 +4,20 @@ Small talk: scripts are read as they are meant, and every topic in data/smalltal
 For one topic: python -m pytest -q tests/dataset/test_smalltalk.py -k dogs
 """
 
+import itertools
 import random
 import re
+from collections import Counter
 
 import pytest
 from conftest import ROOT
 from spellchecker import SpellChecker
 
 from dataset.smalltalk.script import Choice, Draw, Slot, read_slots, read_topic
-from dataset.smalltalk.talk import topic_files
+from dataset.smalltalk.talk import read_scripts, split_of, talk, topic_files
+from dataset.smalltalk.typed import Habits, as_typed, draw_habits
+from runtime.errors import InputError
+from tokenization.chat_format import check
 
 FOLDER = ROOT / "data" / "smalltalk"
 TOPICS = topic_files(FOLDER)
@@ -88,3 +93,104 @@ def test_a_topic_is_well_written(path):
         problems |= {(line, f"{script.title}: {text}") for line, text in knowledge_problems(script)}
     lines = [f"{path.name}:{line}: {text}" for line, text in sorted(problems)]
     assert not lines, "\n" + "\n".join(lines)
+
+
+SCRIPT = """\
+# Pets
+pet = dog | cat | owl
+
+== A new pet
+who = my sister | my brother
+about: {who:your sister|your brother}'s new {pet}
+H: {who} has {a pet} called {name}
+B: {A pet}! And {who:she|he} likes it? {A pet.2} would be {nice|good} too.
+| How is {name}?
+ask: what is it called?
+answer: {Name}.
+"""
+
+
+def topic(tmp_path, text, name="pets"):
+    """The scripts of a topic with this text; names are two."""
+    (tmp_path / "slots.txt").write_text("name = Rex | Bo\n", encoding="utf-8")
+    (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
+    return read_topic(tmp_path / f"{name}.txt", read_slots(tmp_path / "slots.txt"))
+
+
+def test_a_script_says_what_it_means(tmp_path):
+    """A slot keeps its value, {a slot} has its article, {slot.2} differs, {slot:...} goes with the value."""
+    (script,) = topic(tmp_path, SCRIPT)
+    seen = set()
+    for seed in range(200):
+        draw = Draw(script.slots, random.Random(seed))
+        told, reply, about = draw.say(script.turns[0]), draw.say(script.turns[1]), draw.say(script.about)
+        who, pet, name = re.fullmatch(r"(my \w+) has an? (\w+) called (\w+)", told).groups()
+        assert ("an owl" in told) == (pet == "owl") and about == f"{who.replace('my', 'your')}'s new {pet}"
+        assert draw.say(script.questions[0][1]) == f"{name}."
+        if reply.startswith("A"):
+            second = re.fullmatch(r"An? (\w+)! And (she|he) likes it\? An? (\w+) would be (nice|good) too\.", reply)
+            assert second[1] == pet != second[3] and (second[2] == "she") == (who == "my sister")
+        else:
+            assert reply == f"How is {name}?"
+        seen.add((who, pet, name, reply[:3]))
+    assert len(seen) > 20
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "line"),
+    [
+        ("H: {who} has", "H: {whom} has", ":7: no slot is called whom, did you mean who"),
+        ("{who:she|he}", "{who:she|he|it}", ":8: {who:...} has 3 ways, the slot 2 values"),
+        ("{nice|good}", "{nice|good", ":8: a brace is not closed"),
+        ("{nice|good}", "{nice}", ":8: no slot is called nice"),
+        ("{nice|good}", "{pet|good}", ":8: the slot pet among ways needs braces of its own"),
+        ("{A pet.2}", "{A pet.4}", ":8: {pet.4}: the slot has only 3 values"),
+        ("answer: {Name}.\n", "", ":10: an ask: needs its answer:"),
+        ("B: {A pet}!", "H: {A pet}!", ":8: H: and B: take turns"),
+        ("| How is {name}?", "B: How is {name}?", ":9: H: and B: take turns"),
+        ("| How", "How", ":9: a line begins with"),
+        ("about:", "kind: nice\nabout:", ":6: kind is one of anywhere"),
+        ("== A new pet\n", "", ":5: a script begins with =="),
+        ("dog | cat | owl", "dog | {pet}", "the slot pet is made of itself"),
+    ],
+)
+def test_a_wrong_script_is_told_with_its_line(tmp_path, wrong, right, line):
+    """One line that says where."""
+    assert wrong in SCRIPT
+    with pytest.raises(InputError) as error:
+        topic(tmp_path, SCRIPT.replace(wrong, right))
+    assert line in str(error.value)
+
+
+def test_typing_habits_keep_what_matters():
+    """Names and numbers are never misspelt, only their case may change; without habits a text stays as it is."""
+    text = "My neighbors Rex and Bella gave me 12 pears because they really don't like them, you know."
+    assert as_typed(text, Habits(), random.Random(1)) == text
+    for seed in range(200):
+        rng = random.Random(seed)
+        typed = as_typed(text, draw_habits(rng), rng)
+        assert {"rex", "bella", "12"} <= set(re.findall(r"\w+", typed.lower())) and 0.8 < len(typed) / len(text) < 1.1
+
+
+def test_talks_are_whole_and_held_out_scripts_stay_out():
+    """Every talk is a valid conversation; scripts of train and val are apart; the same seed gives the same talk."""
+    scripts = read_scripts(FOLDER)
+    for split, others in scripts.items():
+        for seed in range(100):
+            messages = talk(others, random.Random(seed))
+            assert check({"messages": messages}) == messages == talk(others, random.Random(seed))
+            roles = [message["role"] for message in messages if message["role"] != "system"]
+            assert roles == [("user", "assistant")[i % 2] for i in range(len(roles))] and len(roles) % 2 == 0
+        assert {split_of(script) for kind in others.by_kind.values() for script in kind} == {split}
+
+
+def test_the_corpus_is_large_and_varied():
+    """150 topics, 3,000 scripts; at most one bot line in 2,000 is the same, short ones aside; 97% of the talks differ."""
+    scripts = list(itertools.chain.from_iterable(read_topic(path, SLOTS) for path in TOPICS))
+    assert len(TOPICS) >= 150 and len(scripts) >= 3000
+    train = read_scripts(FOLDER)["train"]
+    talks = [talk(train, random.Random(seed)) for seed in range(6000)]
+    assert len({str([message["content"] for message in messages]) for messages in talks}) > 0.97 * len(talks)
+    said = [m["content"] for messages in talks for m in messages if m["role"] == "assistant"]
+    common = Counter(text for text in said if len(text.split()) > 6).most_common(1)
+    assert common[0][1] <= len(said) / 2000, common

@@ -1,0 +1,73 @@
+"""
+Drills that teach copying, made of nothing but chance; see dataset/copying.py. Licence: MIT, as the project.
+
+    $ python data/copy/prepare.py --tokenizer=data/chitchat --length=64      # a school: rows of 256 symbols that repeat
+    $ python data/copy/prepare.py --tokenizer=data/chitchat --talk           # conversations: say these words again
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import configurator
+from dataset import copying
+from dataset.prepare import PrepareConfig, prepare_folder
+from dataset.rendering import Record
+from readers.source import Skipped
+from tokenization import tokenizer as tokenizers
+
+ABOUT = {"name": "copy drills", "licence": "MIT", "url": "dataset/copying.py"}
+
+
+@dataclass(frozen=True)
+class CopyConfig(PrepareConfig):
+    """Make drills that teach copying."""
+
+    count: int = 60_000  # rows or conversations
+    talk: bool = False  # conversations for a mixture, in place of a school's rows
+    length: int = 64  # tokens of a row of the school
+    gapped: float = 0.5  # share of the school's rows whose repetitions do not follow one another at once
+    shortest: int | None = None  # rows of all lengths from this one on; default: all of them as long
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count < 2 or self.length < 16:
+            raise ValueError(f"count ({self.count}) must be at least 2 and length ({self.length}) at least 16")
+        if self.shortest is not None and not 16 <= self.shortest <= self.length:
+            raise ValueError(f"shortest ({self.shortest}) must be from 16 to length ({self.length})")
+        if not 0 <= self.gapped <= 1:
+            raise ValueError(f"gapped ({self.gapped}) must be from 0 to 1")
+        if self.tokenizer.startswith("train:"):
+            raise ValueError("the drills have no words to learn tokens from; name a folder: --tokenizer=data/chitchat")
+
+
+def conversations(settings: CopyConfig, skipped: Skipped) -> Iterator[Record]:
+    tokenizer, rng = tokenizers.load(settings.tokenizer), np.random.default_rng(settings.seed)
+    words = [text[1:] for text in (tokenizer.decode([i]) for i in range(tokenizer.n_vocab)) if is_word(text)]
+    ordinary = [i for i in range(tokenizer.n_vocab) if i not in set(tokenizer.special.values())]
+    symbols = rng.choice(ordinary, min(copying.N_SYMBOLS, len(ordinary)), replace=False)
+    for index in range(settings.count):
+        if settings.talk:
+            yield {"messages": copying.copy_talk(words, rng)}
+        else:
+            length = int(rng.integers(settings.shortest or settings.length, settings.length + 1))
+            ids, supervised = copying.school_row(symbols, length, settings.gapped, rng)
+            yield {"ids": ids, "supervised": supervised, "split": "val" if index % 50 == 0 else "train"}
+
+
+def is_word(text: str) -> bool:
+    """Whether a token is a word with a space before it: it stays one token between others of its kind."""
+    return len(text) > 2 and text[0] == " " and text[1:].isalpha() and text[1:].isascii()
+
+
+def prepare(settings: CopyConfig) -> None:
+    prepare_folder(settings, __file__, conversations, ABOUT)
+
+
+if __name__ == "__main__":
+    configurator.main(prepare, CopyConfig)
