@@ -9,6 +9,7 @@ Train or fine-tune a GPT-2 on conversations.
 The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to resume from, metrics.jsonl and loss.png.
 """
 
+import contextlib
 import math
 import sys
 import time
@@ -35,7 +36,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     from training import lr_finder, parallel, validation
     from training.budget import Budget
     from training.logger import RunLog, Throughput, progress_line
-    from training.resume import StopSignal, resume_command
+    from training.resume import StopSignal, only_run, resume_command
     from training.run import Run
     from training.schedule import get_lr
     from training.step import take_step
@@ -64,10 +65,12 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     throughput, profiler, val_loss = Throughput(), StepProfiler(config.profile), None
     evaluated = progress.iter_num if run.is_resumed and not config.eval_only else -1  # a state is saved behind its own
     stopped, stopped_early = False, None
-    with stop, bar, log, profiler:
+    writes = run.is_master and not config.eval_only
+    with only_run(run.out_dir) if writes else contextlib.nullcontext(), log, stop, bar, profiler:
         while True:
             is_last = parallel.any_rank(budget.is_over(), device) or progress.iter_num >= config.max_iters
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
+            is_due |= run.replaces_start and progress.iter_num == 0
 
             # evaluate, and keep the state and the best model
             if is_due and evaluated != progress.iter_num:
@@ -82,7 +85,9 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 if config.eval_only:
                     break
                 log.write(iter=progress.iter_num, val=val_loss, **{f"copy_{n}": share for n, share in copying.items()})
-                if progress.iter_num > 0 or is_last:  # the first evaluation only shows where it began
+                if run.replaces_start and progress.iter_num == 0:
+                    progress.best_val_loss = val_loss  # the model that is there is only replaced by a better one
+                elif progress.iter_num > 0 or is_last:  # else the first evaluation only shows where it began
                     run.keep(val_loss, budget.elapsed())
                     log.plot(run.out_dir)
                     smoothed = progress.smoothed
@@ -97,7 +102,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 if config.patience and progress.worse >= config.patience and not is_last:
                     stopped_early = f"val has not fallen for {progress.worse} evaluations"
                     break
-            elif run.is_saved and parallel.any_rank(time.time() - run.saved_at > 60 * config.save_minutes, device):
+            elif parallel.any_rank(time.time() - run.saved_at > 60 * config.save_minutes, device):
                 run.save_last(budget.elapsed())
             stopped = not is_last and parallel.any_rank(stop.received, device)
             if is_last or stopped:
@@ -113,6 +118,8 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 raise run.failure(f"{result.skipped}, the third step in a row that fails")
             if result.skipped:
                 say(f"iter {progress.iter_num}: {result.skipped}; the step is skipped")
+            if result.shortened:
+                say(f"iter {progress.iter_num}: {result.shortened}; it is shortened")
             progress.iter_num += 1
             progress.tokens_seen += result.n_filled
             bar.update()

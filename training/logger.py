@@ -120,6 +120,7 @@ class Throughput:
         n_learned = sum(step.n_learned for step in steps)
         return {
             "loss": steps[-1].loss,
+            "grad_norm": steps[-1].norm,
             "seconds": seconds / len(steps),
             "tokens_per_s": sum(step.n_filled for step in steps) / seconds,
             "supervised_per_s": n_learned / seconds,

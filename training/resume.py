@@ -2,14 +2,17 @@
 How a run of train.py stops and goes on: signals, what may change when it is resumed, and what is never overwritten.
 """
 
+import contextlib
 import dataclasses
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+
+from filelock import FileLock, Timeout
 
 from checkpoint import trainer_state
 from runtime.errors import InputError
@@ -20,6 +23,25 @@ from training.settings import TrainConfig
 FIXED = ("data_dir", "batch_size", "gradient_accumulation_steps", "block_size", "n_layer", "n_head", "n_embd", "seed")
 FIXED += ("muon", "lora_rank", "freeze_layers", "learn")
 MODEL_FILES = ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin")
+
+
+@contextlib.contextmanager
+def only_run(out_dir: Path) -> Iterator[None]:
+    """
+    While no other run may write to the folder. The system holds the lock, so that it ends with its process, however
+    that ends. Raises InputError if another run has it.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out_dir / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(f"another run is writing to {out_dir}; wait for it, or say --out_dir=OTHER") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        (out_dir / ".lock").unlink(missing_ok=True)
 
 
 def refuse_other_run(out_dir: Path) -> None:
@@ -70,13 +92,18 @@ def resume_command() -> str:
 
 
 class StopSignal:
-    """`received` turns true at Ctrl-C or SIGTERM, so that the step ends and is saved; a second one ends at once."""
+    """
+    `received` turns true at Ctrl-C, at SIGTERM, or when the terminal is closed, so that the step ends and is saved; a
+    second one ends at once.
+    """
+
+    NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
     def __init__(self) -> None:
         self.received = False
 
     def __enter__(self) -> "StopSignal":
-        self.handlers = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.handlers = {number: signal.signal(number, self.note) for number in self.NUMBERS}
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:

@@ -46,6 +46,7 @@ class Run:
         state = self.state_to_resume()
         self.is_resumed = state is not None
         self.is_saved, self.saved_at = self.is_resumed, time.time()
+        self.replaces_start = not self.is_resumed and Path(config.init_from).resolve() == self.out_dir.resolve()
 
         # the model
         self.model = self.build_model(state)
@@ -162,9 +163,16 @@ class Run:
             )
 
     def estimate_loss(self, n_batches: int) -> float:
-        """The mean loss on val, over at most so many batches."""
+        """The mean loss on val, over at most so many batches. If it fails, the state is saved first."""
         batches = self.val_loader.epoch(self.batch_size)
-        return validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+        is_done = False
+        try:
+            val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+            is_done = True
+        finally:
+            if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
+                self.save_last(self.progress.elapsed)
+        return val_loss
 
     def copy_accuracy(self) -> dict[int, float]:
         """Distance -> share of random tokens that are copied, as validation.copy_accuracy has it."""

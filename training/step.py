@@ -21,9 +21,12 @@ from training.optimizer import Optimizer
 from training.parallel import sum_ranks
 from training.settings import TrainConfig
 
-# a loss is a spike, and its step skipped, if it is more than twice the smoothed loss and more than a nat above it, and
-# only after 50 good steps, when the smoothed loss says something
-SPIKE_FACTOR, SPIKE_NATS, SPIKE_WARMUP = 2.0, 1.0, 50
+# A gradient that leaps is shortened to what is usual lately, and its step is taken: rare data have such gradients too,
+# and must be learned. The limit is so many spreads above the mean of the logarithms of the norms, as in ZClip (Kumar et
+# al. 2025), and holds from 50 steps on, when these say something. The spread is taken as no smaller than MIN_SPREAD.
+MAX_SPREADS, MIN_SPREAD, WARMUP = 3.0, 0.25, 50
+MEMORY = 0.98  # of the mean and the spread: about the last 50 steps count
+TOLD_LEAP = 5.0  # times the usual: from there on a person is told
 
 
 class LossModule(nn.Module):
@@ -48,14 +51,27 @@ class Progress:
     best_val_loss: float = math.inf
     worse: int = 0  # evaluations since the best one
     smoothed: float | None = None  # loss
+    norm_mean: float = 0.0  # of the logarithms of the gradients' norms, of the last steps
+    norm_square: float = 0.0  # of their squares
     good: int = 0  # steps taken
     skipped: int = 0  # steps skipped in a row
     loss_scale: float = 1.0  # float16's: what the loss is multiplied by before backward
 
-    def step_taken(self, loss: float) -> None:
-        """Count a good step."""
+    def step_taken(self, loss: float, norm: float) -> None:
+        """Count a good step, with the norm that its gradient had before it was shortened."""
         self.good, self.skipped = self.good + 1, 0
         self.smoothed = loss if self.smoothed is None else 0.9 * self.smoothed + 0.1 * loss
+        memory, logarithm = min(MEMORY, 1 - 1 / self.good), math.log(max(norm, 1e-12))
+        self.norm_mean = memory * self.norm_mean + (1 - memory) * logarithm
+        self.norm_square = memory * self.norm_square + (1 - memory) * logarithm**2
+
+    @property
+    def usual_norm(self) -> float | None:
+        """The largest gradient that is usual lately; None while too few are known."""
+        if self.good < WARMUP:
+            return None
+        spread = math.sqrt(max(self.norm_square - self.norm_mean**2, 0.0))
+        return math.exp(self.norm_mean + MAX_SPREADS * max(spread, MIN_SPREAD))
 
 
 @dataclass
@@ -66,7 +82,9 @@ class StepResult:
     n_learned: int
     n_filled: int  # tokens without padding
     n_tokens: int
+    norm: float = math.nan  # of the gradient, before it is clipped
     skipped: str | None = None  # why the step was not taken
+    shortened: str | None = None  # why it was taken with a smaller gradient
 
 
 def accumulate_gradients(
@@ -94,21 +112,30 @@ def accumulate_gradients(
     return StepResult(sum_ranks(total.double().cpu(), device).item(), n_learned, n_filled, n_tokens)
 
 
-def reason_to_skip(result: StepResult, norm: float, progress: Progress, device: Device) -> str | None:
-    """What is wrong with a step, in words; None if nothing is. norm: of its gradients, without the loss's scale."""
+def reason_to_skip(result: StepResult, device: Device) -> str | None:
+    """What is wrong with a step, in words; None if nothing is."""
     if not math.isfinite(result.loss):
         return f"the loss is {result.loss}"
-    if progress.smoothed and progress.good > SPIKE_WARMUP:
-        if result.loss > max(SPIKE_FACTOR * progress.smoothed, progress.smoothed + SPIKE_NATS):
-            return f"the loss leaps from {progress.smoothed:.2f} to {result.loss:.2f}"
-    if not math.isfinite(norm) and device.dtype != "float16":  # there the scale of the loss was too high, that is all
-        return f"the gradient is {norm}"
+    # in float16 the scale of the loss was too high, that is all
+    if not math.isfinite(result.norm) and device.dtype != "float16":
+        return f"the gradient is {result.norm}"
     return None
 
 
-def apply_update(optimizer: Optimizer, norm: float, lr: float, config: TrainConfig, loss_scale: float = 1.0) -> None:
-    """Clip the gradients, whose norm is given without the loss's scale, and take the optimizer's step."""
-    scale = 1.0 if config.grad_clip is None else min(1.0, config.grad_clip / (norm + 1e-6))
+def apply_update(
+    optimizer: Optimizer,
+    norm: float,
+    lr: float,
+    config: TrainConfig,
+    loss_scale: float = 1.0,
+    usual_norm: float | None = None,
+) -> None:
+    """
+    Clip the gradients and take the optimizer's step. norm: theirs, without the loss's scale. usual_norm: what they are
+    clipped to beside grad_clip.
+    """
+    limits = [limit for limit in (config.grad_clip, usual_norm) if limit is not None]
+    scale = min([1.0, *(limit / (norm + 1e-6) for limit in limits)])
     muon_lr = config.muon_lr * lr / max(config.learning_rate, 1e-12)
     optimizer.step(lr, muon_lr, scale / loss_scale)
 
@@ -123,17 +150,23 @@ def take_step(
     config: TrainConfig,
 ) -> StepResult:
     """
-    One step: the loss is the mean over the learned tokens of all micro-batches of all ranks. A step that cannot be
-    trusted is skipped, and the result says why.
+    One step: the loss is the mean over the learned tokens of all micro-batches of all ranks. A step that is no number
+    is skipped, one whose gradient leaps is shortened, and the result says why.
     """
     result = accumulate_gradients(loss_module, batches, device, progress.loss_scale)
-    norm = optimizer.grad_norm().item() / progress.loss_scale
-    result.skipped = reason_to_skip(result, norm, progress, device)
+    norm = result.norm = optimizer.grad_norm().item() / progress.loss_scale
+    result.skipped = reason_to_skip(result, device)
     if result.skipped:
         progress.skipped += 1
     elif math.isfinite(norm):
-        apply_update(optimizer, norm, lr, config, progress.loss_scale)
-        progress.step_taken(result.loss)
+        limit = progress.usual_norm
+        if limit is not None and norm > limit:
+            usual = math.exp(progress.norm_mean)
+            if norm > TOLD_LEAP * usual and norm > (config.grad_clip or 0.0):
+                loss = f"the loss {result.loss:.2f} after {progress.smoothed:.2f}"
+                result.shortened = f"the gradient is {norm / usual:.0f} times the usual, {loss}"
+        apply_update(optimizer, norm, lr, config, progress.loss_scale, limit)
+        progress.step_taken(result.loss, norm)
         if device.dtype == "float16" and progress.good % 2000 == 0:
             progress.loss_scale *= 2
     else:

@@ -185,7 +185,7 @@ def test_talks_are_whole_and_held_out_scripts_stay_out():
 
 
 def test_the_corpus_is_large_and_varied():
-    """150 topics, 3,000 scripts; at most one bot line in 2,000 is the same, short ones aside; 97% of the talks differ."""
+    """150 topics, 3,000 scripts; of the bot's lines one in 2,000 is the same at most, if not short; talks differ."""
     scripts = list(itertools.chain.from_iterable(read_topic(path, SLOTS) for path in TOPICS))
     assert len(TOPICS) >= 150 and len(scripts) >= 3000
     train = read_scripts(FOLDER)["train"]
