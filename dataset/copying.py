@@ -9,7 +9,6 @@ Drills that teach a small transformer to copy from its context, which chats alon
 
 import numpy as np
 
-N_SYMBOLS = 256  # tokens that the school uses: copying is learned soonest with few
 SPAN = 16  # tokens that a probe repeats
 REQUESTS = (
     "repeat after me: {}",

@@ -24,6 +24,7 @@ from runtime.errors import InputError
 from runtime.humanize import millions
 from training import estimate, lora, parallel, validation
 from training.budget import Budget
+from training.grow import grow
 from training.optimizer import Optimizer
 from training.resume import load_resumable, refuse_other_run
 from training.settings import TrainConfig
@@ -127,7 +128,10 @@ class Run:
             if config.wpe_init == "sinusoidal":
                 model.start_positions_as_waves()
         else:
-            model, _, _ = model_folder.load(config.init_from, self.tokenizer, dropout=config.dropout)
+            tokenizer = None if config.grow else self.tokenizer
+            model, _, _ = model_folder.load(config.init_from, tokenizer, dropout=config.dropout)
+            if config.grow:
+                model = grow(model, self.tokenizer.n_vocab, config.n_embd, config.n_layer)
         if config.lora_rank:
             lora.add_lora(model, config.lora_rank)
         if config.freeze_layers:

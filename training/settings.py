@@ -21,7 +21,8 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1  # micro-batches a step
     block_size: int = 256  # tokens a row; a GPT-2 that is started from keeps its own longer context
 
-    # the model, when it starts from scratch
+    # the model, when it starts from scratch, or grows
+    grow: bool = False  # make the model of init_from as wide and deep as n_embd and n_layer say, with the data's tokens
     n_layer: int = 6
     n_head: int = 6
     n_embd: int = 384

@@ -1,8 +1,8 @@
 """
 Drills that teach copying, made of nothing but chance; see dataset/copying.py. Licence: MIT, as the project.
 
-    $ python data/copy/prepare.py --tokenizer=data/chitchat --length=64      # a school: rows of 256 symbols that repeat
-    $ python data/copy/prepare.py --tokenizer=data/chitchat --talk           # conversations: say these words again
+    $ python data/copy/prepare.py --length=64                               # a school: rows of 256 symbols that repeat
+    $ python data/copy/prepare.py --talk=true --tokenizer=data/chitchat     # conversations: say these words again
 """
 
 import sys
@@ -21,6 +21,8 @@ from dataset.rendering import Record
 from readers.source import Skipped
 from tokenization import tokenizer as tokenizers
 
+N_BYTES = 256
+BYTES = f"train:{N_BYTES + len(tokenizers.SPECIAL_TOKENS)}"  # a tokenizer of bytes and the chat's special tokens
 ABOUT = {"name": "copy drills", "licence": "MIT", "url": "dataset/copying.py"}
 
 
@@ -31,6 +33,7 @@ class CopyConfig(PrepareConfig):
     count: int = 60_000  # rows or conversations
     talk: bool = False  # conversations for a mixture, in place of a school's rows
     length: int = 64  # tokens of a row of the school
+    tokenizer: str = BYTES  # for talk a folder whose words are used; the school's symbols are bytes
     gapped: float = 0.5  # share of the school's rows whose repetitions do not follow one another at once
     shortest: int | None = None  # rows of all lengths from this one on; default: all of them as long
 
@@ -42,22 +45,21 @@ class CopyConfig(PrepareConfig):
             raise ValueError(f"shortest ({self.shortest}) must be from 16 to length ({self.length})")
         if not 0 <= self.gapped <= 1:
             raise ValueError(f"gapped ({self.gapped}) must be from 0 to 1")
-        if self.tokenizer.startswith("train:"):
+        if self.talk and self.tokenizer.startswith("train:"):
             raise ValueError("the drills have no words to learn tokens from; name a folder: --tokenizer=data/chitchat")
 
 
 def conversations(settings: CopyConfig, skipped: Skipped) -> Iterator[Record]:
-    tokenizer, rng = tokenizers.load(settings.tokenizer), np.random.default_rng(settings.seed)
-    words = [text[1:] for text in (tokenizer.decode([i]) for i in range(tokenizer.n_vocab)) if is_word(text)]
-    ordinary = [i for i in range(tokenizer.n_vocab) if i not in set(tokenizer.special.values())]
-    symbols = rng.choice(ordinary, min(copying.N_SYMBOLS, len(ordinary)), replace=False)
+    rng = np.random.default_rng(settings.seed)
+    if settings.talk:
+        tokenizer = tokenizers.load(settings.tokenizer)
+        words = [text[1:] for text in (tokenizer.decode([i]) for i in range(tokenizer.n_vocab)) if is_word(text)]
+        yield from ({"messages": copying.copy_talk(words, rng)} for _ in range(settings.count))
+        return
     for index in range(settings.count):
-        if settings.talk:
-            yield {"messages": copying.copy_talk(words, rng)}
-        else:
-            length = int(rng.integers(settings.shortest or settings.length, settings.length + 1))
-            ids, supervised = copying.school_row(symbols, length, settings.gapped, rng)
-            yield {"ids": ids, "supervised": supervised, "split": "val" if index % 50 == 0 else "train"}
+        length = int(rng.integers(settings.shortest or settings.length, settings.length + 1))
+        ids, supervised = copying.school_row(np.arange(N_BYTES), length, settings.gapped, rng)
+        yield {"ids": ids, "supervised": supervised, "split": "val" if index % 50 == 0 else "train"}
 
 
 def is_word(text: str) -> bool:

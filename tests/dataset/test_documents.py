@@ -96,11 +96,11 @@ def test_what_the_school_asks_can_be_known(gapped):
 def test_drills_as_a_folder(tmp_path):
     """The school keeps its ids as they are drawn; talks ask for words, and the bot says the same words."""
     copy = script("copy")
-    copy.prepare(copy.CopyConfig(count=60, length=48, tokenizer="gpt2", out_dir=str(tmp_path / "school")))
+    copy.prepare(copy.CopyConfig(count=60, length=48, out_dir=str(tmp_path / "school")))
     meta, tokenizer = open_meta(tmp_path / "school")
     split = open_split(tmp_path / "school", "train", tokenizer)
     assert set(np.diff(split.starts)) == {49} and 0 < split.supervised.mean() < 1
-    assert len(np.unique(split.ids)) <= copying.N_SYMBOLS + 1
+    assert len(np.unique(split.ids)) <= 256 + 1
     copy.prepare(copy.CopyConfig(count=20, talk=True, tokenizer="gpt2", out_dir=str(tmp_path / "talk"), val_share=0))
     for messages in read_conversations(tmp_path / "talk", "train"):
         for question, answer in zip(messages[::2], messages[1::2], strict=True):
