@@ -1,0 +1,25 @@
+# The base learns English: 16M parameters, grown from the school's, on everybody's words. See runs/base.sh.
+init_from = "out-base/school_512"
+grow = True
+data_dir = "data/base/language"
+out_dir = "out-base/language"
+n_layer = 8
+n_embd = 384  # three times the school's
+block_size = 512
+learn = "all"
+
+batch_size = 8
+muon = True
+muon_lr = 0.01
+learning_rate = 1e-3
+schedule = "linear"
+decay_from = 0.5
+min_lr = 0.0
+beta2 = 0.98
+weight_decay = 0.1
+warmup_iters = 300
+max_iters = 60_000  # 240M tokens; on a GPU the same with --batch_size=64 and an eighth of the steps
+eval_interval = 250
+eval_iters = 20
+patience = 0
+copy_probe = True

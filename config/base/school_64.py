@@ -1,0 +1,21 @@
+# Learn to copy, in two minutes: a small model on rows of 256 symbols that repeat. See runs/base.sh.
+data_dir = "data/copy/school_64"
+out_dir = "out-base/school_64"
+n_layer = 2
+n_head = 4  # of 32 each: the model grows, its heads do not
+n_embd = 128
+block_size = 512
+wpe_init = "sinusoidal"  # looking one token back is then one rotation for all positions
+batch_size = 4
+learning_rate = 1e-3
+min_lr = 1e-3
+beta2 = 0.98
+weight_decay = 0.01
+warmup_iters = 300
+max_iters = 900
+eval_interval = 100
+eval_iters = 4
+patience = 0
+copy_probe = True
+dtype = "float32"
+threads = 1  # a model this small gains nothing from a second, and loses much where a core is busy
