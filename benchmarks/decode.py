@@ -1,6 +1,7 @@
 """Replies a second beside other engines, and the first token of a reply as a conversation grows."""
 
 import contextlib
+import functools
 import random
 import statistics
 import subprocess
@@ -138,6 +139,7 @@ def memory_bandwidth(threads: int) -> float:
     return 4 * len(numbers) / statistics.median(seconds) / 1e9
 
 
+@functools.cache
 def torch_megabytes() -> float:
     """MB of a process that has imported torch and done nothing."""
     code = "import torch, psutil; print(psutil.Process().memory_info().rss / 1e6)"
