@@ -1,6 +1,7 @@
 """Replies a second beside other engines, and the first token of a reply as a conversation grows."""
 
 import contextlib
+import functools
 import random
 import statistics
 import subprocess
@@ -43,15 +44,7 @@ def decode_figures(config: BenchConfig) -> dict[str, Any]:
                 f"--prompt_tokens={config.prompt_tokens} and --new_tokens={config.new_tokens} do not fit in the "
                 f"context of {config.init_from}, {shape.block_size} tokens"
             )
-        workload = Workload(
-            folder=folder,
-            weights=config.weights,
-            threads=config.n_threads,
-            batch=config.batch,
-            prompt_tokens=config.prompt_tokens,
-            new_tokens=config.new_tokens,
-            work=work,
-        )
+        workload = Workload.of(config, folder, work, batch=config.batch)
         engines = [stack.enter_context(EngineProcess(name, workload)) for name in names]
         rng = random.Random(0)
         timings: dict[str, list[Timing]] = {name: [] for name in names}
@@ -138,6 +131,7 @@ def memory_bandwidth(threads: int) -> float:
     return 4 * len(numbers) / statistics.median(seconds) / 1e9
 
 
+@functools.cache
 def torch_megabytes() -> float:
     """MB of a process that has imported torch and done nothing."""
     code = "import torch, psutil; print(psutil.Process().memory_info().rss / 1e6)"

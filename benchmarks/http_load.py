@@ -63,15 +63,7 @@ def serve_figures(config: BenchConfig) -> dict[str, Any]:
 def llama_library_rate(config: BenchConfig, folder: str, work: str) -> tuple[str, float]:
     """(label, tokens a second) of llama.cpp's library with config.slots sequences in one batch: the median run."""
     n = config.slots
-    workload = Workload(
-        folder=folder,
-        weights=config.weights,
-        threads=config.n_threads,
-        batch=n,
-        prompt_tokens=config.prompt_tokens,
-        new_tokens=config.new_tokens,
-        work=work,
-    )
+    workload = Workload.of(config, folder, work, batch=n)
     rng, n_vocab, rates = random.Random(0), tokenizers.load(folder).n_vocab, []
     with EngineProcess("llamacpp", workload) as engine:
         for run in range(config.runs + 1):

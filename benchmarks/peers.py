@@ -22,6 +22,7 @@ import psutil
 import torch
 from torch.profiler import record_function
 
+from benchmarks.settings import BenchConfig
 from benchmarks.worker import Worker
 from checkpoint import model_folder
 from checkpoint.gguf import write_gguf
@@ -46,6 +47,19 @@ class Workload:
     prompt_tokens: int  # of each prompt
     new_tokens: int  # of each reply
     work: str  # a folder for converted weights
+
+    @classmethod
+    def of(cls, config: BenchConfig, folder: str, work: str, batch: int) -> "Workload":
+        """What the flags ask of the model in `folder`, with `batch` prompts at once."""
+        return cls(
+            folder=folder,
+            weights=config.weights,
+            threads=config.n_threads,
+            batch=batch,
+            prompt_tokens=config.prompt_tokens,
+            new_tokens=config.new_tokens,
+            work=work,
+        )
 
 
 class Timing(NamedTuple):

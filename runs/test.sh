@@ -8,6 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt runs/requirements-test.txt
+unset PYTHONDONTWRITEBYTECODE # the tests start a hundred processes, and each would compile all modules anew
 ruff check .
 ruff format --check .
 pyright >.venv/pyright.log & # beside the tests

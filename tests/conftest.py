@@ -10,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", CUDA_VISIBLE_DEVICES="")
-os.environ["NUMBA_NUM_THREADS"] = "1"  # its second thread only waits: tests of the engine take a fifth of the time
+# models this small only wait for a second thread: with one, tests of the engine take a fifth of the time, also in the
+# processes that tests start, which run side by side
+os.environ.update(NUMBA_NUM_THREADS="1", OMP_NUM_THREADS="1")
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -24,7 +26,7 @@ from model import GPT, GPTConfig
 from tokenization import chat_format
 from tokenization import tokenizer as tokenizers
 
-torch.set_num_threads(1)  # models this small only wait for a second thread
+torch.set_num_threads(1)
 
 WORDS = "well then maybe sure okay right really what a day so much rain outside again and again hm yes no way".split()
 

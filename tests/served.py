@@ -3,6 +3,7 @@ A server of a tiny model in a thread of the tests' process, and what it should s
 """
 
 import json
+import ssl
 import threading
 import time
 
@@ -15,6 +16,8 @@ from inference.engine import Engine
 from serve import ServeConfig
 from serving.scheduler import Scheduler
 
+# httpx reads the certificates of all authorities anew for each client, which takes longer than most requests here
+CERTIFICATES = ssl.create_default_context()
 HI = [{"role": "user", "content": "hi, how are you?"}]
 
 
@@ -34,11 +37,14 @@ class Running:
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]})
         self.thread.start()
         self.key = self.config.api_key or "none"
+        self.clients = []
         while not self.server.started:
             time.sleep(0.01)
 
     def client(self, **how):
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, **{"max_retries": 0, **how})
+        self.clients.append(openai.DefaultHttpxClient(verify=CERTIFICATES))
+        how = {"max_retries": 0, "http_client": self.clients[-1], **how}
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.key, **how)
 
     def chat(self, messages=HI, **asked):
         return self.client().chat.completions.create(model="tiny", messages=messages, **asked)
@@ -46,13 +52,15 @@ class Running:
     def post(self, body, path="/v1/chat/completions", **how):
         content = body if isinstance(body, bytes | str) else json.dumps(body)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}", **how.pop("headers", {})}
-        return httpx.post(self.url + path, content=content, headers=headers, timeout=30, **how)
+        return httpx.post(self.url + path, content=content, headers=headers, timeout=30, verify=CERTIFICATES, **how)
 
     def metric(self, name):
         text = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self.key}"}).text
         return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"nanochatgpt_{name}"))
 
     def stop(self):
+        for client in self.clients:
+            client.close()
         self.server.should_exit = True
         self.thread.join()
         self.scheduler.stop()

@@ -44,7 +44,8 @@ SETTINGS = {
 NOT_RUN = ("runs/test.sh", "runs/bench.sh", "runs/browser.sh")
 QUICKSTART = "bash runs/quickstart.sh"  # it has a test of its own, in a fresh clone
 HISTORY = ("NOTES.md", "CHANGELOG.md")  # they tell of commands and files as they were at the time
-FIGURES = re.compile("bench.py|report.sh")  # on what no other command depends: run on README.md's page only
+# on what no other command depends: what is the same with the sizes here is run on README.md's page only
+FIGURES = re.compile("bench.py|report.sh")
 DIALOGUES = """1 your persona: i have two dogs.
 2 hi , how are you ?\tgreat , my dogs are asleep .
 3 what are they called ?\trex and bella .
@@ -84,12 +85,10 @@ def commands(page):
     lines = [line for block in code_blocks(page, "sh") for line in block.splitlines()]
     lines = [line.partition("  #")[0].partition(" # ")[0].strip() for line in lines]
     lines = [line for line in lines if line and not any(name in line for name in (*NOT_RUN, QUICKSTART))]
-    return [
-        line for line in lines if page == "README.md" or not (FIGURES.search(line) and line in commands("README.md"))
-    ]
-
-
-RUN = [page for page in NAMES if page not in HISTORY and (commands(page) or code_blocks(page, "python"))]
+    if page == "README.md":
+        return lines
+    known = [short(line, ADDRESS) for line in commands("README.md") if FIGURES.search(line)]
+    return [line for line in lines if short(line, ADDRESS) not in known]
 
 
 def short(command, address):
@@ -101,10 +100,11 @@ def short(command, address):
     if "report.sh" in command or "evaluate.py" in command:
         return f"{command} --n=2" + (" --data=data/chitchat" if "evaluate.py" in command else "")
     if "--what=train" in command:
+        command = re.sub(r" --(n_layer|n_head|n_embd|block_size|batch_size)=\d+", "", command)
         return f"{command} --n_layer=1 --n_head=3 --n_embd=48 --block_size=128 --batch_size=4 --steps=5 --runs=1"
     if "bench.py" in command:
         small = "--clients=2 --slots=2" if "--what=serve" in command else "--messages=2000"
-        return f"{command} --init_from=gpt2 --prompt_tokens=8 --new_tokens=4 --runs=1 {small}"
+        return f"{command} --init_from=out-untrained --prompt_tokens=8 --new_tokens=4 --runs=1 {small}"
     if "train.py" in command:
         return f"{command} --max_iters=2 --warmup_iters=0 --block_size=64 --eval_iters=1 --overwrite=true --device=cpu"
     if "serve.py" in command:
@@ -114,12 +114,12 @@ def short(command, address):
     return command if "printf" in command or "--prompt" in command or "sample.py" in command else f"{command} < {ASKED}"
 
 
+RUN = [page for page in NAMES if page not in HISTORY and (commands(page) or code_blocks(page, "python"))]
+
+
 def run(folder, command):
-    """
-    What the command printed in the folder, in this environment; an AssertionError with all it said if it fails. It
-    computes on one thread: other tests run beside it, and threads that wait for each other on a full machine take long.
-    """
-    line = f"source .venv/bin/activate; export OMP_NUM_THREADS=1; {command}"
+    """What the command printed in the folder, in this environment; an AssertionError with all it said if it fails."""
+    line = f"source .venv/bin/activate; {command}"
     done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -145,11 +145,16 @@ def copy_tracked_files(folder):
 @pytest.fixture(scope="session")
 def stand_ins(tmp_path_factory):
     """A clone with stand-ins for what the hub has and for what takes minutes to train."""
+    import torch
     from transformers import GPT2Config, GPT2LMHeadModel
 
     folder = tmp_path_factory.mktemp("stand_ins")
     copy_tracked_files(folder)
-    GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=32, n_positions=128)).save_pretrained(folder / "gpt2")
+    model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=32, n_positions=128))
+    with torch.no_grad():  # one token in ten ends the line, and with it the reply: else all have 200 tokens
+        line_end = model.transformer.wte.weight[198]
+        model.transformer.ln_f.bias.copy_(10 * line_end / line_end.square().sum())
+    model.save_pretrained(folder / "gpt2")
     (folder / "dialogues.txt").write_text(DIALOGUES * 3, encoding="utf-8")
     run(folder, "python data/chitchat/prepare.py --limit=400 --tokenizer=train:1024 --val_share=0.2")
     run(folder, "python train.py config/train_tiny.py --max_iters=2 --out_dir=out-untrained")

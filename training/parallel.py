@@ -12,19 +12,21 @@ import copy
 import importlib.util
 import shutil
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
 import torch.nn as nn
 from torch import Tensor
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from model import GPT
 from ops import attention
 from runtime.device import Device
 from runtime.errors import InputError
 from training import lora
+
+if TYPE_CHECKING:  # it takes most of a second to import, so only those who shard pay for it
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
 
 
 def wrap(loss_module: nn.Module, model: GPT, device: Device, sharded: bool = False) -> nn.Module:
@@ -46,6 +48,9 @@ def wrap(loss_module: nn.Module, model: GPT, device: Device, sharded: bool = Fal
 
 def shard_model(model: GPT, device_type: str) -> None:
     """Spread the model's parameters over all ranks, block by block; those of rank 0 count."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
     for p in model.parameters():
         torch.distributed.broadcast(p.data, src=0)
     mesh = init_device_mesh(device_type, (torch.distributed.get_world_size(),))
@@ -75,9 +80,14 @@ def compile_blocks(model: GPT, device: Device, wanted: bool | None, say: Callabl
         block.compile(dynamic=True)
 
 
+def is_sharded(p: Tensor) -> "TypeGuard[DTensor]":
+    """Whether a parameter or gradient is spread over the ranks."""
+    return hasattr(p, "placements")
+
+
 def local_shard(p: Tensor) -> Tensor:
     """This rank's part of a parameter or gradient; the whole where nothing is sharded."""
-    return p.to_local() if isinstance(p, DTensor) else p
+    return p.to_local() if is_sharded(p) else p
 
 
 def full_tensor(p: Tensor, shard: Tensor | None = None) -> Tensor:
@@ -85,17 +95,21 @@ def full_tensor(p: Tensor, shard: Tensor | None = None) -> Tensor:
     A parameter in one piece; with `shard`, this rank's part of a tensor that is spread as p is, that tensor in one
     piece. All ranks call it together.
     """
-    if not isinstance(p, DTensor):
+    if not is_sharded(p):
         return p if shard is None else shard
     if shard is not None:
+        from torch.distributed.tensor import DTensor
+
         p = DTensor.from_local(shard, p.device_mesh, p.placements, shape=p.shape, stride=p.stride())
     return p.full_tensor()
 
 
 def shard_like(tensor: Tensor, p: Tensor) -> Tensor:
     """This rank's part of a whole tensor, spread as the parameter p is."""
-    if not isinstance(p, DTensor):
+    if not is_sharded(p):
         return tensor
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(tensor.to(p.device), p.device_mesh, p.placements).to_local()
 
 
@@ -108,16 +122,16 @@ def gather_to_cpu(parameters: Mapping[str, Tensor], shards: Mapping[str, Tensor]
     whole = {}
     for name, p in parameters.items():
         full = full_tensor(p, shards[name] if shards else None).detach()
-        if not isinstance(p, DTensor) or torch.distributed.get_rank() == 0:
-            whole[name] = full.cpu() if isinstance(p, DTensor) else full
+        if not is_sharded(p) or torch.distributed.get_rank() == 0:
+            whole[name] = full.cpu() if is_sharded(p) else full
     return whole
 
 
 def unsharded(model: GPT) -> GPT:
     """The model itself if it is in one piece; else a copy on the CPU that is, on rank 0. All ranks call it together."""
-    if not isinstance(model, FSDPModule):
+    if not hasattr(model, "reshard"):  # fully_shard adds it
         return model
-    model.reshard()  # the embeddings are left whole when nothing went backward
+    cast("FSDPModule", model).reshard()  # the embeddings are left whole when nothing went backward
     parameters = gather_to_cpu(dict(model.named_parameters()))
     with torch.device("meta"):
         copied = GPT(copy.copy(model.config))

@@ -85,18 +85,7 @@ def plan_two(story: Story, task: Task) -> Iterator[None]:
     if task.slot == "pet":
         values = [f"{pet.value} the {pet.key}" for pet in (fact, other)]
     answer = fill(story.line(task.slot, "pair"), fact, task.subject == "assistant", v=values[0], w=values[1])
-    story.ask(
-        Question(
-            kind="two",
-            position=task.asked_at,
-            distance=task.distance,
-            fact=fact,
-            text=text,
-            answer=answer,
-            value=fact.value,
-            other_values=(other.value,),
-        )
-    )
+    ask(story, task, "two", fact, text, answer, fact.value, other_values=(other.value,))
 
 
 def plan_abstention(story: Story, task: Task) -> Iterator[None]:
@@ -117,19 +106,8 @@ def plan_abstention(story: Story, task: Task) -> Iterator[None]:
     answer = sentence(line, never_told, task.subject == "assistant", clause=its_clause)
     if task.slot == "opinion":
         answer = sentence(story.line("any", "unsaid"), never_told, task.subject == "assistant")
-    story.ask(
-        Question(
-            kind="abstention",
-            position=task.asked_at,
-            distance=task.distance,
-            fact=never_told,
-            text=text,
-            answer=answer,
-            value="",
-            accepted=NOT_KNOWN,
-            wrong_values=story.wrong_values(never_told, task.asked_at),
-        )
-    )
+    wrong_values = story.wrong_values(never_told, task.asked_at)
+    ask(story, task, "abstention", never_told, text, answer, "", accepted=NOT_KNOWN, wrong_values=wrong_values)
 
 
 def plan_summary(story: Story, task: Task) -> Iterator[None]:
@@ -143,18 +121,8 @@ def plan_summary(story: Story, task: Task) -> Iterator[None]:
     claims = [fill(story.line(told.slot, "fact"), told, told.subject == "assistant") for told in (fact, *others)]
     listing = ", ".join(claims[:-1]) + " and " + claims[-1] if len(claims) > 1 else claims[0]
     answer = story.line("any", "recap").format(facts=listing)
-    story.ask(
-        Question(
-            kind="summary",
-            position=task.asked_at,
-            distance=task.distance,
-            fact=fact,
-            text=story.line("any", "summary"),
-            answer=answer,
-            value=fact.value,
-            other_values=tuple(other.value for other in others),
-        )
-    )
+    text, other_values = story.line("any", "summary"), tuple(other.value for other in others)
+    ask(story, task, "summary", fact, text, answer, fact.value, other_values=other_values)
 
 
 def plan_topic(story: Story, task: Task) -> Iterator[None]:
@@ -172,18 +140,7 @@ def plan_topic(story: Story, task: Task) -> Iterator[None]:
     text = sentence(story.line("opinion", "just" if is_recent else "which"), fact, fact.subject == "user")
     answer = sentence(story.line("opinion", "topic" if is_recent else "thing"), fact, fact.subject == "assistant")
     wrong_values = tuple(other.key for _, other in story.told if other.slot == "opinion" and other != fact)
-    story.ask(
-        Question(
-            kind="topic",
-            position=task.asked_at,
-            distance=task.distance,
-            fact=fact,
-            text=perhaps_opened(story, text),
-            answer=answer,
-            value=fact.key,
-            wrong_values=wrong_values,
-        )
-    )
+    ask(story, task, "topic", fact, perhaps_opened(story, text), answer, fact.key, wrong_values=wrong_values)
 
 
 def plan_who(story: Story, task: Task) -> Iterator[None]:
@@ -194,19 +151,7 @@ def plan_who(story: Story, task: Task) -> Iterator[None]:
     text = sentence(story.line("opinion", "who"), fact, True)
     answer = sentence(story.line("opinion", "whose"), fact, fact.subject == "assistant")
     right, wrong = (BY_HUMAN, BY_BOT) if fact.subject == "user" else (BY_BOT, BY_HUMAN)
-    story.ask(
-        Question(
-            kind="who",
-            position=task.asked_at,
-            distance=task.distance,
-            fact=fact,
-            text=perhaps_opened(story, text),
-            answer=answer,
-            value="",
-            accepted=right,
-            wrong_values=wrong,
-        )
-    )
+    ask(story, task, "who", fact, perhaps_opened(story, text), answer, "", accepted=right, wrong_values=wrong)
 
 
 PLANS: dict[str, Callable[[Story, Task], Iterator[None]]] = {
@@ -237,6 +182,13 @@ def question_text(story: Story, fact: Fact) -> str:
     if story.rng.random() < 0.35:
         return sentence(story.line("any", "ask"), fact, first_person, clause=clause(story, fact, first_person))
     return perhaps_opened(story, sentence(story.line(fact.slot, "ask"), fact, first_person))
+
+
+def ask(
+    story: Story, task: Task, kind: str, fact: Fact, text: str, answer: str, value: str, **more: tuple[str, ...]
+) -> None:
+    """Ask the main question in its exchange. The arguments from `kind` on are fields of Question."""
+    story.ask(Question(kind, task.asked_at, task.distance, fact, text, answer, value, **more))
 
 
 def ask_for_value(story: Story, kind: str, told_at: int, asked_at: int, fact: Fact) -> None:

@@ -160,8 +160,8 @@ def parrot(tmp_path_factory):
     settings = PrepareConfig(out_dir=str(folder / "data"), tokenizer="train:300", val_share=0.1)
     about = {"name": "parrot", "licence": "CC0", "url": "none"}
     prepare_folder(settings, SimpleNamespace(), lambda *_: records, about)
-    shape = dict(n_layer=2, n_head=4, n_embd=128, block_size=64, batch_size=8, device="cpu", dtype="float32")
-    rate = dict(learning_rate=3e-3, warmup_iters=10, max_iters=400, eval_interval=400, eval_iters=2)
+    shape = dict(n_layer=2, n_head=4, n_embd=128, block_size=64, batch_size=4, device="cpu", dtype="float32")
+    rate = dict(learning_rate=3e-3, warmup_iters=10, max_iters=300, eval_interval=300, eval_iters=2)
     train(TrainConfig(data_dir=str(folder / "data"), out_dir=str(folder / "out"), **shape, **rate))
     return folder / "out", list(read_conversations(folder / "data", "val"))
 

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import (
     LogitsProcessorList,
@@ -105,6 +105,7 @@ def test_operators_equal_transformers(case, scale):
     st.floats(0.01, 0.999),
     st.sampled_from([None, 3, 40]),
 )
+@example(1929, 0.1, 0.8110611625808917, None)  # a tie in float32
 def test_top_p_without_a_sort_is_top_p(seed, scale, top_p, top_k):
     """The tokens near the highest stand for all only where they hold the share: the same set as one sort of all."""
     logits = random_logits(2000, seed, scale)
@@ -117,7 +118,11 @@ def test_top_p_without_a_sort_is_top_p(seed, scale, top_p, top_k):
     probs, order = pool.double().softmax(0).sort(descending=True)
     before = probs.cumsum(0) - probs
     if (before - top_p).abs().min() > 5e-5:  # else the rounding of 2,000 float32 sums decides
-        assert set(ids.tolist()) == set(order[before < top_p].tolist())
+        wanted = before < top_p
+        found, last = set(ids.tolist()), probs[wanted][-1]
+        assert found >= set(order[wanted].tolist())
+        tied = probs > last * (1 - 1e-6)  # what float32 cannot tell from the last one
+        assert found <= set(order[tied].tolist())
     assert torch.equal(left, logits[ids])
 
 

@@ -99,7 +99,8 @@ def transformers_serve(folder):
 
 
 def test_transformers_serve(folder, replies):
-    pytest.importorskip("typer", reason="transformers[serving] is not here: runs/requirements-clients.txt")
+    for name in ("typer", "accelerate"):
+        pytest.importorskip(name, reason="transformers[serving] is not here: runs/requirements-clients.txt")
     with transformers_serve(folder) as url:
         whole, streamed = said(url, folder)
     assert whole == replies and streamed == replies

@@ -34,10 +34,9 @@ from training.optimizer import Optimizer
 torch.set_num_threads(1)
 model = GPT(GPTConfig(block_size=512, vocab_size=8192, n_layer=8, n_head=6, n_embd=384)).train()
 optimizer, cpu = Optimizer(model), Device("cpu", "cpu", "float32")
-idx = torch.randint(8192, (1, 4096)); starts = torch.arange(0, 4097, 512, dtype=torch.int32)
-positions = torch.arange(512).repeat(8)[None]
-for _ in range(2):
-    model.loss(idx, idx, positions, starts).backward()
+for n in (512, 4096):  # the first makes the moments, the second has its peak with them
+    idx = torch.randint(8192, (1, n)); starts = torch.arange(0, n + 1, 512, dtype=torch.int32)
+    model.loss(idx, idx, torch.arange(512).repeat(n // 512)[None], starts).backward()
     optimizer.step(1e-4)
 print(estimate.memory_bytes(model, optimizer, 4096, cpu) / (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 """
