@@ -17,6 +17,7 @@ from torch import Tensor
 from model import GPT
 from runtime.errors import InputError
 
+CALMER = 0.2  # sure of the old tokens, it would be sure and wrong with new ones, and unlearn in 50 steps what it can do
 NOISE = 0.005  # std of what is added to each weight, so that copies do not stay copies; GPT-2 starts with 0.02
 
 
@@ -24,7 +25,7 @@ NOISE = 0.005  # std of what is added to each weight, so that copies do not stay
 def grow(small: GPT, vocab_size: int, n_embd: int, n_layer: int, noise: float = NOISE) -> GPT:
     """
     A GPT as wide and deep as said, with the small one's function but for the noise; its embedding is drawn anew if
-    vocab_size is another. Its residual stream is the small
+    vocab_size is another, and its logits are then made smaller by CALMER. Its residual stream is the small
     one's several times over, with copies of each head, whose size stays; further blocks stand on top and do nothing
     at first. Raises InputError if n_embd is no multiple of the small one's, or n_layer is less.
     """
@@ -37,6 +38,8 @@ def grow(small: GPT, vocab_size: int, n_embd: int, n_layer: int, noise: float = 
         )
     if vocab_size != old.vocab_size:
         small = with_new_vocabulary(small, vocab_size)
+        small.transformer.ln_f.weight.mul_(CALMER)
+        small.transformer.ln_f.bias.mul_(CALMER)
         old = small.config
     large = GPT(dataclasses.replace(old, n_embd=n_embd, n_layer=n_layer, n_head=old.n_head * times))
     theirs = dict(small.named_parameters())
