@@ -3,7 +3,7 @@
 # that has ended is passed over. It takes about 30 hours of two cores, or less than an hour of one GPU.
 #
 #     bash runs/base.sh FOLDER                 # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
-#     bash runs/base.sh FOLDER language        # the stages up to this one: data, school, language
+#     bash runs/base.sh FOLDER language        # the stages up to this one: data, school, drills, language
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt
@@ -52,6 +52,7 @@ fi
 if [ ! -f data/base/language/meta.json ]; then
     python data/mix/prepare.py config/base/mix_language.py --tokenizer=train:4096
 fi
+[ -f data/base/drills/meta.json ] || python data/mix/prepare.py config/base/mix_drills.py
 if [ ! -f data/copy/school_512/meta.json ]; then
     python data/copy/prepare.py --length=64 --gapped=0 --count=40000 --out_dir=data/copy/school_64
     python data/copy/prepare.py --length=512 --shortest=64 --count=12000 --out_dir=data/copy/school_512
@@ -63,4 +64,6 @@ train school_64
 train school_512
 [ "$last" != school ] || exit 0
 
+train drills "${@:3}"
+[ "$last" != drills ] || exit 0
 train language "${@:3}"

@@ -1,10 +1,7 @@
-# The base learns English: 16M parameters, grown from the school's, on everybody's words. See runs/base.sh.
-init_from = "out-base/school_512"
-grow = True
+# The base learns English: 16M parameters, on everybody's words. See runs/base.sh.
+init_from = "out-base/drills"
 data_dir = "data/base/language"
 out_dir = "out-base/language"
-n_layer = 8
-n_embd = 384  # three times the school's
 block_size = 512
 learn = "all"
 

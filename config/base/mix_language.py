@@ -12,7 +12,7 @@ folders = (
     "data/qmsum=1",
     "data/prose=10",
     "data/recall=4",
-    "data/copy/talk=1.5",
+    "data/copy/talk=3",
 )
-max_epochs = 2.0
+max_epochs = 4.0
 out_dir = "data/base/language"
