@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The model in the box, from nothing: copying, then English, then chat. Every stage goes on where it was stopped, and one
-# that has ended is passed over. It takes about 30 hours of two cores, or less than an hour of one GPU.
+# that has ended is passed over. Meant for some 30 hours of two cores, or an hour of one GPU, on which it has not run yet.
 #
 #     bash runs/base.sh FOLDER                 # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
 #     bash runs/base.sh FOLDER language        # the stages up to this one: data, school, drills, language

@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import os
+import random
 import re
 import shutil
 import signal
@@ -25,6 +26,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from checkpoint import model_folder, trainer_state
 from dataset.folder import open_split
 from dataset.loader import Loader
+from dataset.prepare import PrepareConfig, prepare_folder
 from runtime.device import choose_device
 from runtime.errors import InputError
 from tokenization import tokenizer
@@ -32,6 +34,7 @@ from train import TrainConfig, train
 from training import resume, validation
 from training.optimizer import Optimizer
 from training.schedule import get_lr
+from training.step import Progress
 
 
 def flags(config):
@@ -546,3 +549,34 @@ def test_a_better_model_is_never_replaced(settings, tmp_path):
     before = (tmp_path / "out" / "model.safetensors").read_bytes()
     train(settings(max_iters=3, init_from=str(tmp_path / "out"), learning_rate=1.0, warmup_iters=0, overwrite=True))
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_what_is_rare_is_learned(settings, tmp_path, monkeypatch):
+    """Of talks of which 5% are in another language, these end within 0.1 nat of a run without any guard."""
+    rng = random.Random(0)
+    usual, rare = (
+        "well maybe sure okay rain dogs cats park again right".split(),
+        "да нет дождь кошка парк опять может".split(),
+    )
+    words = [rare if i % 20 == 0 else usual for i in range(400)]
+    talks = [[("user", " ".join(rng.choices(w, k=4))), ("assistant", " ".join(rng.choices(w, k=5)))] for w in words]
+    records = [{"messages": [{"role": role, "content": text} for role, text in talk]} for talk in talks]
+    about = {"name": "rare", "licence": "MIT", "url": "none"}
+    folder = PrepareConfig(out_dir=str(tmp_path / "data"), tokenizer="train:400", val_share=0)
+    prepare_folder(folder, "", lambda settings, skipped: iter(records), about)
+    only = PrepareConfig(out_dir=str(tmp_path / "rare"), tokenizer=str(tmp_path / "data"), val_share=0)
+    prepare_folder(only, "", lambda settings, skipped: iter(records[::20]), about)
+
+    losses = []
+    for name in ("guarded", "free"):
+        if name == "free":
+            monkeypatch.setattr(Progress, "usual_norm", None)
+        out = str(tmp_path / name)
+        shape = dict(n_embd=48, batch_size=1, block_size=64, patience=0)
+        often = dict(max_iters=700, eval_interval=700, log_interval=100)
+        train(settings(data_dir=str(tmp_path / "data"), out_dir=out, **shape, **often))
+        model, tokenizer, _ = model_folder.load(out)
+        batch = next(Loader(open_split(tmp_path / "rare", "train", tokenizer), 64, tokenizer).epoch(20))
+        losses.append(model.loss(**choose_device("cpu", "float32", 1).tensors(batch.arrays)).item())
+    assert abs(losses[0] - losses[1]) < 0.1 and losses[0] < 3
