@@ -81,10 +81,13 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 say(f"iter {progress.iter_num}: val {val_loss:.4f}")
                 copying = run.copy_accuracy() if config.copy_probe else {}
                 if copying:
-                    say("    copied: " + ", ".join(f"{share:.0%} at {n}" for n, share in copying.items()))
+                    figures = (f"{copied.share:.0%} ({copied.gain:+.1f}) at {n}" for n, copied in copying.items())
+                    say(f"    copied (nats gained): {', '.join(figures)}")
                 if config.eval_only:
                     break
-                log.write(iter=progress.iter_num, val=val_loss, **{f"copy_{n}": share for n, share in copying.items()})
+                log.write(
+                    iter=progress.iter_num, val=val_loss, **{f"copy_{n}": copied.share for n, copied in copying.items()}
+                )
                 if run.replaces_start and progress.iter_num == 0:
                     progress.best_val_loss = val_loss  # the model that is there is only replaced by a better one
                 elif progress.iter_num > 0 or is_last:  # else the first evaluation only shows where it began

@@ -178,8 +178,8 @@ class Run:
                 self.save_last(self.progress.elapsed)
         return val_loss
 
-    def copy_accuracy(self) -> dict[int, float]:
-        """Distance -> share of random tokens that are copied, as validation.copy_accuracy has it."""
+    def copy_accuracy(self) -> dict[int, validation.Copying]:
+        """Distance -> how random tokens are copied from that many tokens before, as validation.copy_accuracy has it."""
         return validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
 
     def failure(self, reason: str) -> InputError:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,24 +41,36 @@ def mean_loss(loss_module: nn.Module, batches: Iterable[Batch], n_batches: int, 
     return (total[0] / total[1]).item()
 
 
+class Copying(NamedTuple):
+    """How random tokens are foretold when they come back; the first of each span left out, which nothing announces."""
+
+    share: float  # of the tokens that are the likeliest
+    gain: float  # nats by which they are likelier than when they first came: it tells also of a quiet habit
+
+
 @torch.no_grad()
-def copy_accuracy(model: GPT, split: Split, tokenizer: Tokenizer, device: Device) -> dict[int, float]:
+def copy_accuracy(model: GPT, split: Split, tokenizer: Tokenizer, device: Device) -> dict[int, Copying]:
     """
-    Distance -> share of random tokens, told once, that the model predicts when they come back `distance` tokens later
-    (the first of each span left out, which nothing announces): whether it copies from its context. The filler between
-    is the split's own text. Distances that the context or the split does not hold are left out.
+    Distance -> the Copying of random tokens that come back `distance` tokens later: whether the model copies from its
+    context. The filler between is the split's own text. Distances that the context or the split does not hold are left
+    out.
     """
     rng = np.random.default_rng(0)
     filler = np.array(split.ids[: 2**18])
     tokens = np.setdiff1d(filler, list(tokenizer.special.values()))
-    accuracies = {}
+    accuracies: dict[int, Copying] = {}
+    n = copying.SPAN - 1
     model.eval()
     for distance in COPY_DISTANCES:
         if 2 * copying.SPAN + distance <= model.config.block_size and distance < len(filler):
             ids = torch.from_numpy(copying.copy_probes(tokens, filler, distance, N_PROBES, rng)).to(device.name)
             with device.autocast():
-                predicted = model.head(model.hidden_states(ids[:, :-1])[:, 1 - copying.SPAN :]).argmax(dim=-1)
-            accuracies[distance] = (predicted == ids[:, 1 - copying.SPAN :]).float().mean().item()
+                x = model.hidden_states(ids[:, :-1])
+                first, second = (model.head(part).float().log_softmax(dim=-1) for part in (x[:, :n], x[:, -n:]))
+            told = ids[:, -n:, None]
+            gain = second.gather(-1, told) - first.gather(-1, told)
+            share = (second.argmax(dim=-1, keepdim=True) == told).float().mean().item()
+            accuracies[distance] = Copying(share, gain.mean().item())
     model.train()
     return accuracies
 

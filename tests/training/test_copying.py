@@ -1,0 +1,44 @@
+"""What --copy_probe says is what a model does: one that copies is told from one that does not."""
+
+import pytest
+import torch
+from conftest import script
+
+from dataset.folder import open_meta, open_split
+from model import GPT, GPTConfig
+from runtime.device import choose_device
+from training.validation import copy_accuracy
+
+
+@pytest.fixture
+def school(tmp_path):
+    """The tokenizer and val split of a small school."""
+    copy = script("copy")
+    copy.prepare(copy.CopyConfig(count=100, length=64, out_dir=str(tmp_path / "school")))
+    _, tokenizer = open_meta(tmp_path / "school")
+    return open_split(tmp_path / "school", "val", tokenizer), tokenizer
+
+
+def test_chance_and_perfect_copying(school, monkeypatch):
+    """Random weights copy nothing; a head that names what followed the last two tokens before copies nearly all."""
+    split, tokenizer = school
+    device = choose_device("cpu", "float32", 1)
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(block_size=128, vocab_size=tokenizer.n_vocab, n_layer=1, n_head=2, n_embd=16))
+    probes = copy_accuracy(model, split, tokenizer, device)
+    assert list(probes) == [16, 64]  # the others are longer than the context
+    assert all(probe.share < 0.05 and abs(probe.gain) < 0.5 for probe in probes.values()), probes
+
+    def hidden_states(ids):
+        x = torch.full((*ids.shape, tokenizer.n_vocab), -9.0)
+        for row, sequence in enumerate(ids.tolist()):
+            for i, token in enumerate(sequence):
+                earlier = [j for j in range(1, i) if sequence[j - 1 : j + 1] == [sequence[i - 1], token]]
+                if earlier:
+                    x[row, i, sequence[earlier[-1] + 1]] = 0.0
+        return x
+
+    monkeypatch.setattr(model, "hidden_states", hidden_states)
+    monkeypatch.setattr(model, "head", lambda x: x)
+    probes = copy_accuracy(model, split, tokenizer, device)
+    assert all(probe.share > 0.7 and probe.gain > 3 for probe in probes.values()), probes
