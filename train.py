@@ -9,7 +9,6 @@ Train or fine-tune a GPT-2 on conversations.
 The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to resume from, metrics.jsonl and loss.png.
 """
 
-import contextlib
 import math
 import sys
 import time
@@ -65,8 +64,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     throughput, profiler, val_loss = Throughput(), StepProfiler(config.profile), None
     evaluated = progress.iter_num if run.is_resumed and not config.eval_only else -1  # a state is saved behind its own
     stopped, stopped_early = False, None
-    writes = run.is_master and not config.eval_only
-    with only_run(run.out_dir) if writes else contextlib.nullcontext(), log, stop, bar, profiler:
+    with only_run(run.out_dir, log.is_on), stop, bar, log, profiler:
         while True:
             is_last = parallel.any_rank(budget.is_over(), device) or progress.iter_num >= config.max_iters
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
@@ -79,16 +77,11 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 if not math.isfinite(val_loss):
                     raise run.failure(f"the loss on val is {val_loss}")
                 say(f"iter {progress.iter_num}: val {val_loss:.4f}")
-                copying = run.copy_accuracy() if config.copy_probe else {}
-                if copying:
-                    figures = (f"{copied.share:.0%} ({copied.gain:+.1f}) at {n}" for n, copied in copying.items())
-                    say(f"    copied (nats gained): {', '.join(figures)}")
+                copied = run.copying() if config.copy_probe else {}
                 if config.eval_only:
                     break
-                log.write(
-                    iter=progress.iter_num, val=val_loss, **{f"copy_{n}": copied.share for n, copied in copying.items()}
-                )
-                if run.replaces_start and progress.iter_num == 0:
+                log.write(iter=progress.iter_num, val=val_loss, **copied)
+                if progress.iter_num == 0 and run.replaces_start:
                     progress.best_val_loss = val_loss  # the model that is there is only replaced by a better one
                 elif progress.iter_num > 0 or is_last:  # else the first evaluation only shows where it began
                     run.keep(val_loss, budget.elapsed())
@@ -106,7 +99,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                     stopped_early = f"val has not fallen for {progress.worse} evaluations"
                     break
             elif parallel.any_rank(time.time() - run.saved_at > 60 * config.save_minutes, device):
-                run.save_last(budget.elapsed())
+                run.save(budget.elapsed())
             stopped = not is_last and parallel.any_rank(stop.received, device)
             if is_last or stopped:
                 break
@@ -119,10 +112,8 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 result = take_step(run.loss_module, batches, run.optimizer, progress, device, lr, config)
             if result.skipped and progress.skipped == MAX_SKIPPED:
                 raise run.failure(f"{result.skipped}, the third step in a row that fails")
-            if result.skipped:
-                say(f"iter {progress.iter_num}: {result.skipped}; the step is skipped")
-            if result.shortened:
-                say(f"iter {progress.iter_num}: {result.shortened}; it is shortened")
+            if result.notice:
+                say(f"iter {progress.iter_num}: {result.notice}")
             progress.iter_num += 1
             progress.tokens_seen += result.n_filled
             bar.update()
@@ -140,9 +131,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
         if stopped_early:
             say(f"iter {progress.iter_num}: {stopped_early}: stopped early, the best model is kept")
         if stopped:
-            run.save_last(budget.elapsed())
-            if not math.isfinite(progress.best_val_loss):
-                run.save_best(None, budget.elapsed())
+            run.save(budget.elapsed())
             log.plot(run.out_dir)
             say(f"stopped at iter {progress.iter_num}, saved to {run.out_dir}; go on: {resume_command()}")
         elif not config.eval_only:

@@ -18,7 +18,7 @@ prepare() {
     if [ -d "$sources/$name" ]; then
         for file in "$sources/$name"/*; do files+=("--source=$file"); done
     fi
-    python "data/$name/prepare.py" "${files[@]}" "$@"
+    python "data/$name/prepare.py" ${files[@]+"${files[@]}"} "$@"
 }
 
 # train STAGE FLAGS...: a stage from where it was stopped, if it has not come to its end
@@ -27,7 +27,7 @@ train() {
     shift
     ! ended "$stage" || return 0
     [ ! -f "out-base/$stage/trainer.pt" ] || start=(--init_from=resume)
-    python train.py "config/base/$stage.py" "${start[@]}" "$@"
+    python train.py "config/base/$stage.py" ${start[@]+"${start[@]}"} "$@"
     ended "$stage" || exit 0 # stopped: the next call goes on
 }
 

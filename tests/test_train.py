@@ -514,7 +514,9 @@ def test_signals_are_as_before_after_a_run(settings):
 def test_one_run_at_a_time(settings, tmp_path):
     """A folder that a run writes to is refused to another, and free again when its owner is gone, even by SIGKILL."""
     out = tmp_path / "out"
-    code = f"import pathlib, time; from training.resume import only_run\nwith only_run(pathlib.Path({str(out)!r})):"
+    code = (
+        f"import pathlib, time; from training.resume import only_run\nwith only_run(pathlib.Path({str(out)!r}), True):"
+    )
     with subprocess.Popen([sys.executable, "-c", code + " print(1, flush=True); time.sleep(60)"], stdout=-1) as owner:
         owner.stdout.readline()
         with pytest.raises(InputError, match="another run is writing to"):
@@ -530,6 +532,7 @@ def test_a_crash_before_the_first_evaluation_costs_save_minutes(settings, tmp_pa
     with pytest.raises(MemoryError):
         train(settings(max_iters=20, eval_interval=20, save_minutes=1e-6))
     assert state(tmp_path / "out")["progress"]["iter_num"] == 4
+    assert model_folder.load(tmp_path / "out")[2]["val_loss"] is None  # nor is the folder without a model
 
 
 def test_an_evaluation_that_fails_saves_first(settings, tmp_path, monkeypatch):

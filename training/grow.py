@@ -1,8 +1,8 @@
 """
 A larger model that computes what a small one does, and goes on from there (Net2Net, Chen et al. 2016): a small model
-learns in a minute what takes a large one an hour, and hands it on.
+learns to copy in minutes, a large one had not learned it in many times as long (NOTES.md).
 
-    model = grow(small, vocab_size=4096, n_embd=384, n_layer=8)
+    model = grow(with_new_vocabulary(small, 4096), n_embd=384, n_layer=8)
 
 What carries over to another vocabulary is how tokens are told apart and copied, not the tokens: the rows of the new
 embedding are drawn from the normal distribution that the small one's rows have. (Rows as random as at a usual start
@@ -17,17 +17,16 @@ from torch import Tensor
 from model import GPT
 from runtime.errors import InputError
 
-CALMER = 0.2  # sure of the old tokens, it would be sure and wrong with new ones, and unlearn in 50 steps what it can do
+CALMER = 0.2  # sure of the old tokens, it would be sure and wrong with new ones, and soon unlearn what it can do
 NOISE = 0.005  # std of what is added to each weight, so that copies do not stay copies; GPT-2 starts with 0.02
 
 
 @torch.no_grad()
-def grow(small: GPT, vocab_size: int, n_embd: int, n_layer: int, noise: float = NOISE) -> GPT:
+def grow(small: GPT, n_embd: int, n_layer: int, noise: float = NOISE) -> GPT:
     """
-    A GPT as wide and deep as said, with the small one's function but for the noise; its embedding is drawn anew if
-    vocab_size is another, and its logits are then made smaller by CALMER. Its residual stream is the small
-    one's several times over, with copies of each head, whose size stays; further blocks stand on top and do nothing
-    at first. Raises InputError if n_embd is no multiple of the small one's, or n_layer is less.
+    A GPT as wide and deep as said, with the small one's function but for the noise. Its residual stream is the small
+    one's several times over, with copies of each head, whose size stays; further blocks stand on top and do nothing at
+    first. Raises InputError if n_embd is no multiple of the small one's, or n_layer is less.
     """
     old = small.config
     times, rest = divmod(n_embd, old.n_embd)
@@ -36,11 +35,6 @@ def grow(small: GPT, vocab_size: int, n_embd: int, n_layer: int, noise: float = 
             f"a model of {old.n_layer} layers x {old.n_embd} cannot grow to {n_layer} x {n_embd}: "
             f"n_embd must be a multiple of {old.n_embd}, and n_layer at least {old.n_layer}"
         )
-    if vocab_size != old.vocab_size:
-        small = with_new_vocabulary(small, vocab_size)
-        small.transformer.ln_f.weight.mul_(CALMER)
-        small.transformer.ln_f.bias.mul_(CALMER)
-        old = small.config
     large = GPT(dataclasses.replace(old, n_embd=n_embd, n_layer=n_layer, n_head=old.n_head * times))
     theirs = dict(small.named_parameters())
     for name, p in large.named_parameters():
@@ -56,7 +50,10 @@ def grow(small: GPT, vocab_size: int, n_embd: int, n_layer: int, noise: float = 
 
 @torch.no_grad()
 def with_new_vocabulary(model: GPT, vocab_size: int) -> GPT:
-    """The same blocks with an embedding of other tokens, whose rows have the mean and covariance of the model's own."""
+    """
+    The same blocks with an embedding of other tokens, whose rows have the mean and covariance of the model's own. Its
+    logits are CALMER times as large.
+    """
     renewed = GPT(dataclasses.replace(model.config, vocab_size=vocab_size))
     state = {name: p for name, p in model.state_dict().items() if "wte" not in name}
     renewed.load_state_dict(state, strict=False)
@@ -65,6 +62,8 @@ def with_new_vocabulary(model: GPT, vocab_size: int) -> GPT:
     spread = torch.linalg.cholesky(covariance)
     drawn = torch.randn(vocab_size, rows.size(1), device=rows.device) @ spread.T
     renewed.transformer.wte.weight[:vocab_size] = rows.mean(dim=0) + drawn
+    renewed.transformer.ln_f.weight.mul_(CALMER)
+    renewed.transformer.ln_f.bias.mul_(CALMER)
     return renewed
 
 

@@ -26,11 +26,14 @@ MODEL_FILES = ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin"
 
 
 @contextlib.contextmanager
-def only_run(out_dir: Path) -> Iterator[None]:
+def only_run(out_dir: Path, writes: bool) -> Iterator[None]:
     """
-    While no other run may write to the folder. The system holds the lock, so that it ends with its process, however
-    that ends. Raises InputError if another run has it.
+    While no other run may write to the folder, if this one writes. The system holds the lock, so that it ends with its
+    process, however that ends. Raises InputError if another run has it.
     """
+    if not writes:
+        yield
+        return
     out_dir.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out_dir / ".lock")
     try:

@@ -24,7 +24,7 @@ from runtime.errors import InputError
 from runtime.humanize import millions
 from training import estimate, lora, parallel, validation
 from training.budget import Budget
-from training.grow import grow
+from training.grow import grow, with_new_vocabulary
 from training.optimizer import Optimizer
 from training.resume import load_resumable, refuse_other_run
 from training.settings import TrainConfig
@@ -128,10 +128,12 @@ class Run:
             if config.wpe_init == "sinusoidal":
                 model.start_positions_as_waves()
         else:
-            tokenizer = None if config.grow else self.tokenizer
-            model, _, _ = model_folder.load(config.init_from, tokenizer, dropout=config.dropout)
+            own = None if config.grow else self.tokenizer
+            model, tokenizer, _ = model_folder.load(config.init_from, own, dropout=config.dropout)
+            if tokenizer.hash != self.tokenizer.hash:
+                model = with_new_vocabulary(model, self.tokenizer.n_vocab)
             if config.grow:
-                model = grow(model, self.tokenizer.n_vocab, config.n_embd, config.n_layer)
+                model = grow(model, config.n_embd, config.n_layer)
         if config.lora_rank:
             lora.add_lora(model, config.lora_rank)
         if config.freeze_layers:
@@ -167,7 +169,10 @@ class Run:
             )
 
     def estimate_loss(self, n_batches: int) -> float:
-        """The mean loss on val, over at most so many batches. If it fails, the state is saved first."""
+        """
+        The mean loss on val, over at most so many batches. If it fails, the state is saved first; of several processes
+        the others would not know, so there it is not.
+        """
         batches = self.val_loader.epoch(self.batch_size)
         is_done = False
         try:
@@ -178,9 +183,13 @@ class Run:
                 self.save_last(self.progress.elapsed)
         return val_loss
 
-    def copy_accuracy(self) -> dict[int, validation.Copying]:
-        """Distance -> how random tokens are copied from that many tokens before, as validation.copy_accuracy has it."""
-        return validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
+    def copying(self) -> dict[str, float]:
+        """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
+        copied = validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
+        figures = (f"{share:.0%} ({gain:+.1f}) at {distance}" for distance, (share, gain) in copied.items())
+        self.say(f"    copied (nats gained): {', '.join(figures)}")
+        shares = {f"copy_{distance}": share for distance, (share, _) in copied.items()}
+        return shares | {f"copy_gain_{distance}": gain for distance, (_, gain) in copied.items()}
 
     def failure(self, reason: str) -> InputError:
         """The error that ends a run which cannot go on."""
@@ -196,6 +205,12 @@ class Run:
         if is_better:
             self.save_best(val_loss, elapsed)
         self.save_last(elapsed)
+
+    def save(self, elapsed: float) -> None:
+        """Write trainer.pt, and the model as well while no evaluation has kept one: the folder is never without."""
+        self.save_last(elapsed)
+        if not math.isfinite(self.progress.best_val_loss):
+            self.save_best(None, elapsed)
 
     def save_last(self, elapsed: float) -> None:
         """Write trainer.pt. All ranks call it together."""

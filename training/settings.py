@@ -55,9 +55,7 @@ class TrainConfig:
     eval_interval: int = 250  # steps between evaluations on val, each followed by a save
     eval_iters: int = 40  # batches an evaluation at most
     eval_only: bool = False  # evaluate and end
-    copy_probe: bool = (
-        False  # measure at each evaluation how well random tokens are copied from 16 to 256 tokens before
-    )
+    copy_probe: bool = False  # at each evaluation, how well random tokens are copied from 16 to 256 tokens before
     find_lr: bool = False  # try rates from 1e-6 to 1, draw the loss against them in find_lr.png, and end
     patience: int = 5  # evaluations in a row without a better one that end the run; 0: never
     save_minutes: float = 15.0  # the longest that a crash can cost
@@ -94,6 +92,10 @@ class TrainConfig:
         for name in ("max_minutes", "grad_clip", "save_minutes", "lora_rank"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be above 0, or none")
+        if self.grow and self.init_from == "scratch":
+            raise ValueError("grow needs a model to start from, not init_from=scratch: name its folder")
+        if self.shard and self.copy_probe:
+            raise ValueError("copy_probe needs the whole model in each process; leave out shard or copy_probe")
         if self.shard and self.muon:
             raise ValueError("shard goes with AdamW: Muon needs whole matrices (muon = False)")
         if self.n_embd % self.n_head:

@@ -86,6 +86,13 @@ class StepResult:
     skipped: str | None = None  # why the step was not taken
     shortened: str | None = None  # why it was taken with a smaller gradient
 
+    @property
+    def notice(self) -> str | None:
+        """What a person should be told of the step."""
+        if self.skipped:
+            return f"{self.skipped}; the step is skipped"
+        return f"{self.shortened}; it is shortened" if self.shortened else None
+
 
 def accumulate_gradients(
     loss_module: nn.Module, batches: Sequence[Batch], device: Device, loss_scale: float = 1.0

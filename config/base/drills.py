@@ -10,7 +10,7 @@ learn = "all"
 
 batch_size = 4
 muon = True
-muon_lr = 0.004  # AdamW at 6e-4 and Muon at 0.01 unlearn copying within 50 steps
+muon_lr = 0.004  # AdamW at 6e-4 and Muon at 0.01 unlearn copying within 150 steps
 learning_rate = 3e-4
 min_lr = 3e-4
 beta2 = 0.98

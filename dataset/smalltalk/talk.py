@@ -5,6 +5,7 @@ Whole talks, composed of scripts: a greeting, one to three subjects, questions a
     messages = talk(scripts["train"], random.Random(1))
 """
 
+import functools
 import random
 from collections import defaultdict
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from dataset.smalltalk.script import Draw, Script, read_slots, read_topic
+from dataset.smalltalk.script import KINDS, Draw, Script, read_slots, read_topic
 from dataset.smalltalk.typed import Habits, as_typed, draw_habits
 from tokenization.chat_format import Message
 
@@ -32,7 +33,11 @@ class Scripts:
     by_kind: dict[str, list[Script]]
     callbacks: dict[str, list[Script]]
 
-    @property
+    @functools.cached_property
+    def subjects(self) -> list[Script]:
+        return [script for kind in ("anywhere", "itself", "alone") for script in self.by_kind[kind]]
+
+    @functools.cached_property
     def personas(self) -> list[Script]:
         return [script for script in self.by_kind["anywhere"] + self.by_kind["alone"] if script.system]
 
@@ -87,7 +92,7 @@ class Talk:
 def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
     """A conversation drawn from the scripts."""
     grown = Talk(scripts, rng, draw_habits(rng))
-    first = rng.choice([script for kind in ("anywhere", "itself", "alone") for script in scripts.by_kind[kind]])
+    first = rng.choice(scripts.subjects)
     if first.kind == "alone":
         n_subjects = 1
     else:
@@ -156,7 +161,7 @@ def topic_files(folder: Path) -> list[Path]:
 
 
 def by_kind(scripts: Iterable[Script]) -> dict[str, list[Script]]:
-    kinds: dict[str, list[Script]] = {kind: [] for kind in ("anywhere", "itself", "opening", "closing", "alone")}
+    kinds: dict[str, list[Script]] = {kind: [] for kind in KINDS}
     for script in scripts:
         kinds[script.kind].append(script)
     return kinds
