@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from dataset.folder import Split
+from dataset.learned import everybody, last_turns
 from dataset.packing import find_segments, pack_best_fit
 from runtime.errors import InputError
 from tokenization.tokenizer import Tokenizer
@@ -56,8 +57,9 @@ class Loader:
     Endless rows of at most `block_size` tokens, in a new order each epoch that (seed, epoch) decides. `rows_drawn` is
     the whole state: a Loader that is made with it goes on with the same rows.
 
-    Of each draw, rank r of world_size takes the r-th batch. train_on: "bot", the supervised tokens, or "all",
-    everybody's. unlikelihood: whether batches have candidates. Raises InputError where there is nothing to learn from.
+    Of each draw, rank r of world_size takes the r-th batch. train_on: "bot", the supervised tokens, "last", those of
+    each conversation's last turn, or "all", everybody's. unlikelihood: whether batches have candidates. Raises
+    InputError where there is nothing to learn from.
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         rows_drawn: int = 0,
-        train_on: Literal["bot", "all"] = "bot",
+        train_on: Literal["bot", "last", "all"] = "bot",
         unlikelihood: bool = False,
     ) -> None:
+        split = last_turns(split, tokenizer) if train_on == "last" else split
         self.split, self.block_size, self.tokenizer = split, block_size, tokenizer
+        self.learned = everybody(split, tokenizer) if train_on == "all" else split.supervised
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.train_on, self.unlikelihood = train_on, unlikelihood
+        self.unlikelihood = unlikelihood
         self.segments = find_segments(split, block_size, tokenizer)
         if not len(self.segments):
             raise InputError("no conversation with words of the bot to learn from")
@@ -118,9 +122,9 @@ class Loader:
     def batch(self, rows: list[list[int]]) -> Batch:
         """The Batch of these rows, each a list of segment numbers: their segments in order."""
         segments = [self.segments[number] for row in rows for number in row]
-        ids, supervised = (
+        ids, supervised, learned = (
             [np.concatenate([array[head:body], array[start:end]]) for head, body, start, end in segments]
-            for array in (self.split.ids, self.split.supervised)
+            for array in (self.split.ids, self.split.supervised, self.learned)
         )
         lengths = [len(segment) - 1 for segment in ids]  # the last token is only a target
         n_filled = sum(lengths)
@@ -132,8 +136,7 @@ class Loader:
         positions = np.zeros((1, N), dtype=np.int64)
         idx[0, :n_filled] = np.concatenate([segment[:-1] for segment in ids])
         next_ids = np.concatenate([segment[1:] for segment in ids]).astype(np.int64)
-        learned = np.concatenate([segment[1:] for segment in supervised]) if self.train_on == "bot" else True
-        targets[0, :n_filled] = np.where(learned, next_ids, -1)
+        targets[0, :n_filled] = np.where(np.concatenate([segment[1:] for segment in learned]), next_ids, -1)
         positions[0, :n_filled] = np.concatenate([np.arange(n) for n in lengths])
         batch = Batch(idx, targets, positions, cu_seqlens, n_filled)
         if self.unlikelihood:

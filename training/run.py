@@ -79,6 +79,7 @@ class Run:
             seed=0,
             rank=device.rank,
             world_size=device.world_size,
+            train_on="last" if config.learn == "last" else "bot",
         )
 
         parallel.compile_blocks(self.model, device, config.compile, say)
@@ -145,7 +146,7 @@ class Run:
 
     def announce(self, budget: Budget) -> None:
         """Say what is trained, on what, and what it will need."""
-        config, model, train = self.config, self.model, self.splits["train"]
+        config, model, train = self.config, self.model, self.loader.split
         tokens_per_iter = (
             self.batch_size * config.gradient_accumulation_steps * self.block_size * self.device.world_size
         )

@@ -31,7 +31,8 @@ class TrainConfig:
     gradient_checkpointing: bool = False  # about a third slower, and memory for the activations of one block only
 
     # what is trained, and on what
-    learn: Literal["bot", "all"] = "bot"  # the bot's words, or everybody's: from scratch there is more to learn from
+    learn: Literal["bot", "last", "all"] = "bot"  # the bot's words; the last of its turns alone; or everybody's words,
+    # but for the bot's messages of weight 0: from scratch there is more to learn from
     unlikelihood: float = 0.0  # weight of what the bot should not say: its own runs of four tokens again, others' tags
     lora_rank: int | None = None  # train matrices of this rank beside the model's own, merged when it is saved
     freeze_layers: int = 0  # the embeddings and this many of the lowest blocks stay as they are
