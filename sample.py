@@ -26,6 +26,11 @@ class SampleConfig(EngineConfig):
     start: str = ""  # the beginning, or FILE:prompt.txt; empty: the beginning of a document
     num_samples: int = 1  # how many continuations
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples ({self.num_samples}) must be at least 1")
+
 
 def sample(config: SampleConfig) -> None:
     from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once

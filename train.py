@@ -3,7 +3,7 @@ Train or fine-tune a GPT-2 on conversations.
 
     $ python train.py config/finetune_chat.py                       # GPT-2 124M on PersonaChat
     $ python train.py config/train_chitchat.py --max_minutes=10     # from scratch, no hub needed
-    $ python train.py config/finetune_chat.py --init_from=resume    # go on where a run stopped
+    $ python train.py --init_from=resume --out_dir=out-chat         # go on where a run stopped
     $ torchrun --nproc_per_node=4 train.py config/finetune_chat.py  # several GPUs
 
 The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to resume from, metrics.jsonl and loss.png.
@@ -12,6 +12,8 @@ The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to 
 import math
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import psutil
 
@@ -45,7 +47,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     seed_everything(config.seed + device.rank)
     say = say_line if device.rank == 0 else lambda line: None
     run = Run(config, device, say)
-    progress = run.progress
+    config, progress = run.config, run.progress
     budget = Budget(config, started - progress.elapsed, run.model.num_params())
     run.announce(budget)
     if config.find_lr:
@@ -141,6 +143,15 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     parallel.leave(device)
 
 
+def remembered(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the run that is resumed, if one is: training.resume has it, which imports torch."""
+    if given.get("init_from") != "resume":
+        return {}
+    from training import resume
+
+    return resume.remembered(given)
+
+
 def say_line(line: str) -> None:
     """Print a line above the progress bar, at once."""
     from tqdm import tqdm
@@ -151,4 +162,4 @@ def say_line(line: str) -> None:
 
 if __name__ == "__main__":
     # the minutes count from the command on: imports take seconds
-    configurator.main(lambda config: train(config, started=psutil.Process().create_time()), TrainConfig)
+    configurator.main(lambda config: train(config, started=psutil.Process().create_time()), TrainConfig, remembered)

@@ -101,7 +101,9 @@ def save(
         parameters = dict(model.named_parameters()) if parameters is None else parameters
         save_weights(new / "model.safetensors", parameters, config.vocab_size)
         for name, content in texts.items():
-            (new / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            # a path may hold bytes that are not UTF-8; escaped they are JSON
+            (new / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int) -> None:
@@ -112,7 +114,7 @@ def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int) 
     try:
         save_file(state, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        raise OSError(None, f"the model could not be written ({error}); the older one is kept", str(path)) from error
+        raise OSError(None, f"the model could not be written ({error}); what was there is kept", str(path)) from error
 
 
 class Loaded(NamedTuple):

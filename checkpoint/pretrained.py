@@ -26,10 +26,13 @@ TRAIN_HINT = "train one: python train.py config/finetune_chat.py"
 TRANSPOSED_WEIGHTS = ("attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 
 
-def load_tensors(path: Path) -> dict[str, Any]:
-    """The dict in a file of torch.save; no code is run. Raises InputError if broken, or if it would need code."""
+def load_tensors(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """
+    The dict in a file of torch.save; no code is run. mmap: its tensors stay on the disk until they are used. Raises
+    InputError if broken, or if it would need code.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
         if not isinstance(content, dict):
             raise ValueError("not a dict")
         return content

@@ -45,6 +45,11 @@ def open_engine(
             model, tokenizer, chat = model_folder.load(folder, make_linear=packed)
             model = quantize_model(model, weights, dtype)
             compiled.result()
+    for name, ids in (("logit_bias", settings.logit_bias), ("stop_ids", settings.stop_ids)):
+        for token_id in ids:
+            if token_id >= model.config.vocab_size:
+                last = model.config.vocab_size - 1
+                raise InputError(f"{name}: {token_id} is no token of {folder}; its ids go from 0 to {last}")
     n_slots = slots if isinstance(slots, int) else slots(model.config)
     engine = Engine(model, tokenizer, template_for(folder, tokenizer, chat), n_slots)
     if wide and engine.decoder and n_slots > CPUDecoder.WIDE:

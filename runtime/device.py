@@ -6,6 +6,7 @@ automatically and can be overridden: --device=cpu, --dtype=float32.
 import contextlib
 import os
 import random
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from runtime.errors import InputError
 
+MAX_THREADS = 1024  # more than that no pool of threads starts
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -68,14 +70,14 @@ def choose_device(device: str = "auto", dtype: str = "auto", threads: int | None
     mps = torch.backends.mps.is_available()
     if kind == "auto":
         kind = device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if kind not in ("cpu", "cuda", "mps"):
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", device):
         raise InputError(f"--device={device}: must be auto, cpu, cuda, cuda:N or mps")
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not mps):
         raise InputError(f"--device={device}: torch sees no {kind} device here; --device=auto takes what there is")
     if dtype not in ("auto", *DTYPES):
         raise InputError(f"--dtype={dtype}: must be auto, {', '.join(DTYPES)}")
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads={threads}: must be at least 1")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"--threads={threads}: must be from 1 to {MAX_THREADS:,}")
     if threads:
         torch.set_num_threads(threads)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))

@@ -268,7 +268,9 @@ def test_the_schedule():
     timed = dataclasses.replace(config, max_minutes=1.0)
     assert get_lr(20, 30, 0, timed) == pytest.approx(0.55)  # half the time is gone, if not half the steps
     assert get_lr(20, 50, 10, timed) == pytest.approx(0.1)  # the last 10 s belong to the end's save
-    assert get_lr(0, 6, 0, timed) > 0.9  # steps so slow that 10 of them would be all of it
+    assert get_lr(0, 6, 0, timed) < 0.1  # ten steps of warm-up are ten, however slow they are
+    slow = dataclasses.replace(timed, warmup_iters=None)  # nobody said how many: a twentieth of the time at most
+    assert get_lr(0, 6, 0, slow) > 0.9 and get_lr(0, 0, 0, slow) == pytest.approx(1 / 51)
     assert not math.isnan(get_lr(0, 0, 0, TrainConfig(warmup_iters=5, max_iters=5)))
 
 
@@ -462,7 +464,12 @@ def test_tensorboard_has_every_row(settings, tmp_path):
         dict(max_minutes=0.0),
         dict(learning_rate=-1.0),
         dict(beta2=1.0),
-        dict(grad_clip=0.0),
+        dict(grad_clip=-1.0),
+        dict(min_lr=2e-3),
+        dict(out_dir=""),
+        dict(epochs=0.0),
+        dict(keep=-1),
+        dict(save_minutes=0.0),
         dict(eval_interval=0),
     ],
     ids=str,

@@ -15,6 +15,7 @@ import torch.nn as nn
 from dataset.loader import Loader
 from runtime import figure
 from runtime.device import Device
+from runtime.errors import InputError
 from training.optimizer import Optimizer
 from training.settings import TrainConfig
 from training.step import accumulate_gradients, apply_update
@@ -34,7 +35,10 @@ def try_rates(
     config: TrainConfig,
     say: Callable[[str], None],
 ) -> tuple[list[float], list[float]]:
-    """(rates, smoothed losses) of steps at rising rates, until the loss is far above its lowest."""
+    """
+    (rates, smoothed losses) of steps at rising rates, until the loss is far above its lowest. Raises InputError if the
+    first loss is no number.
+    """
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
@@ -43,6 +47,8 @@ def try_rates(
         result = accumulate_gradients(loss_module, batches, device)
         norm = optimizer.grad_norm().item()
         if not math.isfinite(result.loss + norm):
+            if not rates:
+                raise InputError(f"the first loss is {result.loss}, its gradient {norm}: no rate can learn from that")
             break
         mean = SMOOTHING * mean + (1 - SMOOTHING) * result.loss
         rates.append(float(rate))

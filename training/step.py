@@ -141,7 +141,7 @@ def apply_update(
     Clip the gradients and take the optimizer's step. norm: theirs, without the loss's scale. usual_norm: what they are
     clipped to beside grad_clip.
     """
-    limits = [limit for limit in (config.grad_clip, usual_norm) if limit is not None]
+    limits = [limit for limit in (config.grad_clip, usual_norm) if limit]
     scale = min([1.0, *(limit / (norm + 1e-6) for limit in limits)])
     muon_lr = config.muon_lr * lr / max(config.learning_rate, 1e-12)
     optimizer.step(lr, muon_lr, scale / loss_scale)

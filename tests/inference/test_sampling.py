@@ -227,7 +227,7 @@ def test_draws_follow_the_distribution():
         dict(temperature=1e-40),  # the quotients would be infinite
         dict(temperature=float("inf")),
         dict(temperature=float("nan")),
-        dict(top_k=0),
+        dict(top_k=-1),
         dict(top_p=0.0),
         dict(top_p=1.1),
         dict(min_p=-0.1),
@@ -253,8 +253,23 @@ def test_draws_follow_the_distribution():
 )
 def test_a_setting_out_of_range_is_named(wrong):
     """Sampling refuses what the operators cannot do, with the name of the setting."""
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} .* is out of its range: .*"):
         SamplingParams(**wrong)
+
+
+def test_a_top_k_of_0_is_none():
+    """0 keeps all tokens, as nanoGPT and transformers have it."""
+    logits = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    for a, b in zip(*(filter_logits(logits, SamplingParams(top_k=k)) for k in (0, None)), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("more", [dict(min_p=0.1), dict(typical_p=0.5), dict(temperature=0.0), dict(top_k=2)])
+def test_a_rule_that_leaves_nothing_does_not_hold(more):
+    """In a vocabulary of three that all were said, no_repeat_ngram=1 would rule out every token: one is drawn."""
+    sampling = SamplingParams(no_repeat_ngram=1, **more)
+    assert sample_token(torch.tensor([0.0, 1.0, 2.0]), sampling, None, [0, 1, 2]) in (0, 1, 2)
+    assert sample_token(torch.tensor([0.0, 1.0, 9.0]), sampling, None, [2, 1]) == 0  # as long as there is one, it does
 
 
 def test_extreme_settings_still_draw():
