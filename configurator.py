@@ -63,6 +63,8 @@ def main(script: Callable[[Settings], object], settings: type[Settings], remembe
         sys.exit(141)
     except OSError as error:  # a full disk, a missing right
         quit_with(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except MemoryError:
+        quit_with("there is not enough memory; a smaller model, batch or context would do")
     except KeyboardInterrupt:
         show_traceback()
         print("\nstopped", file=sys.stderr)

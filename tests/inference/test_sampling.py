@@ -4,6 +4,7 @@ it has not are the published rules; the fast path keeps what a plain sort keeps;
 """
 
 import itertools
+import random
 
 import pytest
 import torch
@@ -96,6 +97,28 @@ def test_operators_equal_transformers(case, scale):
     for seed in range(20):
         logits, recent = random_logits(seed=seed, scale=scale), [3, 7, 7, 499, 12, 3, 7]
         torch.testing.assert_close(ours(logits, sampling, recent), theirs(logits, sampling, recent))
+
+
+@pytest.mark.slow
+def test_any_settings_equal_transformers():
+    """4,000 settings drawn at random, each operator on or off; where a sum of float32 decides, either may be right."""
+    rng = random.Random(0)
+    far = 0
+    for seed in range(4000):
+        case = {
+            "temperature": rng.choice([1.0, 0.3, 0.7, 1.5]),
+            "top_k": rng.choice([None, 0, 1, 5, 50]),
+            "top_p": rng.choice([1.0, 0.3, 0.8, 0.95]),
+            "min_p": rng.choice([0.0, 0.01, 0.2]),
+            "typical_p": rng.choice([1.0, 1.0, 0.3, 0.9]),
+            "repetition_penalty": rng.choice([1.0, 1.2, 0.7]),
+            "no_repeat_ngram": rng.choice([0, 1, 3]),
+            "logit_bias": rng.choice([{}, {rng.randrange(500): rng.uniform(-9, 9)}]),
+        }
+        logits, recent = random_logits(seed=seed, scale=rng.choice([0.3, 3.0])), rng.choices(range(500), k=7)
+        a, b = (f(logits, SamplingParams(**{**PLAIN, **case}), recent) for f in (ours, theirs))
+        far += not torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+    assert far < 8
 
 
 @settings(max_examples=300, deadline=None)
