@@ -67,6 +67,7 @@ VALUES = {
     "limit": ["0", "1", "5", "-1", "none"],
     "show": ["0", "1", "3", "-1"],
 }
+PATHS = ("out_dir", "init_from", "data_dir", "source", "tokenizer", "profile")
 LINES = [
     "max_iters = 1",
     "learning_rate = 1e-3 * 2",
@@ -123,7 +124,7 @@ def value_for(rng, name, hint, places, work):
     if name in VALUES:
         return rng.choice(VALUES[name])
     members = union_members(hint)
-    if name in ("out_dir", "init_from", "data_dir", "source", "tokenizer", "profile"):
+    if name in PATHS:
         path = rng.choice([*places.values(), work / "new", work / "run"])
         if path.is_dir() and path.parent != work and rng.random() < 0.9:  # what is written to is a copy
             shutil.copytree(path, work / path.name, dirs_exist_ok=True)
@@ -161,7 +162,8 @@ def command(rng, places, work):
         words += ["--tokenizer=train:300", "--bot=Bob"]
     hints = typing.get_type_hints(settings)
     names = [field.name for field in dataclasses.fields(settings)]
-    for name in rng.sample(names, rng.randint(0, 5)):
+    changed = rng.sample(names, rng.randint(0, 4)) + rng.choices([n for n in names if n in PATHS], k=rng.randint(0, 1))
+    for name in changed:
         words.append(f"--{name}={value_for(rng, name, hints[name], places, work)}")
     if rng.random() < 0.1:
         words.append(

@@ -110,11 +110,14 @@ class Run:
             say(f"batch_size is {batch_size}: as many rows as memory holds")
         self.batch_size: int = batch_size
         if config.epochs is not None:
-            n_rows = sum(1 for _ in self.loader.epoch_rows(0))
-            rows_per_iter = batch_size * config.gradient_accumulation_steps * device.world_size
-            n_iters = max(1, math.ceil(round(config.epochs * n_rows / rows_per_iter, 6)))
-            self.config = dataclasses.replace(config, max_iters=n_iters)
+            self.config = dataclasses.replace(config, max_iters=self.steps_of(config.epochs))
         self.n_bytes = estimate.check_memory(self.model, self.optimizer, batch_size, self.block_size, device)
+
+    def steps_of(self, epochs: float) -> int:
+        """The steps that pass the data so often."""
+        n_rows = sum(1 for _ in self.loader.epoch_rows(0))
+        rows_per_iter = self.batch_size * self.config.gradient_accumulation_steps * self.device.world_size
+        return max(1, math.ceil(round(epochs * n_rows / rows_per_iter, 6)))
 
     def state_to_resume(self) -> dict | None:
         """What trainer.pt holds, where the run resumes one; else None, once it is sure that nothing is overwritten."""

@@ -222,7 +222,7 @@ VARIANTS = [
     dict(gradient_accumulation_steps=3),
     dict(freeze_layers=1, n_layer=2),
     dict(batch_size="auto"),
-    dict(learn="last", epochs=4.0),
+    dict(learn="last", epochs=16.0),
 ]
 
 
