@@ -30,7 +30,7 @@ def test_chance_and_perfect_copying(school, monkeypatch):
     device = choose_device("cpu", "float32", 1)
     torch.manual_seed(0)
     model = GPT(GPTConfig(block_size=128, vocab_size=tokenizer.n_vocab, n_layer=1, n_head=2, n_embd=16))
-    probes = copy_accuracy(model, split, tokenizer, device)
+    probes = copy_accuracy(model, np.array(split.ids), tokenizer, device)
     assert list(probes) == [16, 64]  # the others are longer than the context
     assert all(probe.share < 0.05 and abs(probe.gain) < 0.5 for probe in probes.values()), probes
 
@@ -45,7 +45,7 @@ def test_chance_and_perfect_copying(school, monkeypatch):
 
     monkeypatch.setattr(model, "hidden_states", hidden_states)
     monkeypatch.setattr(model, "head", lambda x: x)
-    probes = copy_accuracy(model, split, tokenizer, device)
+    probes = copy_accuracy(model, np.array(split.ids), tokenizer, device)
     assert all(probe.share > 0.7 and probe.gain > 3 for probe in probes.values()), probes
 
 
