@@ -28,8 +28,10 @@ EVASION = re.compile(r"\b(?:i )?(?:do not|don't) know\b|\bnot sure\b|\bno idea\b
 # a speaker who talks of himself: the sentence has "I" or "my", and neither "you" nor an "I think"
 ABOUT_SPEAKER = re.compile(r"(?:^|[^\w'])(?:my|mine|i|i'm|i've|me)(?![\w'])")
 THINKING = re.compile(r"\bi (?:think|believe|guess|remember|recall|know|heard|would say)\b|\bi'd say\b|\bwith me\b")
-BEFORE_NAME = r"(?:is|i'm|am|me|him|her|it|called|named|about|like|of|maybe|was|to|in|from|near|at)"
-ALREADY_SAID = 3  # words of a message that a reply may be, all of it: "Good night!" answers "good night!"
+# what stands before a name, and before a place
+BEFORE_NAME = frozenset("is i'm am me him her it it's called named about like maybe was with".split())
+BEFORE_PLACE = frozenset("in from to near at around of visit".split())
+ECHO_WORDS = 3  # of a greeting, or fewer, which may be given back: "Good night!"
 
 
 class Judge:
@@ -41,11 +43,8 @@ class Judge:
             "YES": lambda reply: self.polarity(reply) == "YES",
             "NO": lambda reply: self.polarity(reply) == "NO",
             "AS THE HUMAN": speaks_of_himself,
-            "A NAME": lambda reply: names_one(reply, vocabulary("name", "pet"), capitals=True),
-            "PLACE NAME": lambda reply: names_one(reply, vocabulary("trip"), capitals=True),
-            "COLOUR NAME": lambda reply: says_one(reply, frozenset(phrasebook.word_list("colors"))),
-            "PET NAME": lambda reply: says_one(reply, frozenset(phrasebook.word_list("pet_kinds"))),
-            "SPORT NAME": lambda reply: says_one(reply, frozenset(phrasebook.word_list("sports"))),
+            "PROPER NAME": lambda reply: names_one(reply, names(), BEFORE_NAME),
+            "PLACE NAME": lambda reply: names_one(reply, places(), BEFORE_PLACE),
         }
         for wanted in self.rules.values():
             self.check(wanted)
@@ -66,7 +65,7 @@ class Judge:
         if item.startswith("ONE OF "):
             return chooses(item.removeprefix("ONE OF "), reply)
         if item in self.checks:
-            return self.checks[item](plain(reply, lower=item not in ("A NAME", "PLACE NAME")))
+            return self.checks[item](plain(reply, lower=item not in ("PROPER NAME", "PLACE NAME")))
         if item in self.rules:
             return self.meets(self.rules[item], reply)
         return says(item, plain(reply))
@@ -86,20 +85,21 @@ class Judge:
 
 
 def makes_sense(
-    judge: Judge, want: Sequence[str], unwanted: Sequence[str], prompt: Sequence[Message], text: str
+    judge: Judge, want: Sequence[str], unwanted: Sequence[str], prompt: Sequence[Message], reply: str
 ) -> bool:
     """
-    Whether a reply meets each line of `want` and none of `unwanted`. One that has no letter or digit, speaks for
-    another, loops, or gives the human's message back does not make sense, whatever it says.
+    Whether a reply to a prompt meets a line of `want` and none of `unwanted`. One that has no letter or digit, speaks
+    for another, loops, or gives the human's message back makes no sense, whatever it says; but a short greeting may be
+    answered by itself.
     """
     last = prompt[-1]["content"]
-    if not re.search(r"\w", text) or metrics.impersonates(text) or metrics.loops(metrics.words(text)):
+    is_greeted = {"HELLO", "GOODBYE"} & {item for line in want for item in alternatives(line)}
+    may_echo = is_greeted and len(metrics.normalized(last).split()) <= ECHO_WORDS
+    if not re.search(r"\w", reply) or metrics.impersonates(reply) or metrics.loops(metrics.words(reply)):
         return False
-    if gives_back(text, last) and not (
-        len(metrics.words(last)) <= ALREADY_SAID + 1 and {"HELLO", "GOODBYE"} & set(alternatives(want[0]))
-    ):
+    if gives_back(reply, last) and not may_echo:
         return False
-    return all(judge.meets(line, text) for line in want) and not any(judge.meets(line, text) for line in unwanted)
+    return any(judge.meets(line, reply) for line in want) and not any(judge.meets(line, reply) for line in unwanted)
 
 
 def gives_back(reply: str, last: str) -> bool:
@@ -112,7 +112,8 @@ def plain(text: str, lower: bool = True) -> str:
     """The text in small letters, with straight apostrophes, one blank between words, and "don't" for "do n't"."""
     text = " ".join((text.lower() if lower else text).replace("’", "'").split())
     text = re.sub(r" (?=n't\b|'(?:s|m|re|ve|ll|d)\b)", "", text)
-    return re.sub(r"\b(do|does|did|is|are|was|ca|could|would|wo|have|has)nt\b", r"\1n't", text)
+    text = re.sub(r"\b(do|does|did|is|are|was|ca|could|would|wo|have|has)nt\b", r"\1n't", text)
+    return re.sub(r"\b(?:i(?=m\b)|(?:that|he|she|what)(?=s\b)|(?:you|they)(?=re\b))", r"\g<0>'", text)
 
 
 def alternatives(wanted: str) -> list[str]:
@@ -155,29 +156,34 @@ def speaks_of_himself(reply: str) -> bool:
 
 
 @functools.cache
-def vocabulary(*slots: str) -> frozenset[str]:
-    """The values of one word that the phrase book has for these slots, in small letters."""
-    words = (value for slot in slots for value in phrasebook.vocabulary()[slot])
-    return frozenset(word.lower() for word in words if word.isalpha())
+def names() -> frozenset[str]:
+    """First names and pets' names, in small letters, without those that are everyday words too, such as Hope."""
+    people = [name for sex in ("female", "male") for name in phrasebook.mimesis_list("en/person.json", "names", sex)]
+    listed = {name.lower() for name in (*people, *phrasebook.word_list("pet_names"))}
+    return frozenset(listed.difference(phrasebook.word_list("avoid")))
 
 
-def says_one(reply: str, values: frozenset[str]) -> bool:
-    """Whether a reply has one of the words, or its plural."""
-    return any(says(value, reply) or says(f"{value}s", reply) for value in values)
+@functools.cache
+def places() -> frozenset[str]:
+    """The last words of the names of cities, states and countries, in small letters."""
+    fields = (("city",), ("state", "name"), ("country", "name"))
+    listed = [place for field in fields for place in phrasebook.mimesis_list("en/address.json", *field)]
+    for locale in ("en-gb", "fr", "it", "de"):
+        listed += phrasebook.mimesis_list(f"{locale}/address.json", "city")
+    return frozenset(place.lower().split()[-1] for place in listed)
 
 
-def names_one(reply: str, values: frozenset[str], capitals: bool) -> bool:
+def names_one(reply: str, values: frozenset[str], before: frozenset[str]) -> bool:
     """
-    Whether a reply has a proper name: one of `values` with a capital, or in small letters where a name is expected
-    (after "is", "called", "from", or alone); or any word with a capital there.
+    Whether a reply, as it was written, has a proper name: one of `values`, alone or behind a word of `before`; any word
+    with a capital there; or one of `values` with a capital anywhere.
     """
-    words = re.findall(r"[^\W\d_]+(?:'m)?", reply)
+    words = re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", reply)
     if len(words) <= 2 and any(word.lower() in values for word in words):
         return True
-    for before, word in zip(["", *words], words, strict=False):
-        expected = re.fullmatch(BEFORE_NAME, before.lower()) is not None
-        if word.lower() in values and (word[0].isupper() or expected):
-            return True
-        if capitals and expected and word[0].isupper() and word not in ("I", "I'm"):
+    for previous, word in zip(["", *words], words, strict=False):
+        is_capital = word[0].isupper() and not re.match(r"I\b", word)
+        is_expected, is_known = previous.lower() in before, word.lower() in values
+        if is_known and is_capital and previous or is_expected and (is_known or is_capital):
             return True
     return False

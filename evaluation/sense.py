@@ -30,7 +30,7 @@ class Question:
     line: int  # of the file, where it begins
     before: list[Message] = field(default_factory=list)  # a persona, and what was said before
     asks: list[str] = field(default_factory=list)  # two ways to say it
-    want: list[str] = field(default_factory=list)  # each must be met; evaluation/judge.py has the language
+    want: list[str] = field(default_factory=list)  # one of these lines must be met; judge.py has their language
     unwanted: list[str] = field(default_factory=list)  # none may be met
     answers: list[str] = field(default_factory=list)  # what a person would say
 
