@@ -15,7 +15,7 @@ from inference.settings import SamplingParams
 from runtime.errors import InputError
 
 QUESTIONS, JUDGE = read_questions()
-BY_TEXT = {text: (question, way) for question in QUESTIONS for way, text in enumerate(question.asks)}
+BY_TEXT = {text.lower(): (question, way) for question in QUESTIONS for way, text in enumerate(question.asks)}
 TYPED = {  # what different people might type; where the same words are asked of two personas, the last one in the file
     "hi there!": "hiya! how are u",
     "good morning!": "Morning! Coffee first, then talk :)",
