@@ -28,9 +28,12 @@ EVASION = re.compile(r"\b(?:i )?(?:do not|don't) know\b|\bnot sure\b|\bno idea\b
 # a speaker who talks of himself: the sentence has "I" or "my", and neither "you" nor an "I think"
 ABOUT_SPEAKER = re.compile(r"(?:^|[^\w'])(?:my|mine|i|i'm|i've|me)(?![\w'])")
 THINKING = re.compile(r"\bi (?:think|believe|guess|remember|recall|know|heard|would say)\b|\bi'd say\b|\bwith me\b")
+# a sentence about the listener: "you're 25", "well, your dog is"
+OF_LISTENER = re.compile(r"(?:\w+,? )?(?:you|you're|your) ")
 # what stands before a name, and before a place
 BEFORE_NAME = frozenset("is i'm am me him her it it's called named about like maybe was with".split())
 BEFORE_PLACE = frozenset("in from to near at around of visit".split())
+EARLY_WORDS = 20  # of a reply, which must have the answer: who talks on and on meets every rule by chance
 ECHO_WORDS = 3  # of a greeting, or fewer, which may be given back: "Good night!"
 
 
@@ -43,6 +46,7 @@ class Judge:
             "YES": lambda reply: self.polarity(reply) == "YES",
             "NO": lambda reply: self.polarity(reply) == "NO",
             "AS THE HUMAN": speaks_of_himself,
+            "OF THE HUMAN": lambda reply: OF_LISTENER.match(reply) is not None,
             "PROPER NAME": lambda reply: names_one(reply, names(), BEFORE_NAME),
             "PLACE NAME": lambda reply: names_one(reply, places(), BEFORE_PLACE),
         }
@@ -73,7 +77,7 @@ class Judge:
     def polarity(self, reply: str) -> str | None:
         """YES or NO, by the first sentence of a reply in small letters; None if it is neither, as "I don't know" is."""
         reply = INTERJECTION.sub("", reply, count=1) if INTERJECTION.match(reply) else reply
-        sentence = re.split(r"(?<=[.!?\n])", reply, maxsplit=1)[0]
+        sentence = sentences(reply)[0]
         if EVASION.search(sentence):
             return None
         starts = [item for item in alternatives(self.rules["YES WORD"]) if pattern(item).match(sentence)]
@@ -88,9 +92,9 @@ def makes_sense(
     judge: Judge, want: Sequence[str], unwanted: Sequence[str], prompt: Sequence[Message], reply: str
 ) -> bool:
     """
-    Whether a reply to a prompt meets a line of `want` and none of `unwanted`. One that has no letter or digit, speaks
-    for another, loops, or gives the human's message back makes no sense, whatever it says; but a short greeting may be
-    answered by itself.
+    Whether a reply to a prompt meets a line of `want` and none of `unwanted`, by its first words. One that has no
+    letter or digit, speaks for another, loops, or gives the human's message back makes no sense, whatever it says; but
+    a short greeting may be answered by itself.
     """
     last = prompt[-1]["content"]
     is_greeted = {"HELLO", "GOODBYE"} & {item for line in want for item in alternatives(line)}
@@ -99,7 +103,8 @@ def makes_sense(
         return False
     if gives_back(reply, last) and not may_echo:
         return False
-    return any(judge.meets(line, reply) for line in want) and not any(judge.meets(line, reply) for line in unwanted)
+    early = " ".join(reply.split()[:EARLY_WORDS])
+    return any(judge.meets(line, early) for line in want) and not any(judge.meets(line, early) for line in unwanted)
 
 
 def gives_back(reply: str, last: str) -> bool:
@@ -114,6 +119,11 @@ def plain(text: str, lower: bool = True) -> str:
     text = re.sub(r" (?=n't\b|'(?:s|m|re|ve|ll|d)\b)", "", text)
     text = re.sub(r"\b(do|does|did|is|are|was|ca|could|would|wo|have|has)nt\b", r"\1n't", text)
     return re.sub(r"\b(?:i(?=m\b)|(?:that|he|she|what)(?=s\b)|(?:you|they)(?=re\b))", r"\g<0>'", text)
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text that `plain` gave, with their marks; at least one."""
+    return re.split(r"(?<=[.!?]) ", text)
 
 
 def alternatives(wanted: str) -> list[str]:
@@ -140,18 +150,20 @@ def says(phrase: str, text: str) -> bool:
 
 def chooses(choice: str, reply: str) -> bool:
     """
-    Whether a reply takes one of the things in `choice`, "cat/kitten, dog": it names one alone, or compares them ("dogs
-    are better than cats"), and does not offer them again ("cats or dogs").
+    Whether a reply takes one of the things in `choice`, "cat/kitten, dog": its first sentence that names any names one
+    alone, or compares them ("dogs are better than cats") and does not offer them again ("cats or dogs").
     """
-    text = plain(reply)
-    named = [any(says(word.strip(), text) for word in thing.split("/")) for thing in choice.split(",")]
-    compares = re.search(r"\b(?:than|over|rather|prefer|instead|but|not|though|definitely|more|better)\b", text)
-    return sum(named) == 1 or sum(named) > 1 and bool(compares) and not says("or", text)
+    for sentence in sentences(plain(reply)):
+        named = sum(any(says(word.strip(), sentence) for word in thing.split("/")) for thing in choice.split(","))
+        compares = re.search(r"\b(?:than|over|rather|prefer|instead|but|not|though|definitely|more|better)\b", sentence)
+        if named:
+            return named == 1 or bool(compares) and not says("or", sentence)
+    return False
 
 
 def speaks_of_himself(reply: str) -> bool:
     """Whether the first sentence of a reply is about its speaker, where it should be about the human."""
-    sentence = THINKING.sub("", re.split(r"(?<=[.!?\n])", reply, maxsplit=1)[0])
+    sentence = THINKING.sub("", sentences(reply)[0])
     return bool(ABOUT_SPEAKER.search(sentence)) and not re.search(r"\byou", sentence)
 
 

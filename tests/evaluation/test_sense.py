@@ -145,6 +145,8 @@ def test_an_echo_gets_nowhere():
         ("where do you live?", "I live with my wife."),
         ("when do you get up?", "I like pancakes."),
         ("thank you!", "I like trains."),
+        ("how is your dog called?", "Your dog is called Rex."),
+        ("i got the job!", f"{'It is a long story. ' * 3}Once there was a king, and a queen, and a great castle."),
     ],
 )
 def test_what_is_wrong(text, reply):
