@@ -99,7 +99,9 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                     if progress.worse == 2 and smoothed is not None and smoothed < 0.8 * val_loss:
                         say(f"val rises while train falls to {smoothed:.2f}: the data are being learned by heart")
                     if not is_last:
-                        for question, reply in validation.sample_replies(run.model, run.tokenizer, device):
+                        with parallel.uncompiled(run.model):
+                            replies = validation.sample_replies(run.model, run.tokenizer, device)
+                        for question, reply in replies:
                             say(f"    {question} -> {reply}")
                 seconds = time.time() - evaluation_started
                 budget.evaluation_took(seconds, progress.iter_num)

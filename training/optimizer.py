@@ -51,7 +51,9 @@ class Optimizer:
         self.m = {name: torch.zeros_like(local_shard(p), dtype=first_moment_dtype) for name, p in self.others.items()}
         self.v = {name: torch.zeros_like(local_shard(p)) for name, p in self.others.items()}
         self.momentum_buffer: dict[str, Tensor] = {}
-        self.stacks: list[tuple[list[str], Tensor]] = []  # names of matrices of one shape, their momenta (n, rows, columns)
+        self.stacks: list[
+            tuple[list[str], Tensor]
+        ] = []  # names of matrices of one shape, their momenta (n, rows, columns)
         for shape in dict.fromkeys(p.shape for p in self.matrices.values()):
             names = [name for name, p in self.matrices.items() if p.shape == shape]
             momenta = torch.zeros(len(names), *shape, device=self.matrices[names[0]].device)

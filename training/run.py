@@ -178,7 +178,8 @@ class Run:
         batches = self.val_loader.epoch(self.batch_size)
         is_done = False
         try:
-            val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+            with parallel.uncompiled(self.model):
+                val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
             is_done = True
         finally:
             if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
@@ -187,7 +188,8 @@ class Run:
 
     def copying(self) -> dict[str, float]:
         """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
-        copied = validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
+        with parallel.uncompiled(self.model):
+            copied = validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
         figures = (f"{share:.0%} ({gain:+.1f}) at {distance}" for distance, (share, gain) in copied.items())
         self.say(f"    copied (nats gained): {', '.join(figures)}")
         shares = {f"copy_{distance}": share for distance, (share, _) in copied.items()}
