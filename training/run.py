@@ -24,6 +24,7 @@ from runtime.errors import InputError
 from runtime.humanize import millions
 from training import estimate, lora, parallel, validation
 from training.budget import Budget
+from training.feed import Feed
 from training.grow import grow, with_new_vocabulary
 from training.optimizer import Optimizer
 from training.resume import load_resumable, refuse_other_run
@@ -105,6 +106,7 @@ class Run:
             batch_size = estimate.largest_batch(self.model, self.optimizer, self.block_size, device)
             say(f"batch_size is {batch_size}: as many rows as memory holds")
         self.batch_size: int = batch_size
+        self.feed = Feed(self.loader, self.batch_size, config.gradient_accumulation_steps, device)
         self.n_bytes = estimate.check_memory(self.model, self.optimizer, batch_size, self.block_size, device)
 
     def state_to_resume(self) -> dict | None:
@@ -176,7 +178,8 @@ class Run:
         batches = self.val_loader.epoch(self.batch_size)
         is_done = False
         try:
-            val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+            with parallel.uncompiled(self.model):
+                val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
             is_done = True
         finally:
             if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
@@ -186,7 +189,8 @@ class Run:
     def copying(self) -> dict[str, float]:
         """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
         text = np.array(self.splits["val"].ids[: 2**18])
-        copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
+        with parallel.uncompiled(self.model):
+            copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
         figures = (f"{probe.share:.0%} ({probe.gain:+.1f}) at {distance}" for distance, probe in copied.items())
         self.say(f"    copied (nats gained): {', '.join(figures)}")
         shares = {f"copy_{distance}": probe.share for distance, probe in copied.items()}
@@ -222,7 +226,7 @@ class Run:
             "tokenizer": self.tokenizer.hash,
             "config": dataclasses.asdict(self.config),
             "batch_size": self.batch_size,
-            "rows_drawn": self.loader.rows_drawn,
+            "rows_drawn": self.feed.rows_drawn,
             "progress": dataclasses.asdict(dataclasses.replace(self.progress, elapsed=elapsed)),
         }
         if self.is_master:
