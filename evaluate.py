@@ -29,11 +29,11 @@ def evaluate(config: EvaluateConfig) -> None:
     baseline = None
     if config.baseline and Path(config.baseline, "report.json").exists():
         baseline = report.read_report(config.baseline)
-    content = measure.measure_endpoint(config) if config.endpoint else measure.measure_folder(config, config.init_from)
+    content = measure.measure_endpoint(config) if config.endpoint else measure.measure_folder(config, config.folder)
     if config.baseline and (baseline is None or not is_comparable(baseline, content)):
         baseline = measure.measure_folder(config, config.baseline, data=content["data"]["folder"])
         report.write_report(report_folder(config, config.baseline), baseline)
-    folder = report_folder(config, config.init_from)
+    folder = report_folder(config, config.folder)
     report.write_report(folder, content, baseline)
     print(report.table(content, baseline))
     print(f"wrote {folder / 'report.md'}, report.json and report.png")

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from dataset.folder import open_meta, read_conversations
 from dataset.recall.filler import Filler
 from evaluation.backends import Answer, Backend, EndpointBackend, LocalBackend
+from evaluation.copying import copy_rows
 from evaluation.fit import f1_rows, fit_rows, hits_at_1
 from evaluation.impersonation import impersonation_rows
 from evaluation.prompting import LIMITS, Context, ask, find_contexts, sampling_modes
@@ -99,6 +100,8 @@ def measure(config: EvaluateConfig, backend: Backend, about: dict[str, Any], dat
         chats = self_chats(backend, conversations, max(2, n // 10), sampling, seed, bar.update)
         group_rows, curves["overlap"] = repeat_rows(chats, conversations, seed)
         rows += group_rows
+        if isinstance(backend, LocalBackend):
+            rows += copy_rows(backend.engine.model, backend.engine.template, conversations, seed)
         group_rows, curves["recall"] = recall_rows(backend, filler, min(n, max(8, n // 4)), seed, bar.update, in_view)
         rows += group_rows
         rows.append(forgery_rows(backend, contexts, seed))

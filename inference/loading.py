@@ -28,7 +28,7 @@ def open_engine(
     """
     device = choose_device(settings.device, settings.dtype, settings.threads)
     dtype = DTYPES[device.dtype]
-    folder = settings.init_from or settings.out_dir
+    folder = settings.folder
     weights = settings.weights
     if weights == "auto":
         weights = "int8" if device.type == "cpu" and settings.dtype == "auto" else "full"

@@ -185,11 +185,12 @@ class Run:
 
     def copying(self) -> dict[str, float]:
         """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
-        copied = validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
-        figures = (f"{share:.0%} ({gain:+.1f}) at {distance}" for distance, (share, gain) in copied.items())
+        text = np.array(self.splits["val"].ids[: 2**18])
+        copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
+        figures = (f"{probe.share:.0%} ({probe.gain:+.1f}) at {distance}" for distance, probe in copied.items())
         self.say(f"    copied (nats gained): {', '.join(figures)}")
-        shares = {f"copy_{distance}": share for distance, (share, _) in copied.items()}
-        return shares | {f"copy_gain_{distance}": gain for distance, (_, gain) in copied.items()}
+        shares = {f"copy_{distance}": probe.share for distance, probe in copied.items()}
+        return shares | {f"copy_gain_{distance}": probe.gain for distance, probe in copied.items()}
 
     def failure(self, reason: str) -> InputError:
         """The error that ends a run which cannot go on."""

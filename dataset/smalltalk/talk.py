@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from dataset.smalltalk.script import KINDS, Draw, Script, read_slots, read_topic
+from dataset.smalltalk.script import KINDS, Draw, Script, Turn, read_slots, read_topic
 from dataset.smalltalk.typed import Habits, as_typed, draw_habits
 from tokenization.chat_format import Message
 
@@ -51,6 +51,7 @@ class Talk:
     habits: Habits
     messages: list[Message] = field(default_factory=list)
     abouts: list[str] = field(default_factory=list)
+    asked: list[tuple[Turn, Turn]] = field(default_factory=list)
 
     def add(self, role: str, text: str) -> None:
         text = as_typed(text, self.habits, self.rng) if role == "user" else text
@@ -68,9 +69,12 @@ class Talk:
             self.abouts.append(draw.say(script.about))
 
     def ask(self, script: Script, draw: Draw) -> None:
-        """One of the script's questions about what was said, and its answer."""
-        if script.questions:
-            for turn, role in zip(self.rng.choice(script.questions), ("user", "assistant"), strict=True):
+        """One of the script's questions about what was said, and its answer. None is asked twice."""
+        questions = [question for question in script.questions if question not in self.asked]
+        if questions:
+            question = self.rng.choice(questions)
+            self.asked.append(question)
+            for turn, role in zip(question, ("user", "assistant"), strict=True):
                 self.add(role, draw.say(turn))
 
     def callback(self, title: str, **given: str) -> list[str]:
