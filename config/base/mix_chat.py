@@ -10,6 +10,6 @@ folders = (
     "data/topical_chat=1",
     "data/copy/talk=3",
 )
-max_epochs = 1.6
+max_epochs = 1.2
 tokenizer = "data/base/language"
 out_dir = "data/base/chat"

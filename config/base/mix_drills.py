@@ -5,6 +5,6 @@ folders = (
     "data/recall=2",
     "data/smalltalk=3",
 )
-max_epochs = 1.0
+max_epochs = 0.5
 tokenizer = "data/base/language"
 out_dir = "data/base/drills"

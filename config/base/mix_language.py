@@ -14,5 +14,5 @@ folders = (
     "data/recall=12",
     "data/copy/talk=7",
 )
-max_epochs = 2.6
+max_epochs = 2.0
 out_dir = "data/base/language"

@@ -92,10 +92,20 @@ class Script:
 
 
 class Draw:
-    """The values of the slots in one conversation: drawn when they are first asked for, and then kept."""
+    """
+    The values of the slots in one script of a conversation: drawn when they are first asked for, and then kept. used:
+    the values of the conversation's other scripts, since two people called Mei would be taken for one.
+    """
 
-    def __init__(self, slots: Mapping[str, list[Template]], rng: random.Random, given: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        slots: Mapping[str, list[Template]],
+        rng: random.Random,
+        given: Mapping[str, str] = {},
+        used: set[str] | None = None,
+    ) -> None:
         self.slots, self.rng, self.given = slots, rng, given
+        self.used = set() if used is None else used
         self.indices: dict[tuple[str, int], int] = {}
         self.texts: dict[tuple[str, int], str] = {}
 
@@ -122,7 +132,14 @@ class Draw:
         if name in self.given:
             return self.given[name]
         if (name, number) not in self.texts:
-            self.texts[name, number] = self.fill(self.slots[name][self.index(name, number)])
+            text = self.fill(self.slots[name][self.index(name, number)])
+            for _ in range(9):
+                if text not in self.used:
+                    break
+                del self.indices[name, number]
+                text = self.fill(self.slots[name][self.index(name, number)])
+            self.texts[name, number] = text
+            self.used.add(text)
         return self.texts[name, number]
 
     def index(self, name: str, number: int) -> int:

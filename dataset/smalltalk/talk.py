@@ -114,9 +114,10 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
             break
     if first.kind != "alone":
         rng.shuffle(subjects)
-    draws = [Draw(subject.slots, rng) for subject in subjects]
+    used: set[str] = set()
+    draws = [Draw(subject.slots, rng, used=used) for subject in subjects]
     if persona:
-        draw = draws[subjects.index(persona)] if persona in subjects else Draw(persona.slots, rng)
+        draw = draws[subjects.index(persona)] if persona in subjects else Draw(persona.slots, rng, used=used)
         assert persona.system
         grown.messages.append({"role": "system", "content": draw.say(persona.system)})
     elif first.kind != "alone" and rng.random() < OPENING and scripts.by_kind["opening"]:
