@@ -230,9 +230,9 @@ class GPT(nn.Module):
         """
         The mean cross-entropy, in nats, over the positions that are learned; a scalar. The logits are never kept whole.
         targets: (B, T), the next id where it is to be learned, -1 elsewhere. positions, cu_seqlens: as hidden_states
-        has them. learned: (n,), the numbers of the positions that are learned among all B * T, for those who know them
-        (to count them, Python would wait for a GPU). unlikelihood_candidates: (2, m), numbers of learned positions and ids that are wrong there;
-        `unlikelihood` is the weight of their term (Welleck et al. 2019).
+        has them. learned: (n,), which of the B * T positions are learned, for those who know it: to find them, Python
+        would wait for a GPU. unlikelihood_candidates: (2, m), numbers of learned positions and ids that are wrong
+        there; `unlikelihood` is the weight of their term (Welleck et al. 2019).
         """
         targets = targets.flatten()
         learned = (targets >= 0).nonzero()[:, 0] if learned is None else learned

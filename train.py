@@ -60,6 +60,8 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     stop = StopSignal()
     shows_bar = run.is_master and sys.stderr.isatty()
     bar = tqdm(total=config.max_iters, initial=progress.iter_num, unit="step", disable=not shows_bar)
+    if device.type == "cuda":
+        run.estimate_loss(1)  # the first batch wakes the card, which the budget should not count
     budget.plan(run.estimate_loss)
     throughput, profiler, val_loss = Throughput(), StepProfiler(config.profile), None
     evaluated = progress.iter_num if run.is_resumed and not config.eval_only else -1  # a state is saved behind its own

@@ -58,7 +58,7 @@ class GPUDecoder:
         return self.model.head(x).float()
 
     def attention(self, block: Block, layer: int, x: Tensor, positions: Tensor, mask: Tensor) -> Tensor:
-        """The block's attention of x (slots, n_embd) to what each slot holds. mask: (slots, 1, 1, span), to be added."""
+        """The block's attention of x (slots, n_embd) to its slots. mask: (slots, 1, 1, span), to be added."""
         n, span = len(x), mask.size(-1)
         q, k, v = block.attn.c_attn(x).view(n, 3, block.attn.n_head, -1).unbind(1)  # (slots, n_head, head_size)
         keys, values = self.cache.k[layer], self.cache.v[layer]

@@ -12,6 +12,7 @@ torch's own flash kernel there. All else: scaled_dot_product_attention for each 
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 QUERIES_PER_PIECE = 128  # queries at a time: their scores stay in the processor's cache
+VARLEN: list[Callable[..., Any]] = []  # torch's variable-length attention, once it is imported
 QUERY_MULTIPLE = 32  # pieces are rounded up to a multiple of so many queries, so that oneDNN meets few shapes
 
 
@@ -37,6 +39,10 @@ def packed_layout(cu_seqlens: Tensor, x: Tensor, head_size: int, longest: int) -
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     varlen = device == "cuda" and dtype in (torch.bfloat16, torch.float16) and head_size % 8 == 0
     if varlen and torch.cuda.get_device_capability(x.device) >= (8, 0):
+        if not VARLEN:  # imported only where it is used, and before torch.compile meets it
+            from torch.nn.attention.varlen import varlen_attn
+
+            VARLEN.append(varlen_attn)
         return PackedLayout(cu_seqlens, None, "varlen", longest)
     kernel = "cpu" if device == "cpu" and dtype == torch.bfloat16 else "sdpa"
     return PackedLayout(cu_seqlens, cu_seqlens.tolist(), kernel, longest)
@@ -46,11 +52,9 @@ def packed_attention(qkv: Tensor, n_head: int, layout: PackedLayout) -> Tensor:
     """qkv: (N, 3 n_embd), the queries, keys and values of the N tokens of a packed row. Returns (N, n_embd)."""
     N, C = qkv.size(0), qkv.size(1) // 3
     if layout.boundaries is None:
-        from torch.nn.attention.varlen import varlen_attn
-
         q, k, v = qkv.view(N, 3, n_head, C // n_head).unbind(1)
         starts, longest = layout.cu_seqlens, layout.longest
-        y = varlen_attn(q, k, v, starts, starts, longest, longest, window_size=(-1, 0))  # (-1, 0): causal
+        y = VARLEN[0](q, k, v, starts, starts, longest, longest, window_size=(-1, 0))  # (-1, 0): causal
         assert isinstance(y, Tensor)
         return y.reshape(N, C)
     if layout.kernel == "cpu":

@@ -1,6 +1,6 @@
 """
-What runs/gpu.sh does beside tests and bench.py: the machine told, weights made up, what fits in 16 GB, and the figures in
-one file and one table.
+What runs/gpu.sh does beside tests and bench.py: the machine told, weights made up, what fits in 16 GB, and the figures
+in one file and one table.
 
     $ python runs/gpu_steps.py environment FILE | weights FOLDER | fit_124m FILE | fit_xl FILE | gather OUT | table OUT
 """
@@ -15,8 +15,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-PACKAGES = """torch triton numpy numba transformers tokenizers safetensors tiktoken psutil tqdm matplotlib filelock pytest
-httpx fastapi uvicorn httptools uvloop pydantic platformdirs""".split()
+PACKAGES = (
+    "torch triton numpy numba transformers tokenizers safetensors tiktoken psutil tqdm matplotlib filelock".split()
+)
+PACKAGES += "pytest httpx fastapi uvicorn httptools uvloop pydantic platformdirs".split()
 LIMIT = 16e9  # bytes of the card that the README speaks of
 TOLD = {  # of each figure, what the table says
     "train_tokens_per_s": "tokens/s",
@@ -66,7 +68,7 @@ def weights(folder: str) -> None:
 
 
 def fit(name: str) -> dict[str, float]:
-    """The most memory, in GB, of steps as config/finetune_chat.py (124M) or finetune_chat_xl.py has them, within LIMIT."""
+    """The most memory, in GB, of steps as config/finetune_chat.py or finetune_chat_xl.py has them, within LIMIT."""
     import torch
 
     from model import GPT, GPTConfig

@@ -51,9 +51,7 @@ class Optimizer:
         self.m = {name: torch.zeros_like(local_shard(p), dtype=first_moment_dtype) for name, p in self.others.items()}
         self.v = {name: torch.zeros_like(local_shard(p)) for name, p in self.others.items()}
         self.momentum_buffer: dict[str, Tensor] = {}
-        self.stacks: list[
-            tuple[list[str], Tensor]
-        ] = []  # names of matrices of one shape, their momenta (n, rows, columns)
+        self.stacks: list[tuple[list[str], Tensor]] = []  # the names of one shape, their momenta (n, rows, columns)
         for shape in dict.fromkeys(p.shape for p in self.matrices.values()):
             names = [name for name, p in self.matrices.items() if p.shape == shape]
             momenta = torch.zeros(len(names), *shape, device=self.matrices[names[0]].device)
@@ -100,7 +98,7 @@ class Optimizer:
     @torch.no_grad()
     def step(self, lr: float, muon_lr: float = 0.0, scale: Tensor | None = None, is_good: Tensor | None = None) -> None:
         """
-        One step with the gradients times `scale`. Where is_good is false, it changes nothing and only counts in `steps`.
+        One step with the gradients times `scale`. Where is_good is false, it changes nothing but the count of steps.
         Both are scalars on the parameters' device: for a number of its own Python would wait until a GPU has it.
         """
         self.steps += 1

@@ -45,9 +45,7 @@ def test_resume_is_bit_identical(settings, tmp_path):
 def test_float16_finds_its_scale(settings, tmp_path):
     """The loss's scale is halved until no gradient overflows; then steps are taken, and the loss falls."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "training.run.Progress", lambda **more: Progress(**{"loss_scale": 2.0**40, **more, "loss_scale": 2.0**40})
-        )
+        patch.setattr("training.run.Progress", lambda **more: Progress(**{**more, "loss_scale": 2.0**40}))
         train(settings(max_iters=60, eval_interval=60, log_interval=1, **{**ON_GPU, "dtype": "float16"}))
     losses = [row["loss"] for row in rows(tmp_path / "out") if "loss" in row]
     progress = state(tmp_path / "out")["progress"]
