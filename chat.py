@@ -48,7 +48,7 @@ def chat(config: ChatConfig) -> None:
     engine, chat_json = open_engine(config)
     messages = system_message(config.system)
     if not chat_json:
-        print(f"note: {config.init_from or config.out_dir} was never trained to chat; expect nonsense", file=sys.stderr)
+        print(f"note: {config.folder} was never trained to chat; expect nonsense", file=sys.stderr)
     if config.prompt is not None:
         reply, reason = answer(engine, messages, config.prompt, config)
         print(reply)

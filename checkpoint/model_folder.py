@@ -48,10 +48,11 @@ def save(
     tokenizer: Tokenizer,
     chat: Mapping[str, Any],
     parameters: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """
     Write the model folder, or replace the one that is there. chat: a dict of how it was trained, for chat.json.
-    parameters: name -> tensor, of a plain GPT-2, in place of the model's own: a LoRA's, merged.
+    parameters: name -> tensor, of a plain GPT-2, in place of the model's own: a LoRA's, merged. dtype: of the weights.
     """
     folder = Path(folder)
     config = model.config
@@ -75,7 +76,7 @@ def save(
             "attn_pdrop": config.dropout,
             "initializer_range": 0.02,
             "tie_word_embeddings": True,
-            "torch_dtype": "float32",
+            "torch_dtype": str(dtype).removeprefix("torch."),
             **ends,
             "eos_token_id": tokenizer.end_of_turn,
         },
@@ -99,16 +100,16 @@ def save(
     }
     with atomic.folder(folder) as new:
         parameters = dict(model.named_parameters()) if parameters is None else parameters
-        save_weights(new / "model.safetensors", parameters, config.vocab_size)
+        save_weights(new / "model.safetensors", parameters, config.vocab_size, dtype)
         for name, content in texts.items():
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
             # a path may hold bytes that are not UTF-8; escaped they are JSON
             (new / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int) -> None:
-    """Write a GPT's parameters, name -> tensor, under Hugging Face's names and in its layout, float32."""
-    state = {name: p.detach().float() for name, p in parameters.items()}
+def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int, dtype: torch.dtype) -> None:
+    """Write a GPT's parameters, name -> tensor, under Hugging Face's names and in its layout, in this dtype."""
+    state = {name: p.detach().to(dtype) for name, p in parameters.items()}
     state["transformer.wte.weight"] = state["transformer.wte.weight"][:vocab_size]
     state = {name: (p.t() if name.endswith(TRANSPOSED_WEIGHTS) else p).contiguous().cpu() for name, p in state.items()}
     try:

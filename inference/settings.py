@@ -5,6 +5,7 @@ imported here, so that --help answers at once.
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 
@@ -76,6 +77,10 @@ class SamplingParams:
         return bool(self.logit_bias or self.repetition_penalty != 1.0 or any(penalties))
 
 
+TRAINED = "out-chat"  # where config/finetune_chat.py writes its model
+BOX = Path(__file__).parents[1] / "models" / "small-talk"  # the model that comes with the project
+
+
 @dataclass(frozen=True)
 class EngineConfig(SamplingParams):
     """Where the model is and how it speaks: shared by every script that generates."""
@@ -95,9 +100,15 @@ class EngineConfig(SamplingParams):
         **dict.fromkeys(("num_threads", "n_threads"), "threads"),
     }
 
-    out_dir: str = "out-chat"  # the model folder that train.py wrote
+    out_dir: str = TRAINED  # the model folder that train.py wrote; while there is none, models/small-talk
     init_from: str | None = None  # in its place: any GPT-2 folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
     device: str = "auto"  # cpu, cuda, cuda:1, mps
     dtype: str = "auto"  # of the computation: float32, bfloat16, float16
     weights: Literal["auto", "full", "bfloat16", "int8", "int4"] = "auto"  # how a CPU stores them; auto: int8
     threads: int | None = None  # CPU threads; default: one a core
+
+    @property
+    def folder(self) -> str:
+        """Where the model is: what was named, else what was trained, else the model in the box."""
+        named = self.init_from or self.out_dir
+        return str(BOX) if named == TRAINED and not Path(named).exists() and BOX.exists() else named

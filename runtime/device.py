@@ -51,7 +51,9 @@ class Device:
     def free_bytes(self) -> int:
         """The bytes that this process may use in all on the device."""
         if self.type == "cuda":
-            return torch.cuda.mem_get_info(self.name)[0]
+            free, total = torch.cuda.mem_get_info(self.name)
+            share = torch.cuda.get_per_process_memory_fraction(self.name)
+            return min(free + torch.cuda.memory_reserved(self.name), int(share * total))
         if self.type == "mps":
             return torch.mps.recommended_max_memory()
         return psutil.virtual_memory().available + psutil.Process().memory_info().rss
@@ -59,7 +61,7 @@ class Device:
     def tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """The arrays as tensors on the device, under the same names."""
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        if self.type == "cuda":
+        if self.type == "cuda":  # from memory that stays where it is, the copy needs nobody to wait
             return {name: tensor.pin_memory().to(self.name, non_blocking=True) for name, tensor in tensors.items()}
         return {name: tensor.to(self.name) for name, tensor in tensors.items()}
 
@@ -85,7 +87,7 @@ def choose_device(device: str = "auto", dtype: str = "auto", threads: int | None
         index = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else torch.device(device).index or 0
         device = f"cuda:{index}"
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = dtype != "float32"  # who asks for float32 gets all of its digits
     if world_size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     if dtype == "auto":
@@ -123,7 +125,7 @@ def matmul_seconds(
 
 def matmul_flops(device: Device) -> float:
     """Multiplications and additions a second of one large product on the device, in its dtype."""
-    dtype, n = DTYPES[device.dtype], 512
+    dtype, n = DTYPES[device.dtype], 8192 if device.type == "cuda" else 512
     return 2 * n**3 / matmul_seconds((dtype,), device.name, n, repeats=5)[dtype]
 
 

@@ -356,9 +356,9 @@ def test_a_leap_is_shortened(settings, tmp_path, capsys):
     moves = []
     step = Optimizer.step
 
-    def measured(self, lr, muon_lr=0.0, scale=1.0):
-        moves.append(self.grad_norm().item() * scale)
-        step(self, lr, muon_lr, scale)
+    def measured(self, lr, muon_lr, scale, is_good):
+        moves.append((self.grad_norm() * scale).item())
+        step(self, lr, muon_lr, scale, is_good)
 
     get_batch = Loader.get_batch
 

@@ -7,7 +7,7 @@ here.
 """
 
 from model import GPT, GPTConfig
-from ops.cross_entropy import MAX_LOGITS
+from ops.cross_entropy import MAX_LOGITS, MAX_LOGITS_ON_GPU
 from runtime.device import Device, matmul_flops
 from runtime.errors import InputError
 from training.optimizer import Optimizer
@@ -34,9 +34,8 @@ def memory_bytes(model: GPT, optimizer: Optimizer, n_tokens: int, device: Device
     if model.gradient_checkpointing:
         activations = 4 * config.n_layer * n_numbers + per_number * n_numbers
     itemsize = 2 if is_half else 4
-    head = 2 * config.n_rows * config.n_embd * itemsize + MAX_LOGITS * (
-        4 + itemsize
-    )  # with its gradient, and the logits
+    n_logits = min(MAX_LOGITS_ON_GPU, n_tokens * config.n_rows) if device.type == "cuda" else MAX_LOGITS
+    head = 2 * config.n_rows * config.n_embd * itemsize + n_logits * (4 + itemsize)  # with its gradient, and the logits
     return int(PROCESS_BYTES * (device.type == "cpu") + weights + optimizer.n_bytes + activations + head)
 
 

@@ -44,13 +44,13 @@ def try_rates(
     mean = 0.0
     for i, rate in enumerate(np.geomspace(LOWEST_RATE, HIGHEST_RATE, STEPS)):
         batches = [loader.get_batch(batch_size) for _ in range(config.gradient_accumulation_steps)]
-        result = accumulate_gradients(loss_module, batches, device)
-        norm = optimizer.grad_norm().item()
-        if not math.isfinite(result.loss + norm):
+        total, _ = accumulate_gradients(loss_module, batches, device)
+        norm, loss = optimizer.grad_norm(), total.item()
+        if not math.isfinite(loss + norm.item()):
             if not rates:
-                raise InputError(f"the first loss is {result.loss}, its gradient {norm}: no rate can learn from that")
+                raise InputError(f"the first loss is {loss}, its gradient {norm.item()}: no rate can learn from that")
             break
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * result.loss
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         rates.append(float(rate))
         losses.append(mean / (1 - SMOOTHING ** (i + 1)))
         say(f"rate {rate:.1e}: loss {losses[-1]:.4f}")

@@ -25,6 +25,7 @@ from runtime.errors import InputError
 from runtime.humanize import millions
 from training import estimate, kept, lora, parallel, validation
 from training.budget import Budget
+from training.feed import Feed
 from training.grow import grow, with_new_vocabulary
 from training.optimizer import Optimizer
 from training.resume import fingerprint, load_resumable, refuse_other_run
@@ -111,6 +112,7 @@ class Run:
         self.batch_size: int = batch_size
         if config.epochs is not None:
             self.config = dataclasses.replace(config, max_iters=self.steps_of(config.epochs))
+        self.feed = Feed(self.loader, self.batch_size, config.gradient_accumulation_steps, device)
         self.n_bytes = estimate.check_memory(self.model, self.optimizer, batch_size, self.block_size, device)
 
     def steps_of(self, epochs: float) -> int:
@@ -198,7 +200,8 @@ class Run:
         batches = self.val_loader.epoch(self.batch_size)
         is_done = False
         try:
-            val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+            with parallel.uncompiled(self.model):
+                val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
             is_done = True
         finally:
             if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
@@ -207,11 +210,13 @@ class Run:
 
     def copying(self) -> dict[str, float]:
         """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
-        copied = validation.copy_accuracy(self.model, self.splits["val"], self.tokenizer, self.device)
-        figures = (f"{share:.0%} ({gain:+.1f}) at {distance}" for distance, (share, gain) in copied.items())
+        text = np.array(self.splits["val"].ids[: 2**18])
+        with parallel.uncompiled(self.model):
+            copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
+        figures = (f"{probe.share:.0%} ({probe.gain:+.1f}) at {distance}" for distance, probe in copied.items())
         self.say(f"    copied (nats gained): {', '.join(figures)}")
-        shares = {f"copy_{distance}": share for distance, (share, _) in copied.items()}
-        return shares | {f"copy_gain_{distance}": gain for distance, (_, gain) in copied.items()}
+        shares = {f"copy_{distance}": probe.share for distance, probe in copied.items()}
+        return shares | {f"copy_gain_{distance}": probe.gain for distance, probe in copied.items()}
 
     def failure(self, reason: str) -> InputError:
         """The error that ends a run which cannot go on."""
@@ -252,7 +257,7 @@ class Run:
             "data": self.data,
             "world_size": self.device.world_size,
             "batch_size": self.batch_size,
-            "rows_drawn": self.loader.rows_drawn,
+            "rows_drawn": self.feed.rows_drawn,
             "progress": dataclasses.asdict(dataclasses.replace(self.progress, elapsed=elapsed)),
         }
         if self.is_master:

@@ -263,7 +263,11 @@ def test_positions_start_at_0_and_padding_is_not_learned(opened):
             assert positions == list(range(len(ids)))
         assert (batch.targets[0, batch.n_filled :] == -1).all()
         assert batch.cu_seqlens[0] == 0 and batch.cu_seqlens[-1] == batch.idx.size and batch.idx.size % 64 == 0
-        assert [array.dtype for array in batch.arrays.values()] == [np.int64, np.int64, np.int64, np.int32]
+        assert batch.targets[0, batch.learned].min() >= 0 and len(batch.learned) == (batch.targets >= 0).sum()
+        assert {name: array.dtype.name for name, array in batch.arrays.items()} == {
+            **dict.fromkeys(("idx", "targets", "positions", "learned"), "int64"),
+            "cu_seqlens": "int32",
+        }
 
 
 def test_nothing_is_padded():
