@@ -79,6 +79,16 @@ def test_a_run_writes_what_it_says(settings, tmp_path, capsys):
     AutoModelForCausalLM.from_pretrained(out)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of folders that are no text")
+@pytest.mark.parametrize("name", [b"caf\xe9", b"cost $x^$ and $_", "日本 🐆".encode()], ids=str)
+def test_a_folder_may_have_any_name(settings, tmp_path, name):
+    """A name that is no UTF-8, or that matplotlib would take for a formula, is in no picture's and no file's way."""
+    folder = os.path.join(str(tmp_path), os.fsdecode(name))
+    train(settings(out_dir=folder, max_iters=3))
+    assert json.loads((Path(folder) / "chat.json").read_text())["settings"]["out_dir"] == folder
+    train(settings(out_dir=folder, max_iters=4, init_from="resume"))
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_resume_is_bit_identical(settings, tmp_path, dropout):
     """Stopped at step 3 and resumed to 6, the weights, moments and losses are those of six steps in one go."""

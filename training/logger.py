@@ -97,7 +97,8 @@ class RunLog:
                 label = f"{label}, last {losses[-1]:.3f}"
                 width = 1.5 if marker else 1
                 axes.plot(steps, losses, color=color, label=label, marker=marker, markersize=4, linewidth=width)
-        axes.set(xlabel="step", ylabel="loss per supervised token (nats)", title=str(out_dir))
+        axes.set(xlabel="step", ylabel="loss per supervised token (nats)")
+        axes.set_title(figure.as_letters(str(out_dir)), parse_math=False)
         figure.style_axes(axes, grid="both")
         axes.legend()
         figure.save(picture, out_dir / "loss.png")
