@@ -149,8 +149,8 @@ class Loader:
         positions[0, :n_filled] = np.arange(n_filled) - np.repeat(lengths.cumsum() - lengths, lengths)
         batch = Batch(idx, targets, positions, cu_seqlens, n_filled)
         if self.unlikelihood:
-            parts, is_bot = np.split(ids, ends[:-1]), np.split(supervised, ends[:-1])
-            batch.unlikelihood_candidates = self.candidates(parts, is_bot, cu_seqlens, targets)
+            parts, are_bots = (np.split(array, ends[:-1]) for array in (ids, supervised))
+            batch.unlikelihood_candidates = self.candidates(parts, are_bots, cu_seqlens, targets)
         return batch
 
     def candidates(

@@ -2,7 +2,7 @@
 What runs/gpu.sh does beside tests and bench.py: the machine told, weights made up, what fits in 16 GB, and the figures
 in one file and one table.
 
-    $ python runs/gpu_steps.py environment FILE | weights FOLDER | fit_124m FILE | fit_xl FILE | gather OUT | table OUT
+    $ python runs/gpu_steps.py environment FILE | weights FOLDER | fit_124m FILE | fit_xl FILE | gather ROWS | table ROWS
 """
 
 import importlib.metadata
@@ -102,17 +102,15 @@ def fit(name: str) -> dict[str, float]:
     return {"peak_gb": peak, "told_gb": told / 1e9, "step_seconds": seconds}
 
 
-def gather(out: str) -> dict[str, dict[str, Any]]:
-    """The figures of all rows so far, which go to gpu.json."""
-    paths = sorted(Path(out).glob("*.json"), key=lambda path: path.stat().st_mtime)
-    rows = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths if path.stem != "gpu"}
-    Path(out, "gpu.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    return rows
+def gather(folder: str) -> dict[str, dict[str, Any]]:
+    """The figures of all steps so far."""
+    paths = sorted(Path(folder).glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}
 
 
-def table(out: str) -> None:
+def table(folder: str) -> None:
     """A line for each row."""
-    for name, figures in gather(out).items():
+    for name, figures in gather(folder).items():
         beside = {"": figures, "nanoGPT's loop": figures.get("reference") or {}, **(figures.get("peers") or {})}
         for label, row in beside.items():
             row = row if isinstance(row, dict) else {"many_tokens_per_s": row}
@@ -129,7 +127,7 @@ def main(what: str, path: str) -> None:
     if what == "weights":
         weights(path)
     elif what == "gather":
-        gather(path)
+        print(json.dumps(gather(path), indent=1))
     elif what == "table":
         table(path)
     else:
