@@ -46,7 +46,8 @@ def open_engine(
             model = quantize_model(model, weights, dtype)
             compiled.result()
     n_slots = slots if isinstance(slots, int) else slots(model.config)
-    engine = Engine(model, tokenizer, template_for(folder, tokenizer, chat), n_slots)
+    template = template_for(model_folder.speech_folder(folder), tokenizer, chat)
+    engine = Engine(model, tokenizer, template, n_slots)
     if wide and engine.decoder and n_slots > CPUDecoder.WIDE:
         engine.wide = engine.decoder.widen()
     return engine, chat
