@@ -79,9 +79,8 @@ def merged(folder: Path, weights: Weights, config: GPTConfig) -> Weights:
         raise InputError(f"{folder} is an adapter of the kind {settings.get('peft_type')!r}; LoRA alone can be merged")
     unread = [name for name in UNREAD if settings.get(name)]
     if unread or str(settings.get("init_lora_weights")).lower().startswith(CHANGES_BASE):
-        raise InputError(
-            f"{folder}: its {unread[0] if unread else 'init_lora_weights'} is none that can be merged here"
-        )
+        kind = unread[0] if unread else f"init_lora_weights = {settings['init_lora_weights']}"
+        raise InputError(f"{folder} was trained with {kind}, which cannot be merged here; merge it with peft")
     pairs: dict[str, dict[str, Any]] = {}  # name of a weight -> {"lora_A": ..., "lora_B": ...}
     whole: dict[str, Any] = {}
     for name, tensor in adapter_tensors(folder).items():

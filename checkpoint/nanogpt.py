@@ -9,7 +9,7 @@ from checkpoint import not_a_model
 from checkpoint.pretrained import Weights, check_weights, gpt_config_from_json, load_tensors, parameter_shapes, tie_head
 from model import GPTConfig
 from runtime.errors import InputError
-from tokenization.tokenizer import Tokenizer, load_characters
+from tokenization.tokenizer import Tokenizer, load, load_characters
 
 GPT2_VOCAB = 50257  # tokens; a model of fewer has another tokenizer
 
@@ -38,9 +38,12 @@ def read_nanogpt(path: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
 
 def own_tokenizer(path: Path, run: Any, config: GPTConfig) -> Tokenizer | None:
     """
-    The tokenizer of a character model; None for a model of GPT-2's tokens. run: the settings that ckpt.pt holds.
-    meta.pkl is looked for beside ckpt.pt, and where nanoGPT keeps it: in data/DATASET, from here or beside out_dir.
+    The tokenizer beside ckpt.pt, or of a character model; None for a model of GPT-2's tokens. run: the settings that
+    ckpt.pt holds. meta.pkl is looked for beside it, and where nanoGPT keeps it: in data/DATASET, from here or beside
+    out_dir.
     """
+    if any((path.parent / name).exists() for name in ("tokenizer.json", "vocab.json")):
+        return load(path.parent)
     dataset = run.get("dataset") if isinstance(run, dict) else None
     places = [path.parent]
     if isinstance(dataset, str) and dataset:
