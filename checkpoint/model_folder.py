@@ -31,6 +31,7 @@ from runtime.json_file import read_json_if_there
 from runtime.version import version
 from tokenization import tokenizer as tokenizers
 from tokenization.chat_template import JINJA_TEMPLATE
+from tokenization.foreign_tokenizer import has_tokenizer
 from tokenization.tokenizer import Tokenizer
 
 FORMAT = 1  # of chat.json
@@ -170,7 +171,7 @@ def read_weights(folder: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
     if is_adapter:
         weights = adapter.merged(folder, weights, config)
     speech = speech_folder(folder)
-    return weights, config, tokenizers.load(speech) if tokenizers.has_tokenizer(speech) else None
+    return weights, config, tokenizers.load(speech) if has_tokenizer(speech) else None
 
 
 def speech_folder(init_from: str | Path) -> Path:
@@ -179,7 +180,7 @@ def speech_folder(init_from: str | Path) -> Path:
     tokenizer that of its base model.
     """
     folder = hub.local_folder(init_from)
-    if adapter.is_adapter(folder) and not tokenizers.has_tokenizer(folder):
+    if adapter.is_adapter(folder) and not has_tokenizer(folder):
         return adapter.base_of(folder)
     return folder.parent if folder.is_file() else folder
 

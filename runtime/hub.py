@@ -13,6 +13,8 @@ from runtime.errors import InputError
 # the hub's names without an owner; any OWNER/NAME will do as well
 HUB_NAMES = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2")
 TEXT_FILES = ["*.json", "merges.txt", "vocab.txt", "*.jinja"]
+WEIGHTS = ["model*.safetensors", "adapter_model.safetensors"]
+PICKLED_WEIGHTS = ["pytorch_model*.bin", "adapter_model.bin"]
 
 
 def is_hub_name(name: str | Path) -> bool:
@@ -38,9 +40,9 @@ def local_folder(name: str | Path) -> Path:
     )
 
     try:
-        folder = Path(snapshot_download(str(name), allow_patterns=[*TEXT_FILES, "*.safetensors"]))
+        folder = Path(snapshot_download(str(name), allow_patterns=[*TEXT_FILES, *WEIGHTS]))
         if not any(folder.glob("*.safetensors")):  # older repositories have the pickled form alone
-            folder = Path(snapshot_download(str(name), allow_patterns=[*TEXT_FILES, "*.bin"]))
+            folder = Path(snapshot_download(str(name), allow_patterns=[*TEXT_FILES, *PICKLED_WEIGHTS]))
         return folder
     except RepositoryNotFoundError:
         raise InputError(f"{name}: no such folder here, and the hub has no model of this name") from None

@@ -111,7 +111,7 @@ def read_added_tokens(
     names = [named.get(name) for name in NAMES]
     for name in MORE_NAMES:
         more = named.get(name) or []
-        names += list(more.values()) if isinstance(more, dict) else more
+        names += list(more.values()) if isinstance(more, dict) else more if isinstance(more, list) else [more]
     for text in filter(None, map(token_text, names)):
         if text in added:
             added[text] = added[text]._replace(special=True)

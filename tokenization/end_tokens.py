@@ -21,7 +21,7 @@ def end_token_ids(tokenizer: Tokenizer, folder: str | Path | None = None) -> tup
             said = read_json_if_there(Path(folder, name)).get("eos_token_id")
             ids += said if isinstance(said, list) else [said]
         ids.append(tokenizer.id_of(named_tokens(folder).get("eos_token", "")))
-    return tuple(dict.fromkeys(each for each in ids if is_known(tokenizer, each)))
+    return tuple(dict.fromkeys(each for each in ids if is_known(each, tokenizer)))
 
 
 def opening_ids(tokenizer: Tokenizer, folder: str | Path | None = None) -> tuple[int, ...]:
@@ -30,9 +30,9 @@ def opening_ids(tokenizer: Tokenizer, folder: str | Path | None = None) -> tuple
     if folder is not None:
         ids.append(tokenizer.id_of(named_tokens(folder).get("bos_token", "")))
         ids += [read_json_if_there(Path(folder, name)).get("bos_token_id") for name in FILES]
-    return next(((each,) for each in ids if is_known(tokenizer, each)), ())
+    return next(((each,) for each in ids if is_known(each, tokenizer)), ())
 
 
-def is_known(tokenizer: Tokenizer, token_id: object) -> TypeGuard[int]:
+def is_known(token_id: object, tokenizer: Tokenizer) -> TypeGuard[int]:
     """Whether this is the id of a token that the model was taught."""
     return type(token_id) is int and token_id in tokenizer.bytes and token_id < tokenizer.n_base_vocab

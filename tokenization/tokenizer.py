@@ -22,26 +22,16 @@ import tiktoken
 
 from runtime import hub
 from runtime.errors import InputError
-from runtime.json_file import read_json
+from runtime.json_file import read_json, read_json_if_there
 from tokenization import characters
 from tokenization.added_tokens import AddedToken, Splitter, read_added_tokens
+from tokenization.foreign_tokenizer import check_gpt2_like, check_merge_order, has_tokenizer
 from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
 
 # GPT-2's regular expression for words, from its published encoder: contractions, letters, digits, the rest, white space
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 SPECIAL_TOKENS = (ENDOFTEXT, *ROLE_TAGS.values(), END_OF_TURN)
 ASSETS = Path(__file__).parents[1] / "assets"
-# the same as other programs write it
-GPT2_PATTERNS = (
-    r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
-    r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+""",
-)
-OTHER_TOKENIZERS = {
-    "vocab.txt": "a WordPiece tokenizer, BERT's",
-    "tokenizer.model": "a SentencePiece tokenizer",
-    "spiece.model": "a SentencePiece tokenizer",
-    "sentencepiece.bpe.model": "a SentencePiece tokenizer",
-}
 MIN_BYTES = 16  # single bytes that a vocabulary must have: with fewer it is none for text
 MAX_RUN = 100_000  # characters encoded at a time: tiktoken's regex backtracks over the whole of a very long word
 
@@ -241,6 +231,8 @@ def load(name: str | Path) -> Tokenizer:
                 check_merge_order(vocab, [line for line in lines if line and not line.startswith("#version")])
         else:
             return load_characters(folder / "meta.pkl")
+        if read_json_if_there(folder / "tokenizer_config.json").get("add_prefix_space"):
+            raise ValueError("it puts a space before the text")
         added = read_added_tokens(folder, vocab, added)
         byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
         ranks = {bytes(byte_of[c] for c in token): i for token, i in vocab.items() if token not in added}
@@ -257,50 +249,6 @@ def load_characters(path: Path) -> Tokenizer:
     """The tokenizer of a character model, from nanoGPT's meta.pkl. Raises InputError if that is another thing."""
     ascii_ids, others = characters.read_meta(path)
     return Tokenizer(ascii_ids, added=others)
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder has a tokenizer that `load` may read. Raises InputError if it has one of another kind alone."""
-    if any((folder / name).exists() for name in ("tokenizer.json", "vocab.json", "meta.pkl")):
-        return True
-    for name, kind in OTHER_TOKENIZERS.items():
-        if (folder / name).exists():
-            raise InputError(f"{folder} has {kind} ({name}), not a byte-level BPE as GPT-2's; it cannot be read here")
-    return False
-
-
-def check_gpt2_like(content: dict[str, Any]) -> None:
-    """Raise ValueError if a tokenizer.json splits or merges text otherwise than tiktoken does with GPT-2's pattern."""
-    model, normalizer = content["model"], content["normalizer"] or {}
-    if model.get("type", "BPE") != "BPE":
-        raise ValueError(f"it is a {model['type']}")
-    if normalizer and normalizer.get("normalizers") != []:
-        raise ValueError("it splits text in another way")
-    splitters = [content["pre_tokenizer"] or {}]
-    if splitters[0].get("type") == "Sequence":
-        splitters = splitters[0]["pretokenizers"]
-    *before, splitter = splitters or [{}]
-    # some programs write GPT-2's pattern out
-    pattern = [before[0].get("pattern"), before[0].get("behavior")] if len(before) == 1 else None
-    is_written_out = pattern in [[{"Regex": text}, "Isolated"] for text in GPT2_PATTERNS]
-    uses_regex = splitter.get("use_regex", True)
-    if splitter.get("type") != "ByteLevel" or not (is_written_out if before else uses_regex) or before and uses_regex:
-        raise ValueError("it splits text in another way")
-    if splitter["add_prefix_space"]:
-        raise ValueError("it puts a space before the text")
-    if model.get("end_of_word_suffix") or model.get("continuing_subword_prefix"):
-        raise ValueError("it marks the ends of words")
-    check_merge_order(model["vocab"], model["merges"])
-
-
-def check_merge_order(vocab: Mapping[str, int], merges: Iterable[str | list[str]]) -> None:
-    """Raise ValueError unless the ids of what the merges make rise, as tiktoken takes for granted."""
-    previous = -1
-    for merge in merges:
-        token_id = vocab["".join(merge.split(" ") if isinstance(merge, str) else merge)]
-        if token_id < previous:
-            raise ValueError("its ids are not in the order of its merges")
-        previous = token_id
 
 
 def train(texts: Iterable[str], n_vocab: int) -> Tokenizer:
