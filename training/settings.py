@@ -11,7 +11,7 @@ class TrainConfig:
     """Train or fine-tune a GPT-2 on conversations."""
 
     # what to start from, on what, to where
-    init_from: str = "scratch"  # scratch, resume, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a GPT-2 folder
+    init_from: str = "scratch"  # scratch, resume, a GPT-2 folder, a LoRA adapter, or a name of the hub: gpt2
     data_dir: str = "data/chitchat"  # what a prepare.py wrote
     out_dir: str = "out-chat"  # the model folder to write
     overwrite: bool = False  # replace the model that out_dir holds
