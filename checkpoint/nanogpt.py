@@ -6,7 +6,15 @@ from typing import Any
 import torch
 
 from checkpoint import not_a_model
-from checkpoint.pretrained import Weights, check_weights, gpt_config_from_json, load_tensors, parameter_shapes, tie_head
+from checkpoint.pretrained import (
+    Weights,
+    check_size,
+    check_weights,
+    gpt_config_from_json,
+    load_tensors,
+    parameter_shapes,
+    tie_head,
+)
 from model import GPTConfig
 from runtime.errors import InputError
 from tokenization.tokenizer import Tokenizer, load, load_characters
@@ -26,10 +34,11 @@ def read_nanogpt(path: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
         raise InputError(f"{path}: not nanoGPT's ckpt.pt (it has no model and model_args)")
     args = content["model_args"]
     config = gpt_config_from_json({"n_positions": args.get("block_size"), **args}, path)
-    names = {str(name): str(name).removeprefix("_orig_mod.") for name in content["model"]}
-    state = {names[str(name)]: p for name, p in content["model"].items()}
+    tensors = {name: p for name, p in content["model"].items() if isinstance(p, torch.Tensor)}
+    state = {str(name).removeprefix("_orig_mod."): p for name, p in tensors.items()}
     state = {"transformer.lm_head.weight" if name == "lm_head.weight" else name: p for name, p in state.items()}
     tie_head(state, path)
+    check_size(state, config, path)
     for name, shape in parameter_shapes(config).items():
         if name.endswith("bias"):  # nanoGPT trains without biases if asked to
             state.setdefault(name, torch.zeros(shape))

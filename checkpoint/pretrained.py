@@ -29,7 +29,7 @@ UNREADABLE += (TypeError, AttributeError)  # the parts of a pickled tensor do no
 # what DataParallel, torch.compile and GPT2LMHeadModel put before the names
 PREFIXES = re.compile(r"^(module\.|_orig_mod\.)*(transformer\.)?")
 HEAD_TOLERANCE = 1e-6  # by which a head may differ from the embedding, once both were rounded
-HEAD, EMBEDDING = "transformer.lm_head.weight", "transformer.wte.weight"
+HEAD, EMBEDDING, POSITIONS = "transformer.lm_head.weight", "transformer.wte.weight", "transformer.wpe.weight"
 # one function under five names: the tanh form of GELU
 TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh")
 # config.json: nanoGPT's and OpenAI's names, others that transformers takes for them, and its defaults
@@ -88,7 +88,7 @@ def weight_files(folder: Path) -> list[str]:
 def stored_tensors(path: Path) -> Mapping[str, Any]:
     """Name -> Tensor or StoredTensor of a file of weights. Raises InputError if it is damaged."""
     if path.suffix != ".safetensors":
-        return load_tensors(path)
+        return {str(name): p for name, p in load_tensors(path).items() if isinstance(p, Tensor)}
     try:
         with safe_open(path, framework="pt") as tensors:
             return {
@@ -177,12 +177,24 @@ def stored(value: Any) -> Tensor:
     return (value.read() if isinstance(value, StoredTensor) else value).float()
 
 
+def check_size(state: Mapping[str, Any], config: GPTConfig, path: Path) -> None:
+    """Raise InputError where the largest shapes are not the config's, before a model of that size is built."""
+    wanted = {EMBEDDING: (config.vocab_size, config.n_embd), POSITIONS: (config.block_size, config.n_embd)}
+    for name, shape in wanted.items():
+        if name in state and tuple(state[name].shape) != shape:
+            raise InputError(f"{path}: {name} is {tuple(state[name].shape)}, its config says {shape}")
+    last = f"transformer.h.{config.n_layer - 1}.ln_1.weight"
+    if last not in state:
+        raise InputError(f"{path}: the weights lack {last}; not a whole GPT-2")
+
+
 def check_weights(state: Mapping[str, Any], config: GPTConfig, path: Path, transposed: tuple[str, ...] = ()) -> Weights:
     """
     The weights of a GPT of this shape, out of `state`: name -> tensor, or StoredTensor. transposed: the ends of the
     names whose tensors are (n_in, n_out). Raises InputError, which names the path, if one is missing or of another
     shape.
     """
+    check_size(state, config, path)
     shapes = parameter_shapes(config)
     missing = sorted(name for name in shapes if not isinstance(state.get(name), Tensor | StoredTensor))
     if missing:

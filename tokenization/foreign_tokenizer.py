@@ -61,3 +61,12 @@ def check_merge_order(vocab: Mapping[str, int], merges: Iterable[str | list[str]
         if token_id < previous:
             raise ValueError("its ids are not in the order of its merges")
         previous = token_id
+
+
+def check_ids(ids: list[object]) -> None:
+    """Raise ValueError unless these are the ids of as many tokens: whole numbers, each once."""
+    odd = [each for each in ids if type(each) is not int or not 0 <= each < 2**31]
+    if odd:
+        raise ValueError(f"{odd[0]!r} is no id of a token")
+    if len(set(ids)) < len(ids):
+        raise ValueError("two tokens have the same id")

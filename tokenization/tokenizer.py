@@ -25,7 +25,7 @@ from runtime.errors import InputError
 from runtime.json_file import read_json, read_json_if_there
 from tokenization import characters
 from tokenization.added_tokens import AddedToken, Splitter, read_added_tokens
-from tokenization.foreign_tokenizer import check_gpt2_like, check_merge_order, has_tokenizer
+from tokenization.foreign_tokenizer import check_gpt2_like, check_ids, check_merge_order, has_tokenizer
 from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
 
 # GPT-2's regular expression for words, from its published encoder: contractions, letters, digits, the rest, white space
@@ -238,6 +238,7 @@ def load(name: str | Path) -> Tokenizer:
         ranks = {bytes(byte_of[c] for c in token): i for token, i in vocab.items() if token not in added}
         if sum(len(token) == 1 for token in ranks) < MIN_BYTES:
             raise KeyError("a byte has no token")
+        check_ids([*ranks.values(), *(token.id for token in added.values())])
         return Tokenizer(ranks, added=added)
     except InputError:
         raise

@@ -283,6 +283,12 @@ def bytes_missing(f):
     f.tokenizer()
 
 
+def another_opening(f):
+    f.bpe["added_tokens"].clear()
+    del f.bpe["model"]["vocab"]["<|endoftext|>"]
+    f.tokenizer(("<s>", 399, {}), eos_token="<s>", bos_token="<s>")
+
+
 def ids_of_no_token(f):
     f.bpe["model"]["vocab"]["<|endoftext|>"] = f.bpe["added_tokens"][0]["id"] = 409
     f.model = f.fresh(vocab_size=410, bos_token_id=409, eos_token_id=409)
@@ -341,7 +347,7 @@ LOADS = {
     "added words that take spaces": rows(402, ("<new>", 400, {"special": False, "lstrip": True, "rstrip": True})),
     "added words that stand alone": rows(402, ("the", 400, {"special": False, "single_word": True})),
     "added_tokens_decoder": rows(402, added_tokens_decoder={"400": {"content": "<new>", **FLAGS, "special": False}}),
-    "no <|endoftext|>": lambda f: (f.bpe["added_tokens"].clear(), f.tokenizer(("<s>", 399, {}), eos_token="<s>")),
+    "no <|endoftext|>": another_opening,
     "bytes that have no token": bytes_missing,
     "the pattern written out": pattern_written_out,
     "ids of no token": ids_of_no_token,
@@ -510,7 +516,10 @@ IS_NOT = {
     "a space before": (tokenizer_json(pre_tokenizer={"type": "ByteLevel", "add_prefix_space": True}), "a space before"),
     "another normalizer": (tokenizer_json(normalizer={"type": "Lowercase"}), "splits text in another way"),
     "another tokenizer's rows": (rows(300), "300 tokens, its tokenizer bpe-404 404"),
-    "an id far away": (rows(400, ("<new>", 2**31, {})), "not the same vocabulary"),
+    "two tokens of one id": (rows(402, ("<new>", 398, {})), "two tokens have the same id"),
+    "a million million layers": (lambda f: f.config(n_layer=10**12), "the weights lack transformer.h.999999999999"),
+    "numbers in place of weights": (lambda f: f.store(dict.fromkeys(f.state(), 1), "pytorch_model.bin"), "lack"),
+    "an id far away": (rows(400, ("<new>", 2**30, {})), "not the same vocabulary"),
     "an adapter without its base": (of_another_base, "LoRA adapter of my-lost-model"),
     "an adapter of nothing": (dropped_base, "names no base model"),
     "another adapter": (lambda f: f.adapter(peft_type="IA3"), "kind 'IA3'"),
