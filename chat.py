@@ -42,12 +42,13 @@ class ChatConfig(EngineConfig):
 
 def chat(config: ChatConfig) -> None:
     from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once
+    from tokenization.chat_template import PlainText
 
     if config.prompt is not None and not config.prompt.strip():
         raise InputError("--prompt is empty; say something: --prompt=hello")
     engine, chat_json = open_engine(config)
     messages = system_message(config.system)
-    if not chat_json:
+    if not chat_json and engine.template.name == PlainText.name:
         print(f"note: {config.folder} was never trained to chat; expect nonsense", file=sys.stderr)
     if config.prompt is not None:
         reply, reason = answer(engine, messages, config.prompt, config)

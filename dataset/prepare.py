@@ -47,7 +47,7 @@ class PrepareConfig:
     """Turn conversations into the files that train.py reads."""
 
     source: tuple[str, ...] = ()  # local files or folders in place of the download: --source=A --source=B
-    tokenizer: str = "gpt2"  # gpt2, train:8192 (learn that many tokens from these data), or a model folder
+    tokenizer: str = "gpt2"  # gpt2, train:8192 (learn that many tokens from these data), or a model folder or name
     out_dir: str | None = None  # where the files go; default: beside prepare.py
     limit: int | None = None  # take at most so many conversations
     show: int = 0  # print so many of them, what is learned in green

@@ -14,7 +14,7 @@ GROUPS = ("fit", "stops", "itself", "repetition", "memory", "safety", "speed", "
 class EvaluateConfig(EngineConfig):
     """Measure a chat model, or a server's, on real conversations."""
 
-    init_from: str = TRAINED  # any GPT-2 folder, ours or Hugging Face's, or gpt2 ... gpt2-xl
+    init_from: str = TRAINED  # any GPT-2 folder, ours or Hugging Face's, or a name of the hub
     data: str | None = None  # whose val split is asked; default: what the model was trained on, or data/personachat
     baseline: str | None = None  # a second model to stand beside it; its report.json is used if it measured the same
     quick: bool = False  # a tenth of the questions

@@ -24,7 +24,7 @@ from inference.settings import SamplingParams
 from inference.streaming import Detokenizer, Piece
 from model import GPT, KVCache
 from runtime.errors import InputError
-from tokenization.chat_template import ChatTags, ChatTemplate
+from tokenization.chat_template import ChatTags, ChatTemplate, document
 from tokenization.context import messages_in_view
 from tokenization.tokenizer import Tokenizer
 
@@ -86,8 +86,8 @@ class Engine:
     ) -> Sequence:
         """
         The Sequence that continues `ids` from the next step on.
-        suppress_tokens: ids that are never drawn. stop_token_ids: ids that end it and are not shown. recent: ids that
-        the penalties look at before any was generated.
+        suppress_tokens: ids that are never drawn, beside those that the model was never taught. stop_token_ids: ids
+        that end it and are not shown. recent: ids that the penalties look at before any was generated.
         Raises CapacityError if no slot is free, ValueError if there are no ids, or more than the context holds.
         """
         if not 1 <= len(ids) <= self.block_size:
@@ -103,7 +103,7 @@ class Engine:
             next(self.arrivals),
             ids,
             sampling,
-            suppress_tokens=suppress_tokens,
+            suppress_tokens=dict.fromkeys((*self.template.untrained, *suppress_tokens)),
             stop_token_ids=stop_token_ids,
             recent=recent,
         )
@@ -305,11 +305,15 @@ class Engine:
 
     def start_continuation(self, text: str, sampling: SamplingParams) -> tuple[Sequence, Detokenizer]:
         """Add the request for a continuation. The penalties look at the text as well."""
-        endoftext = self.tokenizer.endoftext
-        ids = [endoftext, *self.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
+        ids = document(self.template, text)
         if len(ids) > self.block_size:
             raise InputError(f"a prompt has {len(ids)} tokens, the context {self.block_size}; shorten it")
-        sequence = self.add_request(ids, sampling, stop_token_ids=(endoftext,), recent=ids)
+        sequence = self.add_request(
+            ids,
+            sampling,
+            stop_token_ids=self.template.document_stop_ids,
+            recent=ids,
+        )
         return sequence, Detokenizer(self.tokenizer.decoder(), sampling.stop, strip=False)
 
     def stream(self, requests: Iterable[tuple[Sequence, Detokenizer]]) -> Generator[tuple[int, Piece], None, None]:

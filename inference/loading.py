@@ -52,7 +52,8 @@ def open_engine(
                 last = model.config.vocab_size - 1
                 raise InputError(f"{name}: {token_id} is no token of {folder}; its ids go from 0 to {last}")
     n_slots = slots if isinstance(slots, int) else slots(model.config)
-    engine = Engine(model, tokenizer, template_for(folder, tokenizer, chat), n_slots)
+    template = template_for(model_folder.speech_folder(folder), tokenizer, chat)
+    engine = Engine(model, tokenizer, template, n_slots)
     if wide and engine.decoder and n_slots > engine.decoder.WIDE:
         engine.wide = engine.decoder.widen()
     return engine, chat

@@ -101,7 +101,7 @@ class EngineConfig(SamplingParams):
     }
 
     out_dir: str = TRAINED  # the model folder that train.py wrote; while there is none, models/small-talk
-    init_from: str | None = None  # in its place: any GPT-2 folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
+    init_from: str | None = None  # in its place: any GPT-2 folder, a LoRA adapter, or a name of the hub
     device: str = "auto"  # cpu, cuda, cuda:1, mps
     dtype: str = "auto"  # of the computation: float32, bfloat16, float16
     weights: Literal["auto", "full", "bfloat16", "int8", "int4"] = "auto"  # how a CPU stores them; auto: int8

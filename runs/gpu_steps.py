@@ -2,7 +2,7 @@
 What runs/gpu.sh does beside tests and bench.py: the machine told, weights made up, what fits in 16 GB, and the figures
 in one file and one table.
 
-    $ python runs/gpu_steps.py environment FILE | weights FOLDER | fit_124m FILE | fit_xl FILE | gather ROWS | table ROWS
+    $ python runs/gpu_steps.py environment FILE | weights FOLDER | fit_124m FILE | fit_xl FILE | gather R | table R
 """
 
 import importlib.metadata

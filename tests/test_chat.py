@@ -160,6 +160,9 @@ def test_a_model_that_never_chatted_is_noted(tiny, tokens, tmp_path, capsys):
     model_folder.save(tmp_path, tiny, tokens, {})
     (tmp_path / "chat.json").unlink()
     chat.chat(chat.ChatConfig(init_from=str(tmp_path), prompt="hi", max_new_tokens=3, **GREEDY))
+    assert "never trained to chat" not in capsys.readouterr().err  # its chat template says that it was
+    (tmp_path / "tokenizer_config.json").unlink()
+    chat.chat(chat.ChatConfig(init_from=str(tmp_path), prompt="hi", max_new_tokens=3, **GREEDY))
     assert "never trained to chat" in capsys.readouterr().err
 
 

@@ -15,7 +15,9 @@ class TrainConfig:
     old_names = OLD_NAMES
 
     # what to start from, on what, to where
-    init_from: str = "scratch"  # scratch, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a GPT-2 folder; resume: go on with
+    init_from: str = (
+        "scratch"  # scratch, a GPT-2 folder, a LoRA adapter, or a name of the hub: gpt2; resume: go on with
+    )
     # the run in out_dir, with its settings where no others are given
     data_dir: str = "data/chitchat"  # what a prepare.py wrote
     out_dir: str = "out-chat"  # the model folder to write
