@@ -32,6 +32,7 @@ class RecallConfig(PrepareConfig):
 
     filler: tuple[str, ...] = ("data/chitchat",)  # prepared data folders
     count: int = 5000  # conversations to make
+    answers_only: bool = False  # learn the replies to what is told and asked; the filler is only read
     context: int = 1024  # tokens that none of them exceeds: a question cut from its fact would teach invention
 
     def __post_init__(self) -> None:
@@ -48,7 +49,8 @@ def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
         words = "held_out" if split == "val" else "train"
         woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
-        yield {"messages": woven.messages, "split": split}
+        messages = woven.answers_weighted() if settings.answers_only else woven.messages
+        yield {"messages": messages, "split": split}
 
 
 def prepare(settings: RecallConfig) -> None:
