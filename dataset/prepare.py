@@ -7,8 +7,10 @@ differently are kept together as well.
 """
 
 import array
+import collections
 import itertools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ from tokenization.tokenizer import Tokenizer
 
 # licences under which data, and what is trained on them, may be passed on for any purpose
 PERMISSIVE = ("public domain", "MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC BY 4.0", "CDLA-Sharing-1.0")
+
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")  # in a reason: a piece of a file
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def prepare_folder(
         It is called once more if a tokenizer is to be learned.
     about: {"name", "licence", "url"} of the source, printed and kept in meta.json. "sources", if it is there, is a list
         of these and is kept instead.
-    change_text: applied to the text of each message. It must be a function of a module: other processes run it.
+    change_text: applied to the text of each message, as its private details are to be masked: then meta.json also
+        names no file and quotes nothing. It must be a function of a module: other processes run it.
     Raises InputError, and leaves the folder as it was, if there is no conversation or something is wrong with one.
     """
     folder = Path(settings.out_dir or Path(script).parent)
@@ -113,6 +118,8 @@ def prepare_folder(
         total = {name: sum(splits[split][name] for split in SPLITS) for name in splits["train"]}
         total["longest"] = max(splits[split]["longest"] for split in SPLITS)
         files = [Path(source).name for source in settings.source]
+        if change_text:  # a file has the name of a friend, or a number: WhatsApp Chat with +49 170 1234567.txt
+            files = [f"file {number}" for number, _ in enumerate(files, 1)]
         meta = {
             "format": FORMAT,
             "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash},
@@ -120,7 +127,7 @@ def prepare_folder(
             "split_seed": settings.seed,
             "val_share": settings.val_share,
             "own_split": bool((spool.splits != "").any()),
-            "skipped": dict(skipped),
+            "skipped": dict(stored_reasons(skipped, change_text)),
             "sources": about.get("sources") or [{**about, "files": files, **total}],
         }
         meta["permissive"] = all(source["licence"] in PERMISSIVE for source in meta["sources"])
@@ -131,6 +138,14 @@ def prepare_folder(
     print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
     print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
     print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py --data_dir={folder}")
+
+
+def stored_reasons(skipped: Skipped, change_text: TextChange | None) -> collections.Counter[str]:
+    """The counts of what was skipped as meta.json has them; change_text: what a reason quotes or holds is hidden."""
+    counts: collections.Counter[str] = collections.Counter()
+    for reason, n in skipped.items():
+        counts[change_text(QUOTED.sub("'...'", reason)) if change_text else reason] += n
+    return counts
 
 
 def choose_tokenizer(

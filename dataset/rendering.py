@@ -56,7 +56,8 @@ def check_record(place: str, record: Record, change_text: TextChange | None) -> 
         return {**record, "text": change_text(text) if change_text else text}
     messages = check(record, place)
     if change_text:
-        messages = [{**message, "content": change_text(message["content"])} for message in messages]
+        changed = ("content", "name")
+        messages = [{k: change_text(text) if k in changed else text for k, text in m.items()} for m in messages]
     return {**record, "messages": messages}
 
 

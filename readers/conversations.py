@@ -2,7 +2,7 @@
 From turns and messages to records: which side becomes the bot, what is no message, and where a chat log is cut.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from readers.source import LogMessage, Record, Skipped
@@ -55,36 +55,46 @@ def alternating(texts: Iterable[str]) -> list[tuple[int, str]]:
 
 
 def split_at_silences(
-    messages: Iterable[LogMessage], bot: str | None, gap_hours: float, skipped: Skipped
+    messages: Iterable[LogMessage],
+    bots: Collection[str],
+    gap_hours: float,
+    skipped: Skipped,
+    name_of: Callable[[str], str] = str,
 ) -> Iterator[Record]:
     """
-    Yield records of a chat log, in which the speaker `bot` is the assistant and everybody else the user, with a name
-    where there are several. A chat is cut where nobody wrote for `gap_hours`.
+    Yield records of a chat log, in which the speaker that has one of the names `bots` is the assistant and everybody
+    else the user, where there are several with the name that name_of(speaker) gives them. A chat is cut where nobody
+    wrote for `gap_hours`, and where the time goes back as far.
     """
     open_talks: dict[str, list[LogMessage]] = {}  # chat -> its messages since the last silence
     for message in messages:
         talk = open_talks.setdefault(message.chat, [])
-        if talk and message.time is not None and talk[-1].time is not None:
-            if message.time - talk[-1].time > gap_hours * 3600:
-                yield from log_record(talk, bot, skipped)
+        if talk and not message.in_thread and message.time is not None and talk[-1].time is not None:
+            if abs(message.time - talk[-1].time) > gap_hours * 3600:
+                yield from log_record(talk, bots, skipped, name_of)
                 talk.clear()
         talk.append(message)
     for talk in open_talks.values():
-        yield from log_record(talk, bot, skipped)
+        yield from log_record(talk, bots, skipped, name_of)
 
 
-def log_record(talk: list[LogMessage], bot: str | None, skipped: Skipped) -> Iterator[Record]:
+def log_record(
+    talk: list[LogMessage], bots: Collection[str], skipped: Skipped, name_of: Callable[[str], str]
+) -> Iterator[Record]:
     """Yield the record of one talk, or none where not both the bot and somebody else speak in it."""
     people = {message.speaker for message in talk}
-    if bot not in people or len(people) < 2:
-        skipped.note("talk in which only one side speaks", f"{talk[0].chat}:{talk[0].line}")
+    if people.isdisjoint(bots) or people <= set(bots):
+        reason = "only the bot speaks" if people <= set(bots) else "the bot is not in it"
+        skipped.note(f"talk: {reason}", f"{talk[0].chat}:{talk[0].line}")
         return
-    named = len(people) > 2
-    yield {"messages": [as_message(message, bot, named) for message in talk]}
+    named = len(people - set(bots)) > 1
+    yield {"messages": [as_message(message, bots, named, name_of) for message in talk]}
 
 
-def as_message(message: LogMessage, bot: str | None, named: bool) -> dict[str, str]:
+def as_message(
+    message: LogMessage, bots: Collection[str], named: bool, name_of: Callable[[str], str]
+) -> dict[str, str]:
     """The message as a record has it; named: with the name of who says it, if that is not the bot."""
-    if message.speaker == bot:
+    if message.speaker in bots:
         return {"role": "assistant", "content": message.text}
-    return {"role": "user", "content": message.text, **({"name": message.speaker} if named else {})}
+    return {"role": "user", "content": message.text, **({"name": name_of(message.speaker)} if named else {})}

@@ -43,7 +43,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     header: tuple[int, float] | None = None  # line number and time of the message that is being read
     lines: list[str] = []  # its lines below the time
     after_gap = True
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         if after_gap and line[:1].isupper():
             if (match := HEADER.fullmatch(line)) and (time := parse_month_name(match[2])) is not None:
                 if header and (message := message_of(source, header, lines, skipped)):

@@ -126,7 +126,7 @@ def is_json_lines(head: str) -> bool:
 
 
 def rows_of_lines(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]:
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         if line.strip():
             try:
                 row = json.loads(line)

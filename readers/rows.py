@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from readers import json_rows
-from readers.source import UNREADABLE, Record, Skipped, Source, SourceSettings, open_sources
+from readers.archives import open_sources
+from readers.source import UNREADABLE, Record, Skipped, Source, SourceSettings
 from runtime.errors import InputError
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ def file_rows(source: Source, skipped: Skipped) -> Iterator[PlacedRow]:
 def csv_rows(source: Source, skipped: Skipped) -> Iterator[PlacedRow]:
     """Yield the rows of a CSV file with a header, as dicts; a field may hold line ends."""
     csv.field_size_limit(1 << 24)  # characters; the default, 131,072, is less than some dialogues
-    table = csv.DictReader((line + "\n" for _, line in source.lines()), strict=True)
+    table = csv.DictReader((line + "\n" for _, line in source.lines(skipped)), strict=True)
     while True:
         try:
             row = next(table, None)

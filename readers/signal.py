@@ -64,7 +64,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
 
 
 def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         if not line.strip():
             continue
         place = f"{source.name}:{number}"
@@ -96,7 +96,7 @@ def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
 def markdown_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     header: Header | None = None  # of the message that is being read
     lines: list[str] = []  # its text
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         match = HEADER.match(line)
         time = parse_timestamp(match[1]) if match else None
         if match is None or time is None:

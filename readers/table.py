@@ -63,7 +63,7 @@ def rows(source: Source, skipped: Skipped) -> Iterator[tuple[int, dict[str, str]
     head = source.head
     columns, delimiter = header(head)
     quoting = csv.QUOTE_NONE if delimiter == "\t" and not is_quoted(head) else csv.QUOTE_MINIMAL
-    lines = (line + "\n" for _, line in source.lines())
+    lines = (line + "\n" for _, line in source.lines(skipped))
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     header_seen = False
     while True:

@@ -53,7 +53,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     times: dict[str, int] = {}
     first: tuple[int, int, str] | None = None  # (line number, seconds, text) of the first line of a message
     lines: list[str] = []  # its further lines
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         stamp, _, rest = line.partition(end)
         date, _, hour = stamp.partition(" ")
         day, seconds = dates.get(date), times.get(hour)

@@ -89,7 +89,7 @@ def order_of(source: Source, header: re.Pattern[str], skipped: Skipped) -> str:
     """The name of the order of day, month and year in this file."""
     dates, clock, first, american = [], Clock(), "", False
     possible = {name: Days(name) for name in ORDERS}
-    for number, line in source.lines():
+    for number, line in source.lines(Skipped(keep_going=True)):  # what is wrong is told when the messages are read
         for match in headers([line], header, clock):
             if not dates:
                 first, american = f"{source.name}:{number}", AMERICAN.match(f"{match[1]}\n{match[3]}")

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import configurator
 from dataset.prepare import PrepareConfig, prepare_folder
 from readers import detect, pii
-from readers.source import Record, Skipped, open_sources
+from readers.archives import open_sources
+from readers.source import Record, Skipped
 
 ABOUT = {"name": "my chats", "licence": "private", "url": "this machine"}
 
@@ -26,7 +27,7 @@ ABOUT = {"name": "my chats", "licence": "private", "url": "this machine"}
 class MyChatsConfig(PrepareConfig):
     """Turn your own chats, in whatever layout they were exported, into the files that train.py reads."""
 
-    bot: str | None = None  # who of the people in the chats the model becomes; everyone else is the human
+    bot: tuple[str, ...] = ()  # who the model becomes, once for each name that this person has; others are the human
     gap_hours: float = 8.0  # a silence longer than this ends a conversation
     keep_private: bool = False  # keep links, e-mail addresses, phone and card numbers, which are masked otherwise
     show: int = 1  # conversations to print, what is learned in green
@@ -42,7 +43,8 @@ class MyChatsConfig(PrepareConfig):
 
 def conversations(settings: MyChatsConfig, skipped: Skipped) -> Iterator[Record]:
     recognised = detect.recognise(open_sources(settings), skipped)
-    return detect.records(recognised, settings.bot, settings.gap_hours, skipped)
+    name_of = str if settings.keep_private else pii.StandIns().__getitem__
+    return detect.records(recognised, settings.bot, settings.gap_hours, skipped, name_of)
 
 
 def prepare(settings: MyChatsConfig) -> None:
@@ -50,8 +52,8 @@ def prepare(settings: MyChatsConfig) -> None:
     for reader, sources in recognised:
         names = ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
         print(f"{reader.NAME}: {names} ({len(sources)} {'file' if len(sources) == 1 else 'files'})")
-    bot = detect.choose_bot(recognised, settings.bot, Skipped(settings.skip_errors))
-    settings = dataclasses.replace(settings, bot=bot)
+    bots = detect.choose_bots(recognised, settings.bot, Skipped(settings.skip_errors))
+    settings = dataclasses.replace(settings, bot=tuple(bots))
     prepare_folder(settings, __file__, conversations, ABOUT, None if settings.keep_private else pii.mask)
 
 

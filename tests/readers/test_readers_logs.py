@@ -15,9 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from readers import discord, parlai, slack, table, tagged
+from readers.archives import sources_at
 from readers.json_rows import json_items
 from readers.pii import mask
-from readers.source import Skipped, Source, sources_at
+from readers.source import Skipped, Source
 from readers.timestamps import parse_timestamp
 from runtime.errors import InputError
 from tokenization.chat_format import check
