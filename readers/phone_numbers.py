@@ -69,11 +69,12 @@ COUNTED = re.compile(  # what stands before a number that is something else
     re.I,
 )
 UNITS = re.compile(  # what stands behind a number that counts it
-    r"[ -]?(?:users?|people|persons?|inhabitants|citizens|likes?|views?|followers?|subscribers?|points?|pts|steps?|stars?"
-    r"|dollars?|euros?|pounds?|bucks|cents|usd|eur|gbp|yen|rupees|coins?|gold|xp|hp|mana|credits?|tokens?|words?|lines?"
-    r"|rows?|files?|items?|pieces?|copies|times|downloads?|votes?|messages?|bytes|[kmgt]i?b|bits|pixels?|px|km|cm|mm|miles"
-    r"|met(?:er|re)s?|m|kg|g|grams?|tons?|tonnes?|lit(?:er|re)s?|calories|k?cal|kwh|watts?|volts?|seconds?|secs?|ms|minutes?"
-    r"|hours?|days?|weeks?|months?|years?|million(?:en|s)?|billion|thousand|schritte|leute|menschen"
+    r"[ -]?(?:users?|people|persons?|inhabitants|citizens|likes?|views?|followers?|subscribers?|points?|pts|steps?"
+    r"|stars?|dollars?|euros?|pounds?|bucks|cents|usd|eur|gbp|yen|rupees|coins?|gold|xp|hp|mana|credits?|tokens?|words?|lines?"
+    r"|rows?|files?|items?|pieces?|copies|times|downloads?|votes?|messages?|bytes|[kmgt]i?b|bits|pixels?|px|km|cm|mm"
+    r"|miles|met(?:er|re)s?|m|kg|g|grams?|tons?|tonnes?|lit(?:er|re)s?|calories|k?cal|kwh|watts?|volts?|seconds?|secs?|ms"
+    r"|minutes?|hours?|days?|weeks?|months?|years?"
+    r"|million(?:en|s)?|billion|thousand|schritte|leute|menschen"
     r"|einwohner|aufrufe|punkte|personas|pasos|puntos|personnes|pas|vues|passi|punti|persone|m/s|bpm|rpm|fps)\b(?!\.\w)",
     re.I,
 )

@@ -19,7 +19,8 @@ from readers.timestamps import parse_timestamp
 NAME = "Signal"
 
 HEADER = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] (.+?): (.*)", re.DOTALL)
-REACTIONS = re.compile(r"\(- .+: .+ -\)")
+REACTIONS = re.compile(r"\(- .+: .+ -\)")  # written before stickers and attachments, on the same line
+NOT_EXPORTED = re.compile(r"\((?:media|attachment|sticker) not exported\) {0,2}")  # what --no-attachments leaves
 QUOTE = re.compile(r"^> ?.*$\n*", re.MULTILINE)
 ATTACHMENT = re.compile(r"!?\[[^\]\n]{0,255}\]\(\./media/[^)\n]{0,300}\) {0,2}")
 STICKER = re.compile(r"\n?\(\( .* \)\)$|\[[^\]\n]{0,255}\]\(\.\./exported_stickers/[^)\n]{0,300}\) {0,2}")
@@ -118,11 +119,11 @@ def message_of(source: Source, header: Header, lines: list[str], skipped: Skippe
     if not lines[0].strip() and any(line.startswith(">") for line in lines):  # the message that it answers
         raw = QUOTE.sub("", raw)
         skipped.note("quote of an earlier message", place)
-    while REACTIONS.fullmatch(raw.rstrip().rpartition("\n")[2]):
-        raw = raw.rstrip().rpartition("\n")[0]
-        skipped.note("reactions", place)
-    text, media = ATTACHMENT.subn("", raw)
+    text, media = ATTACHMENT.subn("", NOT_EXPORTED.sub("![](./media/x)", raw))
     text, stickers = STICKER.subn("", text.rstrip())
+    while REACTIONS.fullmatch(text.rstrip().rpartition("\n")[2]):
+        text = text.rstrip().rpartition("\n")[0]
+        skipped.note("reactions", place)
     text = "\n".join(line.rstrip() for line in text.strip().split("\n"))
     if text == "(This message was deleted)" or CALL.fullmatch(text):
         skipped.note("call" if CALL.fullmatch(text) else "deleted message", place)

@@ -272,7 +272,7 @@ def test_slack_folder_and_zip_are_read_alike(tmp_path):
             messages += slack.messages(one, skipped)
         assert [(m.speaker, m.text) for m in messages] == [("Ann", "hi Bob"), ("Bob", "yo"), ("Cy", "new here")]
         chats = [m.chat.removeprefix(path.as_posix()) for m in messages]
-        assert chats == ["/general", "/general", "/random"]
+        assert chats == ["/general", "/general/thread 1640946601.000100", "/random"]
         assert not skipped
 
 
@@ -293,7 +293,7 @@ def test_slack_keeps_people_and_counts_bots_and_notices():
 @pytest.mark.parametrize(
     "written, shown",
     [
-        ("<@U000000>: hi <@U000009|cy> <@U000008>", "Ann: hi cy U000008"),
+        ("<@U000000>: hi <@U000009|cy> <@U000008>", "Ann: hi cy somebody"),
         ("see <https://a.org/?b=1&amp;c=2|the page>", "see the page (https://a.org/?b=1&c=2)"),
         ("see <https://a.org> <http://b.org|b.org> <mailto:a@b.org|a@b.org>", "see https://a.org b.org a@b.org"),
         ("<!here> <#C000001|general> <!subteam^S1|@devs>", "@here #general @devs"),
