@@ -176,6 +176,7 @@ class Spool(NamedTuple):
     sketches: np.ndarray  # (n, SKETCH_SIZE) uint64, 0 where there are fewer
     splits: np.ndarray  # (n,) "train", "val" or ""
     copies: np.ndarray  # (n,) int64
+    pairs: dict[int, str]  # number of a conversation -> JSON of its pair of a better and a worse last answer
 
 
 def write_spool(
@@ -187,6 +188,7 @@ def write_spool(
     """
     seen: set[bytes] = set()
     numbers, hashes, splits = array.array("q"), array.array("Q"), []
+    pairs: dict[int, str] = {}
     with open(folder / "spool.bin", "wb") as bin_file, open(folder / "spool.sup", "wb") as sup_file:
         for i, rendered in enumerate(tqdm(conversations, unit=" conversations", disable=not sys.stderr.isatty())):
             if rendered.exact in seen:
@@ -200,6 +202,8 @@ def write_spool(
             bin_file.write(rendered.ids)
             sup_file.write(rendered.supervised)
             numbers.extend((len(rendered.supervised), rendered.n_turns, rendered.n_supervised, rendered.copies))
+            if rendered.pair:
+                pairs[len(splits)] = rendered.pair
             splits.append(rendered.split)
             hashes.extend((rendered.key, *rendered.sketch, *[0] * (SKETCH_SIZE - len(rendered.sketch))))
     lengths, n_turns, n_supervised, copies = np.array(numbers, dtype=np.int64).reshape(-1, 4).T
@@ -212,6 +216,7 @@ def write_spool(
         sketches=keys_and_sketches[:, 1:],
         splits=np.array(splits, dtype="U5"),
         copies=copies,
+        pairs=pairs,
     )
 
 
@@ -235,6 +240,10 @@ def write_splits(folder: Path, spool: Spool, val_share: float, seed: int) -> dic
                     else:
                         train.write(conversation * copies)
         (folder / f"spool.{suffix}").unlink()
+    for split, wanted in (("train", False), ("val", True)):
+        lines = [f"{pair}\n" for number, pair in spool.pairs.items() if is_val[number] == wanted]
+        if spool.pairs:  # for training by preference: the messages, of which the last is better than what is "rejected"
+            (folder / f"{split}.pairs.jsonl").write_text("".join(lines), encoding="utf-8")
     counts = {}
     for split, times in (("train", ~is_val * spool.copies), ("val", is_val.astype(np.int64))):
         counts[split] = {

@@ -2,21 +2,26 @@
 From turns and messages to records: which side becomes the bot, what is no message, and where a chat log is cut.
 """
 
+import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from readers.source import LogMessage, Record, Skipped
 
 Speaker = TypeVar("Speaker", bound=Hashable)
+Turn = tuple[str, str] | tuple[str, str, bool]  # role, text, and whether it is to be learned, if that is said
+THINKING = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>\s*", re.DOTALL | re.I)
 
 
-def talk_record(turns: Iterable[tuple[str, str]], place: str, skipped: Skipped) -> Iterator[Record]:
+def talk_record(turns: Iterable[Turn], place: str, skipped: Skipped) -> Iterator[Record]:
     """
-    Yield the record of (role, text) pairs, or none where only one side speaks. Empty texts are left out; the system
-    messages at the beginning are joined, later ones are left out.
+    Yield the record of (role, text) or (role, text, is learned), or none where only one side speaks. Empty texts are
+    left out, and what the bot thinks aloud; system messages at the beginning are joined, later ones are left out.
     """
     messages = []
-    for role, text in turns:
+    for role, text, *learned in turns:
+        if role == "assistant":
+            text = without_thinking(text, place, skipped)
         if not text.strip():
             skipped.note("empty message", place)
         elif role == "system" and messages and messages[-1]["role"] != "system":
@@ -24,11 +29,24 @@ def talk_record(turns: Iterable[tuple[str, str]], place: str, skipped: Skipped) 
         elif role == "system" and messages:
             messages[-1]["content"] += "\n" + text.strip()
         else:
-            messages.append({"role": role, "content": text.strip()})
-    if {"user", "assistant"} <= {message["role"] for message in messages}:
+            messages.append({"role": role, "content": text.strip(), **({"weight": "0"} if learned == [False] else {})})
+    learned_roles = {message["role"] for message in messages if "weight" not in message}
+    if {"user", "assistant"} <= learned_roles:
         yield {"messages": messages}
+    elif {"user", "assistant"} <= {message["role"] for message in messages}:
+        skipped.note("conversation of which nothing is to be learned", place)
     else:
         skipped.note("conversation in which only one side speaks", place)
+
+
+def without_thinking(text: str, place: str, skipped: Skipped) -> str:
+    """What the bot says without what it thought before: a small model is to answer, not to think aloud."""
+    if "<" not in text:
+        return text
+    text, n = THINKING.subn("", text)
+    if n:
+        skipped.note("thinking left out of an answer", place)
+    return text
 
 
 def two_views(

@@ -11,10 +11,15 @@ from typing import Protocol, runtime_checkable
 from readers import (
     alpaca,
     chatgpt,
+    claude,
     discord,
+    gemini,
+    grok,
     imessage,
     openai,
+    openwebui,
     parlai,
+    preference,
     sharegpt,
     signal,
     slack,
@@ -22,6 +27,7 @@ from readers import (
     table,
     tagged,
     telegram,
+    templated,
     whatsapp,
 )
 from readers.conversations import split_at_silences
@@ -66,7 +72,8 @@ Reader = LogReader | RecordReader
 # the first one that recognises a file reads it
 LAYOUTS: tuple[Reader, ...] = (
     *(whatsapp, telegram, signal, imessage, discord, slack),
-    *(chatgpt, sharegpt, openai, alpaca, parlai, table, tagged),
+    *(chatgpt, claude, gemini, grok, openwebui),
+    *(preference, sharegpt, openai, templated, alpaca, parlai, table, tagged),
 )
 MAX_NULS = 4  # zero bytes at the beginning of a file with which it is no text
 MAX_LISTED = 20  # speakers that are shown to choose the bot from

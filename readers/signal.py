@@ -75,10 +75,10 @@ def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
             item = None
         date = item.get("date") if isinstance(item, dict) else None
         time = parse_timestamp(date) if isinstance(date, str) else None
-        if not isinstance(item, dict) or time is None or not {"sender", "body"} <= item.keys():
+        if not isinstance(item, dict) or time is None or "sender" not in item:
             skipped.broken(place, 'expected one JSON object a line, with "date", "sender" and "body"')
             continue
-        speaker, body = item["sender"], item["body"]
+        speaker, body = item["sender"], item.get("body") or ""
         if not isinstance(speaker, str) or not speaker.strip() or not isinstance(body, str):
             skipped.broken(place, '"sender" and "body" must be text')
             continue

@@ -34,10 +34,16 @@ class LogMessage(NamedTuple):
     in_thread: bool = False  # `chat` is one conversation, which no silence ends
 
 
-class Record(TypedDict):
+class Conversation(TypedDict):
     """A conversation, as tokenization/chat_format.py takes it."""
 
     messages: list[dict[str, str]]
+
+
+class Record(Conversation, total=False):
+    """A conversation, and what a data set tells beside it."""
+
+    rejected: str  # a worse answer than the last message, where one is known
 
 
 class SourceSettings(Protocol):

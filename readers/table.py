@@ -66,6 +66,8 @@ def rows(source: Source, skipped: Skipped) -> Iterator[tuple[int, dict[str, str]
     lines = (line + "\n" for _, line in source.lines(skipped))
     reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
     header_seen = False
+    needed = [columns.index(name) for names in (SPEAKER, TEXT) if (name := column(columns, names))]
+    n_needed = 1 + max(needed, default=len(columns))
     while True:
         line = reader.line_num + 1
         place = f"{source.name}:{line}"
@@ -81,6 +83,10 @@ def rows(source: Source, skipped: Skipped) -> Iterator[tuple[int, dict[str, str]
                 skipped.note("empty row", place)
         elif not header_seen:
             header_seen = True
+        elif len(row) < len(columns) and len(row) >= n_needed:  # some programs leave out empty fields at the end
+            yield line, dict(zip(columns, row + [""] * (len(columns) - len(row)), strict=True))
+        elif len(row) > len(columns) and not any(field.strip() for field in row[len(columns) :]):
+            yield line, dict(zip(columns, row, strict=False))
         elif len(row) != len(columns):
             expected = f"wanted {len(columns)} fields as in the header, not {len(row)}; quote a text that holds"
             skipped.broken(place, f"{expected} {delimiter!r}")
