@@ -10,10 +10,12 @@ Time and conversation are optional. Blank lines are nothing; a row without text 
 """
 
 import csv
+import itertools
+import re
 from collections.abc import Collection, Iterator
 
 from readers.source import LogMessage, Skipped, Source
-from readers.timestamps import parse_timestamp
+from readers.timestamps import month_comes_first, parse_timestamp
 
 NAME = "table of messages (CSV, TSV)"
 SPEAKER = ("speaker", "author", "sender", "from", "name", "user", "username", "role")
@@ -22,6 +24,8 @@ TIME = ("time", "timestamp", "date", "datetime", "created_at")
 CHAT = ("conversation", "conversation_id", "conv_id", "chat", "chat_id", "channel", "thread", "thread_id")
 CHAT += ("dialogue_id", "dialog_id", "session_id")
 DELIMITERS = ",;\t"
+MAX_ROWS = 100_000  # rows from which the order of day and month is taken
+AMBIGUOUS = re.compile(r"\d{1,2}[-/]\d{1,2}[-/]\d{2,4}\b")
 
 
 def recognises(head: str) -> bool:
@@ -32,12 +36,14 @@ def recognises(head: str) -> bool:
 def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     """Yield messages. An InputError names the file, the line and the column."""
     columns: list[str | None] = []  # the names of those of speaker, text, time and chat
+    is_month_first = None
     for line, row in rows(source, skipped):
         if not columns:
             columns = [column(row, names) for names in (SPEAKER, TEXT, TIME, CHAT)]
             if None in columns[:2]:
                 skipped.broken(f"{source.name}:1", "the header names no speaker or no text column")
                 return
+            is_month_first = order_of(source, columns[2], skipped)
         speaker, text, time, chat = (row[name].strip() if name else "" for name in columns)
         place = f"{source.name}:{line}"
         if not text:
@@ -47,12 +53,25 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
         else:
             # the file's name is part of the chat, so that conversation 1 of one file is not that of another
             path = f"{source.name}/{chat}" if chat else source.name
-            yield LogMessage(speaker, text, understood_time(time, place, skipped), path, line)
+            yield LogMessage(speaker, text, understood_time(time, place, skipped, is_month_first), path, line)
 
 
-def understood_time(time: str, place: str, skipped: Skipped) -> float | None:
+def order_of(source: Source, name: str | None, skipped: Skipped) -> bool | None:
+    """Whether the month comes first in the column of times, for all of its rows; noted, for a guess stays a guess."""
+    if name is None:
+        skipped.note("table without times: all of it is one conversation", source.name, kept=True)
+        return None
+    times = [row[name].strip() for _, row in itertools.islice(rows(source, Skipped(keep_going=True)), MAX_ROWS)]
+    is_month_first = month_comes_first(times)
+    if any(map(AMBIGUOUS.match, times)):
+        order = {True: "month first", False: "day first", None: "day first, nothing in the file tells"}[is_month_first]
+        skipped.note(f"dates taken as {order}", source.name, kept=True)
+    return bool(is_month_first)
+
+
+def understood_time(time: str, place: str, skipped: Skipped, is_month_first: bool | None = None) -> float | None:
     """Seconds since 1970; None where there is no time, or, noted, one that is not understood."""
-    seconds = parse_timestamp(time) if time else None
+    seconds = parse_timestamp(time, is_month_first) if time else None
     if time and seconds is None:
         skipped.note("message with a time that is not understood, no silence is seen there", place, kept=True)
     return seconds

@@ -4,6 +4,8 @@ WhatsApp's exported chats (`_chat.txt`, `WhatsApp Chat with Ann.txt`) as iOS and
     [31.12.21, 23:59:59] Ann: happy new year          12/31/21, 11:59 PM - Ann: happy new year
     and a second line                                 and a second line
 
+    31/12/13 23:59:59: Ann: happy new year            (until 2016)
+
 A contact saved as "Work: Bob" cannot be told from "Work" who says "Bob: ...", nor a line of a message that begins just
 as the file's messages do from a message.
 """
@@ -13,8 +15,8 @@ from collections.abc import Iterator
 
 from readers import signal
 from readers.source import LogMessage, Skipped, Source
-from readers.whatsapp_times import IOS, ORDERS, Clock, Days, Dress, header_of, headers, order_of, plain_seconds
-from readers.whatsapp_words import MARK, Phrases, phrases
+from readers.whatsapp_times import ENDS, IOS, ORDERS, Clock, Days, Dress, header_of, headers, order_of, plain_seconds
+from readers.whatsapp_words import MARK, Phrases, phrases, repeated_marks
 
 NAME = "WhatsApp"
 
@@ -52,9 +54,10 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     head = source.head.split("\n")
     header = header_of(head)
     dress = Dress(head, header)
+    marks = repeated_marks(speaker_and_text(match[4]) for match in headers(head, header, Clock()))
     days, clock, names, own_words = Days(order_of(source, header, dress, skipped)), Clock(), Names(), phrases()
     by_ios = header is IOS
-    end = "] " if by_ios else " - "
+    end = ENDS[header]
     # what stands before and after the first space of a time -> its seconds: no regex for most lines
     dates: dict[str, int] = {}
     times: dict[str, int] = {}
@@ -84,7 +87,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
                 skipped.broken(f"{source.name}:{number}", f"{match[1]} is no date in the order of the dates above")
                 continue
         if day is not None and seconds is not None:
-            if first and (message := message_of(source, first, lines, names, own_words, by_ios, skipped)):
+            if first and (message := message_of(source, first, lines, names, own_words, marks, by_ios, skipped)):
                 yield message
             first = number, day + seconds, rest
             if lines:
@@ -96,8 +99,14 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
             lines.append(line)
         else:
             skipped.broken(f"{source.name}:{number}", "expected the next message, one has at most 65,536 characters")
-    if first and (message := message_of(source, first, lines, names, own_words, by_ios, skipped)):
+    if first and (message := message_of(source, first, lines, names, own_words, marks, by_ios, skipped)):
         yield message
+
+
+def speaker_and_text(rest: str) -> tuple[str, str]:
+    """Of what stands behind a time: "Ann: hi"."""
+    name, _, text = rest.rstrip("\r").partition(": ")
+    return name, text.strip()
 
 
 def message_of(
@@ -106,6 +115,7 @@ def message_of(
     lines: list[str],
     names: Names,
     own_words: Phrases,
+    marks: set[str],
     by_ios: bool,
     skipped: Skipped,
 ) -> LogMessage | None:
@@ -125,7 +135,7 @@ def message_of(
         return None
     if lines:
         text = "\n".join([text, *lines])
-    text, left_out = own_words.words_of(text, by_ios)
+    text, left_out = ("", "media") if text.strip() in marks else own_words.words_of(text, by_ios)
     if left_out:
         skipped.note(left_out, f"{source.name}:{number}")
     return LogMessage(speaker, text, seconds, "", number) if text else None

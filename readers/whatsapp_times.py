@@ -14,13 +14,16 @@ import re
 import time
 from collections.abc import Iterable
 
+from readers.calendars import seconds_at
 from readers.source import Skipped, Source
-from readers.timestamps import seconds_since_1970
 from readers.whatsapp_words import MARK, MARKS, phrases
 
-DATE = rf"(\d{{1,4}}[{MARKS}]?([./-])\s?\d{{1,2}}[{MARKS}]?\2\s?\d{{1,4}})"
+NUMBERS = rf"\d{{1,4}}[{MARKS}]?([./-])\s?\d{{1,2}}[{MARKS}]?\2\s?\d{{1,4}}"
+DATE = rf"({NUMBERS}|\d{{4}}[년年]\s?\d{{1,2}}[월月]\s?\d{{1,2}}[일日])"
 IOS = re.compile(rf"[{MARKS}]*\[{DATE}([^\]]{{4,40}})\]\s?(.*)", re.DOTALL)
 ANDROID = re.compile(rf"[{MARKS}]*{DATE}([^-–]{{4,40}})\s[-–]\s(.*)", re.DOTALL)
+OLD = re.compile(rf"[{MARKS}]*{DATE}([^\[\]]{{4,40}}?):\s(.*)", re.DOTALL)  # iOS and Windows Phone until 2016
+ENDS = {IOS: "] ", ANDROID: " - ", OLD: ": "}  # what stands between the time and the name
 TIME = re.compile(r"(\D*)(\d{1,2})\s?[:.h]\s?(\d\d)(?:\s?(?:[:.]|min)\s?(\d\d)(?:\ss)?)?(\D*)")
 ORDERS = {"day-first": (2, 1, 0), "month-first": (2, 0, 1), "year-first": (0, 1, 2)}  # where year, month and day stand
 AMERICAN = re.compile(r"[1-9]\d?/[1-9]\d?/\d\d\n.*[AP]M")
@@ -41,7 +44,7 @@ class Days(dict[str, int]):
         numbers = [int(number) for number in re.findall(r"\d+", text)]
         year, month, day = (numbers[at] for at in self.order)
         try:
-            self[text] = int(seconds_since_1970(year + 2000 if year < 100 else year, month, day))
+            self[text] = seconds_at(year, month, day)
         except ValueError:
             return None
         return self[text]
@@ -137,8 +140,8 @@ def headers(lines: Iterable[str], header: re.Pattern[str], clock: Clock) -> list
 
 
 def header_of(lines: list[str]) -> re.Pattern[str]:
-    """IOS or ANDROID, whichever begins more of the lines."""
-    return max(IOS, ANDROID, key=lambda header: len(headers(lines, header, Clock())))
+    """IOS, ANDROID or OLD, whichever begins most of the lines."""
+    return max(ENDS, key=lambda header: len(headers(lines, header, Clock())))
 
 
 def order_of(source: Source, header: re.Pattern[str], dress: Dress, skipped: Skipped) -> str:
