@@ -12,17 +12,27 @@ from readers import (
     alpaca,
     chatgpt,
     claude,
+    dialogue,
     discord,
+    east_asia,
+    facebook,
     gemini,
+    google_chat,
     grok,
     imessage,
+    irc,
+    json_logs,
     openai,
     openwebui,
+    pages,
     parlai,
     preference,
     sharegpt,
     signal,
+    sigtop,
+    sillytavern,
     slack,
+    sms,
     survey,
     table,
     tagged,
@@ -71,9 +81,10 @@ class RecordReader(Protocol):
 Reader = LogReader | RecordReader
 # the first one that recognises a file reads it
 LAYOUTS: tuple[Reader, ...] = (
-    *(whatsapp, telegram, signal, imessage, discord, slack),
-    *(chatgpt, claude, gemini, grok, openwebui),
-    *(preference, sharegpt, openai, templated, alpaca, parlai, table, tagged),
+    *(whatsapp, telegram, signal, imessage, discord, slack, facebook, google_chat, json_logs),
+    *(sms, pages, east_asia, irc, sigtop),
+    *(chatgpt, claude, gemini, grok, openwebui, sillytavern),
+    *(preference, sharegpt, openai, templated, alpaca, parlai, table, tagged, dialogue),
 )
 MAX_NULS = 4  # zero bytes at the beginning of a file with which it is no text
 MAX_LISTED = 20  # speakers that are shown to choose the bot from

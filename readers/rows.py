@@ -46,6 +46,18 @@ def list_of(value: Any, kind: type[T]) -> list[T]:
     return value
 
 
+def within(value: Any, *keys: str) -> Any:
+    """What stands under these keys, one within another; None where one is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
 def required_list(row: Any, key: str, kind: type[T]) -> list[T]:
     """The list of `kind` under a key that must be there. Raises Misfit."""
     return list_of(required(row, key, list), kind)
