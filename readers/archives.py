@@ -8,6 +8,8 @@ up to each member. What cannot be opened is a Source that says so when it is rea
 import collections
 import functools
 import io
+import os
+import shlex
 import shutil
 import tarfile
 import tempfile
@@ -35,6 +37,20 @@ OpenZip = Callable[[], zipfile.ZipFile]
 def open_sources(settings: SourceSettings) -> list[Source]:
     """The files that --source names. Raises InputError where there is none of that name."""
     return [source for path in settings.source for source in sources_at(path)]
+
+
+def paths_in(answer: str) -> tuple[str, ...]:
+    """The paths that somebody typed, or dragged into a terminal, which quotes them. Raises InputError."""
+    answer = answer.strip()
+    if Path(answer).expanduser().exists() and answer:
+        return (str(Path(answer).expanduser()),)
+    try:
+        words = shlex.split(answer, posix=os.name == "posix")
+    except ValueError:  # an open quote
+        words = answer.split()
+    if not words:
+        raise InputError("no file was named")
+    return tuple(str(Path(word.strip("\"'")).expanduser()) for word in words)
 
 
 def sources_at(path: str | Path) -> list[Source]:

@@ -6,7 +6,7 @@ import collections
 import itertools
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from readers import (
     alpaca,
@@ -123,24 +123,47 @@ def recognise(sources: Iterable[Source], skipped: Skipped) -> list[tuple[Reader,
     return list(sources_of.items())
 
 
+class Look(NamedTuple):
+    """What a first reading of the chat logs tells."""
+
+    groups: dict[str, list[survey.Group]]  # name of a layout -> its files
+    speakers: collections.Counter[str]
+    opening: dict[str, list[LogMessage]]  # name of a layout -> its first messages
+
+
+def look(recognised: Iterable[tuple[Reader, Sequence[Source]]]) -> Look:
+    """Read all chat logs once, whatever is broken in them."""
+    result = Look({}, collections.Counter(), {})
+    for reader, sources in recognised:
+        if isinstance(reader, LogReader):
+            surveys = [survey.survey(reader, source) for source in sources]
+            result.groups[reader.NAME] = survey.grouped(surveys)
+            result.opening[reader.NAME] = next((one.opening for one in surveys if one.opening), [])
+            for one in surveys:
+                result.speakers.update(one.speakers)
+    return result
+
+
 def records(
     recognised: Iterable[tuple[Reader, Sequence[Source]]],
     bots: Collection[str],
     gap_hours: float,
     skipped: Skipped,
     name_of: Callable[[str], str] = str,
+    looked: Look | None = None,
 ) -> Iterator[Record]:
     """
     Yield the conversations of what `recognise` returned. Of chat logs the speaker with one of the names `bots` is the
     assistant, and a silence of more than `gap_hours` ends a conversation. name_of: what the others are to be called.
-    Raises InputError if nobody has a name of `bots`.
+    looked: what `look` returned, if it was called. Raises InputError if nobody has a name of `bots`.
     """
     speakers: collections.Counter[str] = collections.Counter()
     for reader, sources in recognised:
         if isinstance(reader, RecordReader):
             yield from itertools.chain.from_iterable(reader.records(source, skipped) for source in sources)
             continue
-        for group in survey.groups(reader, sources):  # each for itself: a chat is done when its files are
+        groups = looked.groups[reader.NAME] if looked else survey.groups(reader, sources)
+        for group in groups:  # each for itself: a chat is done when its files are
             messages = counted(survey.messages_of(reader, group, skipped), speakers)
             yield from split_at_silences(messages, bots, gap_hours, skipped, name_of)
     if speakers:
@@ -162,25 +185,15 @@ def counted(messages: Iterable[LogMessage], speakers: collections.Counter[str]) 
         yield message
 
 
-def choose_bots(
-    recognised: Iterable[tuple[Reader, Sequence[Source]]], bots: Collection[str], skipped: Skipped
-) -> Collection[str]:
+def choose_bots(speakers: collections.Counter[str], bots: Collection[str]) -> Collection[str]:
     """
-    Who of the speakers in chat logs becomes the bot: `bots`, or if that is empty what the person at the terminal
+    Who of the speakers of chat logs becomes the bot: `bots`, or if that is empty what the person at the terminal
     answers; several names are one person's. Empty if there are no logs. Raises InputError that lists the speakers.
     """
-    logs = [(reader, sources) for reader, sources in recognised if isinstance(reader, LogReader)]
-    if not logs or bots:
+    if bots or not speakers:
         return bots
-    speakers: collections.Counter[str] = collections.Counter()
-    for reader, sources in logs:
-        collections.deque(counted(survey.all_messages(reader, sources, skipped), speakers), maxlen=0)
-    skipped.clear()  # the second reading notes it again
-    if not speakers:
-        raise InputError("no message in it: nobody to become the bot")
     if not sys.stdin.isatty():
         raise InputError(f"say who the bot is to be, --bot=NAME; {listed(speakers)}")
-    print(listed(speakers))
     while True:
         answer = input("who is the bot to be? (one person with several names: NAME, NAME) ").strip()
         names = [answer] if answer in speakers else [name.strip() for name in answer.split(",") if name.strip()]

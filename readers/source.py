@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 
 from runtime.errors import InputError
 
+MAX_EXAMPLE = 80  # characters of a line that was left out which are shown
 HEAD_BYTES = 1 << 16  # bytes of a file, unpacked, from which a reader must recognise its layout
 # what reading a damaged file or archive raises
 UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
@@ -70,6 +71,7 @@ class Skipped(collections.Counter[str]):
         self.keep_going = keep_going
         self.places: dict[str, list[str]] = collections.defaultdict(list)
         self.reasons_kept: dict[str, str] = {}  # key of this counter -> the reason, of what was kept all the same
+        self.example_of: Callable[[str], str] | None = None  # place -> what stands there
 
     def note(self, reason: str, place: str = "", kept: bool = False) -> None:
         """Count one thing that was left out at `place` ("chat.txt:17"), or was kept although something is odd."""
@@ -88,12 +90,22 @@ class Skipped(collections.Counter[str]):
             raise InputError(f"{place}: {expected}{advice}")
         self.note(f"broken: {expected}", place)
 
+    def add(self, other: "Skipped") -> None:
+        """Count what `other` counted, too."""
+        for key, n in other.items():
+            self[key] += n
+            self.places[key] = (self.places[key] + other.places[key])[: self.MAX_PLACES]
+        self.reasons_kept.update(other.reasons_kept)
+
     def report(self) -> Iterator[str]:
-        """A line for each reason, with its count and first places."""
+        """A line for each reason, with its count and first places, and an example where one can be shown."""
         for key, n in sorted(self.items()):
             line = f"noted {n:,}: {self.reasons_kept[key]}" if key in self.reasons_kept else f"skipped {n:,}: {key}"
-            places = ", ".join(self.places[key]) + (", ..." if n > len(self.places[key]) else "")
-            yield line + (f" ({places})" if self.places[key] else "")
+            places = self.places[key]
+            yield line + (f" ({', '.join(places)}{', ...' if n > len(places) else ''})" if places else "")
+            example = self.example_of(places[0]) if self.example_of and places else ""
+            if example:
+                yield f"    {example}"
 
     def clear(self) -> None:
         super().clear()
@@ -167,6 +179,20 @@ class Source:
     def text(self) -> str:
         """The whole text; only for files that are known to be small. Raises InputError."""
         return "\n".join(line for _, line in self.lines())
+
+
+def example_of(sources: Mapping[str, Source], mask: Callable[[str], str], place: str) -> str:
+    """The line at a place ("chat.txt:17"), masked and shortened; "" where it is no line of a text that can be read."""
+    name, _, number = place.rpartition(":")
+    source = sources.get(name)
+    try:
+        if source is None or not number.isdecimal() or source.head.lstrip()[:1] in ("{", "["):
+            return ""
+        line = next((line for at, line in source.lines(Skipped(keep_going=True)) if at == int(number)), "")
+    except (InputError, UnicodeError):
+        return ""
+    line = "".join(sign for sign in mask(line.strip()) if sign.isprintable())
+    return line[:MAX_EXAMPLE] + ("..." if len(line) > MAX_EXAMPLE else "")
 
 
 def encoding_of(start: bytes) -> str:

@@ -9,13 +9,14 @@ said once. Files that do not name their chat (WhatsApp's) are of one chat if the
 
 import collections
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from readers.source import LogMessage, Skipped, Source
 
 SKETCH_SIZE = 512  # hashes by which two files of one chat are known: the smallest of those of all messages
+N_SHOWN = 3  # messages of a layout that are shown before it is prepared
 MIN_COMMON = 2  # of these that both must have: an "ok" in the same minute may be chance
 
 
@@ -31,6 +32,8 @@ class FileSurvey:
     spans: dict[str, list[float]] = field(default_factory=dict)  # chat -> [first, last] time in seconds
     sketch: set[int] = field(default_factory=set)  # of a file that names no chat
     n: int = 0  # messages
+    speakers: collections.Counter[str] = field(default_factory=collections.Counter)
+    opening: list[LogMessage] = field(default_factory=list)  # the first messages
     start: float = 0.0  # time of the first message that has one
 
 
@@ -45,9 +48,11 @@ class Group:
 
 def groups(reader: LogReader, sources: Sequence[Source]) -> list[Group]:
     """The files of one layout, in groups; reads them once, unless there is only one."""
-    if len(sources) == 1:
-        return [Group(list(sources))]
-    surveys = [survey(reader, source) for source in sources]
+    return [Group(list(sources))] if len(sources) == 1 else grouped([survey(reader, source) for source in sources])
+
+
+def grouped(surveys: Sequence[FileSurvey]) -> list[Group]:
+    """The files of one layout, in groups."""
     parents = list(range(len(surveys)))  # a forest: files with the same root are a group
 
     def root(i: int) -> int:
@@ -73,6 +78,9 @@ def survey(reader: LogReader, source: Source) -> FileSurvey:
     result, smallest = FileSurvey(source), []
     for message in reader.messages(source, Skipped(keep_going=True)):
         result.n += 1
+        result.speakers[message.speaker] += 1
+        if result.n <= N_SHOWN:
+            result.opening.append(message)
         time = message.time
         if time is not None:
             result.start = result.start or time
@@ -141,9 +149,3 @@ def messages_of(reader: LogReader, group: Group, skipped: Skipped) -> Iterator[L
             yield LogMessage(message.speaker, message.text, message.time, chat, message.line, message.in_thread)
         for chat, numbers in new.items():
             seen[chat] |= numbers
-
-
-def all_messages(reader: LogReader, sources: Iterable[Source], skipped: Skipped) -> Iterator[LogMessage]:
-    """Yield the messages of all files of a layout."""
-    for group in groups(reader, list(sources)):
-        yield from messages_of(reader, group, skipped)

@@ -207,3 +207,16 @@ def test_a_reason_quotes_nothing_private(tmp_path):
     prepared(tmp_path, bot=None)
     meta = (tmp_path / "out" / "meta.json").read_text(encoding="utf-8")
     assert "Ann" not in meta and "message by role '...'" in meta
+
+
+def test_one_bad_byte_is_one_bad_line(tmp_path, capsys):
+    """It is named with its line and what to do; with --skip_errors the rest is kept, and that line as Windows wrote it."""
+    put(tmp_path)
+    lines = [f"31/12/2021, 2{i // 600}:{i // 10 % 60:02} - {('Ann', 'Ben')[i % 2]}: line {i}\n" for i in range(2000)]
+    data = "".join(lines).encode().replace(b"line 1234\n", b"caf\xe9 1234\n")
+    (tmp_path / "in" / "chat").write_bytes(data)
+    with pytest.raises(InputError, match="chat:1235: not utf-8 text .* save it anew as UTF-8 .*--skip_errors"):
+        prepared(tmp_path, bot="Ann")
+    said = "\n".join(text for talk in prepared(tmp_path, bot="Ann", skip_errors=True) for _, text in talk)
+    assert said.count("line ") == 1999 and "café 1234" in said
+    assert "skipped 1: broken: not utf-8 text" in capsys.readouterr().out
