@@ -27,10 +27,10 @@ NOTICE = re.compile(rf"{NUMERIC},? {CLOCK}(?:,.*|:.*)?")
 FORMS = (TABBED, BRACKETS, INLINE)
 DATE_LINE = re.compile(
     r"-*\s*(?:\w{2,9}[,.]?\s)?(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{4}[년年]\s?\d{1,2}[월月]\s?\d{1,2}[일日]"
-    r"|[A-Z][a-z]+ \d{1,2}, \d{4})(?:\s?[(（]?\w{1,3}(?:요일)?[)）]?)?\s*-*"
+    r"|[A-Z][a-z]+ \d{1,2}, \d{4})(?:\s?[(（]?\w{1,12}[)）]?)?\s*-*"
 )
 PLACEHOLDER = re.compile(
-    r"\[(?:Photo|Video|Stickers?|File|Voice message|Album|Contact|Location|Emoji|写真|スタンプ|動画|ファイル"
+    r"\[File\] .*|\[(?:Photo|Video|Stickers?|File|Voice message|Album|Contact|Location|Emoji|写真|スタンプ|動画|ファイル"
     r"|ボイスメッセージ|アルバム|連絡先|位置情報|貼圖|照片|影片|檔案|語音訊息|사진|스티커|동영상)\]"
     r"|(?:사진|사진 \d+장|동영상|이모티콘|음성메시지|Photo|Video|Emoticons?)"
 )

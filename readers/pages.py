@@ -89,8 +89,8 @@ class Page(HTMLParser):
             self.message.has_media = True
         elif self.message and "forwarded" in classes:
             self.message.name = self.message.name or " "  # the name within is not of who speaks here
-        elif self.message and holds == "time" and given.get("title") and not self.message.time:
-            self.message.time = given["title"]
+        elif self.message and holds == "time" and given.get("title"):
+            self.message.time, holds = self.message.time or given["title"], "ignored"
         elif self.message and holds == "name" and self.message.name:
             holds = "ignored"
         self.open.append((tag, holds or self.holds()))
@@ -105,7 +105,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         holds = self.holds()
-        if self.message and holds in ("name", "text"):
+        if self.message and holds in ("name", "text", "time"):
             setattr(self.message, holds, getattr(self.message, holds) + data)
 
     def holds(self) -> str:

@@ -173,7 +173,7 @@ class Source:
         except UnicodeDecodeError as error:
             byte = raw[error.start]
             expected = f"not utf-8 text ({error.reason}); save it anew as UTF-8 (Excel: CSV UTF-8)"
-            (skipped or Skipped(keep_going=None)).broken(f"{self.name}:{number}", expected)
+            (Skipped(keep_going=None) if skipped is None else skipped).broken(f"{self.name}:{number}", expected)
             return raw.decode("cp1252" if byte >= 0x80 else "utf-8", errors="replace")
 
     def text(self) -> str:
