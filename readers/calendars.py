@@ -6,7 +6,6 @@ No message is older than 2009, so a year of 1388 to 1429 is Persian (1400 is 202
 2021) and one above 2500 Buddhist (2564 is 2021).
 """
 
-import time
 from datetime import date
 
 EPOCH = date(1970, 1, 1).toordinal()
@@ -18,9 +17,7 @@ BUDDHIST_AHEAD = 543  # years of the Gregorian calendar
 def seconds_at(year: int, month: int, day: int) -> int:
     """Seconds since 1970 at midnight of a date; a year of two digits is of this century. Raises ValueError."""
     if year < 100:
-        year += 2000
-        if year > time.gmtime().tm_year + 1:  # 64: 2564 of the Buddhist calendar
-            year += 500
+        year += 2500 if year >= 52 else 2000  # 64: 2564 of the Buddhist calendar, for 2064 is not yet
     if year in PERSIAN:
         return (persian_ordinal(year, month, day) - EPOCH) * DAY
     if year in ISLAMIC:

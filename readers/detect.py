@@ -164,7 +164,7 @@ def records(
             continue
         groups = looked.groups[reader.NAME] if looked else survey.groups(reader, sources)
         for group in groups:  # each for itself: a chat is done when its files are
-            messages = counted(survey.messages_of(reader, group, skipped), speakers)
+            messages = survey.messages_of(reader, group, skipped, speakers)
             yield from split_at_silences(messages, bots, gap_hours, skipped, name_of)
     if speakers:
         check_bots(bots, speakers)
@@ -176,13 +176,6 @@ def check_bots(bots: Collection[str], speakers: collections.Counter[str]) -> Non
         if bot not in speakers:
             close = did_you_mean(bot, speakers)
             raise InputError(f"--bot={bot}: nobody is called so{close}; {listed(speakers)}")
-
-
-def counted(messages: Iterable[LogMessage], speakers: collections.Counter[str]) -> Iterator[LogMessage]:
-    """Yield the messages; `speakers` counts them."""
-    for message in messages:
-        speakers[message.speaker] += 1
-        yield message
 
 
 def choose_bots(speakers: collections.Counter[str], bots: Collection[str]) -> Collection[str]:

@@ -30,7 +30,7 @@ DATE_LINE = re.compile(
     r"|[A-Z][a-z]+ \d{1,2}, \d{4})(?:\s?[(（]?\w{1,12}[)）]?)?\s*-*"
 )
 PLACEHOLDER = re.compile(
-    r"\[File\] .*|\[(?:Photo|Video|Stickers?|File|Voice message|Album|Contact|Location|Emoji|写真|スタンプ|動画|ファイル"
+    r"\[File\] .*|\[(?:Photo|Video|Stickers?|File|Voice message|Album|Contact|Location|写真|スタンプ|動画|ファイル"
     r"|ボイスメッセージ|アルバム|連絡先|位置情報|貼圖|照片|影片|檔案|語音訊息|사진|스티커|동영상)\]"
     r"|(?:사진|사진 \d+장|동영상|이모티콘|음성메시지|Photo|Video|Emoticons?)"
 )

@@ -150,14 +150,22 @@ class Source:
         Yield (number, line) from 1 on, without line ends; keep_returns: a carriage return stays. Raises InputError
         where it is not text, unless `skipped` keeps going: then it counts the line, which is read as Windows wrote it.
         """
+        ends = "\n" if keep_returns else "\r\n"
         with self.open() as file:
-            number, ends = 0, "\n" if keep_returns else "\r\n"
+            number = 0
             try:
-                is_utf16 = encoding_of(file.peek(4)) == "utf-16"
-                for number, raw in enumerate(io.TextIOWrapper(file, "utf-16", newline="\n") if is_utf16 else file, 1):
-                    line = raw if isinstance(raw, str) else self.decoded(raw, number, skipped)
-                    line = line.rstrip(ends)
-                    yield number, line.removeprefix("\ufeff") if number == 1 else line
+                start = file.peek(4)
+                if encoding_of(start) == "utf-16":
+                    for number, line in enumerate(io.TextIOWrapper(file, "utf-16", newline="\n"), 1):
+                        yield number, line.rstrip(ends).removeprefix("\ufeff")
+                    return
+                if start[:3] == codecs.BOM_UTF8:
+                    file.read(3)
+                for number, raw in enumerate(file, 1):
+                    try:
+                        yield number, raw.decode("utf-8").rstrip(ends)
+                    except UnicodeDecodeError as error:
+                        yield number, self.recovered(raw, number, error, skipped).rstrip(ends)
             except UnicodeDecodeError as error:
                 raise InputError(f"{self.name}:{number + 1}: not UTF-16 text ({error.reason})") from None
             except UNREADABLE as error:
@@ -166,15 +174,11 @@ class Source:
                     raise InputError(f"{self.name}:{number + 1}: {reason}") from None
                 skipped.broken(f"{self.name}:{number + 1}", reason)
 
-    def decoded(self, raw: bytes, number: int, skipped: Skipped | None) -> str:
-        """A line as text. Raises InputError, or counts it, if it is not UTF-8."""
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            byte = raw[error.start]
-            expected = f"not utf-8 text ({error.reason}); save it anew as UTF-8 (Excel: CSV UTF-8)"
-            (Skipped(keep_going=None) if skipped is None else skipped).broken(f"{self.name}:{number}", expected)
-            return raw.decode("cp1252" if byte >= 0x80 else "utf-8", errors="replace")
+    def recovered(self, raw: bytes, number: int, error: UnicodeDecodeError, skipped: Skipped | None) -> str:
+        """A line that is not UTF-8 as Windows would have written it, counted. Raises InputError."""
+        expected = f"not utf-8 text ({error.reason}); save it anew as UTF-8 (Excel: CSV UTF-8)"
+        (Skipped(keep_going=None) if skipped is None else skipped).broken(f"{self.name}:{number}", expected)
+        return raw.decode("cp1252", errors="replace")
 
     def text(self) -> str:
         """The whole text; only for files that are known to be small. Raises InputError."""

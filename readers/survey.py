@@ -132,20 +132,24 @@ def group_of(files: list[FileSurvey]) -> Group:
     return Group([one.source for one in files], name, repeated)
 
 
-def messages_of(reader: LogReader, group: Group, skipped: Skipped) -> Iterator[LogMessage]:
-    """Yield the messages of a group, each with the name of its chat, what several files say once."""
+def messages_of(
+    reader: LogReader, group: Group, skipped: Skipped, speakers: collections.Counter[str]
+) -> Iterator[LogMessage]:
+    """Yield the messages of a group, with the name of its chat; what several files say once. Counts the speakers."""
     seen: dict[str, set[int]] = collections.defaultdict(set)  # chat -> hashes of the messages of the files before
     for source in group.sources:
         new: dict[str, set[int]] = collections.defaultdict(set)
         for message in reader.messages(source, skipped):
+            speakers[message.speaker] += 1
             chat = group.name or message.chat or source.name
-            if chat in group.repeated and message.time is not None:
+            if group.repeated and chat in group.repeated and message.time is not None:
                 number = hash(key_of(message))
                 if number in seen[chat]:
                     skipped.note("message that another export of the chat has too", f"{source.name}:{message.line}")
                     continue
                 new[chat].add(number)
-            # by position: this runs for every message, and keywords take twice as long
-            yield LogMessage(message.speaker, message.text, message.time, chat, message.line, message.in_thread)
+            if chat != message.chat:  # by position: this runs for every message, and keywords take twice as long
+                message = LogMessage(message.speaker, message.text, message.time, chat, message.line, message.in_thread)
+            yield message
         for chat, numbers in new.items():
             seen[chat] |= numbers

@@ -64,11 +64,11 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     first: tuple[int, int, str] | None = None  # (line number, seconds, text) of the first line of a message
     lines: list[str] = []  # its further lines
     may_begin = True  # whether the line before ended as messages do
-    for number, line in source.lines(skipped, keep_returns=True):
-        begins, ended = may_begin, line[-1:] == "\r"
-        if ended:
+    has_returns, begins = dress.has_returns, True
+    for number, line in source.lines(skipped, keep_returns=has_returns):
+        if has_returns:
+            begins, may_begin = may_begin, line[-1:] == "\r"
             line = line.rstrip("\r")
-        may_begin = ended or not dress.has_returns
         stamp, _, rest = line.partition(end) if begins else ("", "", "")
         date, _, hour = stamp.partition(" ")
         day, seconds = dates.get(date), times.get(hour)

@@ -210,7 +210,7 @@ def test_a_reason_quotes_nothing_private(tmp_path):
 
 
 def test_one_bad_byte_is_one_bad_line(tmp_path, capsys):
-    """It is named with its line and what to do; with --skip_errors the rest is kept, and that line as Windows wrote it."""
+    """It is named with its line and a remedy; with --skip_errors the rest is kept, that line as Windows wrote it."""
     put(tmp_path)
     lines = [f"31/12/2021, 2{i // 600}:{i // 10 % 60:02} - {('Ann', 'Ben')[i % 2]}: line {i}\n" for i in range(2000)]
     data = "".join(lines).encode().replace(b"line 1234\n", b"caf\xe9 1234\n")
