@@ -92,7 +92,7 @@ def serve(config: ServeConfig) -> None:
 
 
 def model_name(config: ServeConfig) -> str:
-    return Path(config.init_from or config.out_dir).name
+    return Path(config.folder).name
 
 
 def api_key(config: ServeConfig) -> str | None:

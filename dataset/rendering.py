@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from dataset.dedup import MIN_DISTINCTIVE, SKETCH_SIZE, digest, hash64, normalized, opening_key
 from runtime.errors import InputError
-from tokenization.chat_format import Message, check, render, split_turns, turns, without_lone_surrogates
+from tokenization.chat_format import Message, check, render, turns, without_lone_surrogates
 from tokenization.tokenizer import Tokenizer
 
 # "messages", or "text" for a document, or "ids" and "supervised"; and where the source decides "split" and "copies"
@@ -57,9 +57,6 @@ def check_record(place: str, record: Record, change_text: TextChange | None) -> 
             raise InputError(f"{place}: text must not be empty")
         return {**record, "text": change_text(text) if change_text else text}
     messages = check(record, place)
-    for message, given in zip(messages, record["messages"], strict=True):
-        if given.get("weight") == "0":  # of the bot, but not to be learned
-            message["weight"] = "0"
     if change_text:
         changed = ("content", "name")
         messages = [{k: change_text(text) if k in changed else text for k, text in m.items()} for m in messages]
@@ -130,13 +127,11 @@ def render_record(record: Record, tokenizer: Tokenizer) -> RenderedConversation:
         return render_document(record, tokenizer)
     messages: list[Message] = record["messages"]
     ids, supervised = render(messages, tokenizer)
-    if any("weight" in message for message in messages):
-        leave_out(ids, supervised, messages, tokenizer)
     talk = [message for message in messages if message["role"] != "system"]
     texts = [message["content"] for message in talk]
     long_texts = {normalized(text) for text in texts if len(text) >= MIN_DISTINCTIVE}
     sketch = sorted(hash64(text) for text in long_texts if len(text) >= MIN_DISTINCTIVE)[:SKETCH_SIZE]
-    speakers = "".join(message["role"][0] for message in talk)
+    speakers = "".join(message["role"][0] + "-" * (message.get("weight") == 0) for message in talk)
     return RenderedConversation(
         ids=array.array("H", ids).tobytes(),
         supervised=bytes(supervised),
@@ -149,20 +144,6 @@ def render_record(record: Record, tokenizer: Tokenizer) -> RenderedConversation:
         copies=record.get("copies", 1),
         pair=json.dumps({"messages": messages, "rejected": record["rejected"]}) if "rejected" in record else "",
     )
-
-
-def leave_out(ids: list[int], supervised: list[int], messages: list[Message], tokenizer: Tokenizer) -> None:
-    """Set supervised to 0 in the turns of which a message has weight 0."""
-
-    def speaker(message: Message) -> tuple[str, str | None]:
-        return message["role"], message.get("name") if message["role"] == "user" else None
-
-    groups = [list(group) for _, group in itertools.groupby(messages, speaker)]  # as chat_format.turns joins them
-    end = 1  # behind <|endoftext|>
-    for (_, turn), group in zip(split_turns(ids, tokenizer), groups, strict=True):
-        start, end = end, end + len(turn)
-        if any("weight" in message for message in group):
-            supervised[start:end] = [0] * len(turn)
 
 
 def render_document(record: Record, tokenizer: Tokenizer) -> RenderedConversation:

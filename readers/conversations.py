@@ -4,22 +4,38 @@ From turns and messages to records: which side becomes the bot, what is no messa
 
 import re
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from readers.source import LogMessage, Record, Skipped
 
 Speaker = TypeVar("Speaker", bound=Hashable)
-Turn = tuple[str, str] | tuple[str, str, bool]  # role, text, and whether it is to be learned, if that is said
+Turn = tuple[str, str] | tuple[str, str, int]  # role, text, and its weight if that is said: 0 is not learned
+# what says of a message whether it is learned: OpenAI's, LLaMA-Factory's, Axolotl's, ms-swift's
+WEIGHTS = ("weight", "loss_weight", "train", "loss")
 THINKING = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>\s*", re.DOTALL | re.I)
+
+
+def weight_of(message: Mapping[str, Any], place: str, skipped: Skipped) -> int | None:
+    """1 if the message is to be learned, 0 if it says that it is not; None, once it is noted, if it says neither."""
+    for name in WEIGHTS:
+        weight = message.get(name)
+        if name == "loss_weight" and isinstance(weight, float):  # LLaMA-Factory's may be a part
+            weight = int(weight != 0)
+        if weight not in (None, 0, 1):  # True and False are 1 and 0
+            skipped.broken(place, f"{name} of a message must be 0 or 1, not {weight!r:.40}")
+            return None
+        if weight == 0:
+            return 0
+    return 1
 
 
 def talk_record(turns: Iterable[Turn], place: str, skipped: Skipped) -> Iterator[Record]:
     """
-    Yield the record of (role, text) or (role, text, is learned), or none where only one side speaks. Empty texts are
-    left out, and what the bot thinks aloud; system messages at the beginning are joined, later ones are left out.
+    Yield the record of (role, text) or (role, text, weight), or none where only one side speaks. Empty texts are left
+    out, and what the bot thinks aloud; system messages at the beginning are joined, later ones are left out.
     """
-    messages = []
-    for role, text, *learned in turns:
+    messages: list[dict[str, Any]] = []
+    for role, text, *weight in turns:
         if role == "assistant":
             text = without_thinking(text, place, skipped)
         if not text.strip():
@@ -29,7 +45,10 @@ def talk_record(turns: Iterable[Turn], place: str, skipped: Skipped) -> Iterator
         elif role == "system" and messages:
             messages[-1]["content"] += "\n" + text.strip()
         else:
-            messages.append({"role": role, "content": text.strip(), **({"weight": "0"} if learned == [False] else {})})
+            messages.append({"role": role, "content": text.strip()})
+            if role == "assistant" and weight == [0]:
+                messages[-1]["weight"] = 0
+                skipped.note("message of weight 0, which is read and not learned", place, kept=True)
     learned_roles = {message["role"] for message in messages if "weight" not in message}
     if {"user", "assistant"} <= learned_roles:
         yield {"messages": messages}

@@ -55,7 +55,9 @@ CARDS = [  # 4-4-4-4, American Express, in one piece (14 to 19 digits: ISO/IEC 7
 ]
 ISSUER = re.compile(r"[3-6]|2[2-7]|8[12]|97")  # of cards: Visa, Mastercard, Mir, RuPay, Troy and the like
 YEARS = re.compile(r"(?:20\d\d[ .-]?|\d\d00[ .-]?){4}")
-NAME_ID = re.compile(r"[UW][A-Z0-9]{8,12}|(?:user|channel|chat)?[ _-]?\d{3,}|Person \d+", re.I)
+# Ann (U0A1B2C3D): the second Ann of an export
+WITH_ID = re.compile(r"\((?:[UW](?=\w*\d)[A-Z0-9]{6,12}|\w*\d{3,})\)$")
+NAME_ID = re.compile(r"[UW](?=\w*\d)[A-Z0-9]{6,12}|(?:user|channel|chat)?[ _-]?\d{3,}|Person \d+", re.I)
 
 
 def mask(text: str) -> str:
@@ -116,7 +118,9 @@ class StandIns(dict[str, str]):
 
     def __missing__(self, name: str) -> str:
         bare = "".join(sign for sign in name if unicodedata.category(sign) != "Cf").strip(" ~\u202f\xa0")
-        is_private = NAME_ID.fullmatch(bare) or mask(bare) != bare or sum(map(str.isdecimal, bare)) > 6
+        is_private = (
+            NAME_ID.fullmatch(bare) or WITH_ID.search(bare) or mask(bare) != bare or sum(map(str.isdecimal, bare)) > 6
+        )
         self.count += bool(is_private)
         self[name] = f"Person {self.count}" if is_private else name
         return self[name]

@@ -33,7 +33,8 @@ def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
     before = turns_before(row, place, skipped)
     chosen = answer_of(rows.required(row, "chosen", object), place, skipped)
     rejected = answer_of(row.get("rejected"), place, skipped)
-    for record in talk_record(before + [turn for turn in chosen if turn not in before], place, skipped):
+    known = {turn[:2] for turn in before}
+    for record in talk_record(before + [turn for turn in chosen if turn[:2] not in known], place, skipped):
         worse = [turn[1].strip() for turn in rejected if turn[0] == "assistant"][-1:]
         if worse and worse[0] and record["messages"][-1]["role"] == "assistant":
             record["rejected"] = worse[0]

@@ -38,7 +38,7 @@ class LogMessage(NamedTuple):
 class Conversation(TypedDict):
     """A conversation, as tokenization/chat_format.py takes it."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
 
 
 class Record(Conversation, total=False):

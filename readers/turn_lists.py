@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from readers import rows
-from readers.conversations import Turn, talk_record
+from readers.conversations import Turn, talk_record, weight_of
 from readers.source import Record, Skipped
 
 LISTS = ("messages", "conversations", "conversation", "chat_messages", "items", "turns", "dialogue", "dialog")
@@ -23,25 +23,22 @@ ROLES = {
     **dict.fromkeys(("bing", "bard", "chatbot"), "assistant"),
     **dict.fromkeys(("system", "developer"), "system"),
 }
-WEIGHTS = ("weight", "loss_weight", "train", "learn")  # of a turn: 0 or false is not to be learned
 WANTED = '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}'
 
 
-def has_turns(paths: set[str], lists: tuple[str, ...] = LISTS, prefix: str = "") -> bool:
-    """Whether rows with these key paths have a list of turns, each with a role and a text."""
-    return any(
-        {f"{prefix}{name}.item.{who}", f"{prefix}{name}.item.{said}"} <= paths
-        for name in lists
-        for who in WHO
-        for said in SAID
-    )
+class UnknownWeight(rows.Misfit):
+    """The weight of a message is neither 0 nor 1."""
 
 
 def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
     """Yield the record of a row, or none, noted. Raises Misfit."""
     if is_bad_answer(row, place, skipped):
         return
-    yield from talk_record(turns_of(row, place, skipped), place, skipped)
+    try:
+        turns = turns_of(row, place, skipped)
+    except UnknownWeight:  # it is noted
+        return
+    yield from talk_record(turns, place, skipped)
 
 
 def is_bad_answer(row: Any, place: str, skipped: Skipped) -> bool:
@@ -80,8 +77,10 @@ def turn_of(message: dict[str, Any], place: str, skipped: Skipped) -> Turn | Non
         skipped.note("tool call", place)
         return None
     text = text_of(rows.required(message, content_key(message), object), place, skipped)
-    is_learned = not any(name in message and message[name] in (0, False) for name in WEIGHTS)
-    return (role, text) if is_learned or role != "assistant" else (role, text, False)
+    weight = weight_of(message, place, skipped)
+    if weight is None:
+        raise UnknownWeight
+    return role, text, weight
 
 
 def content_key(message: dict[str, Any]) -> str:

@@ -49,7 +49,8 @@ def test_a_key_or_password_is_masked_and_talk_about_one_is_not():
 
 
 @pytest.mark.parametrize(
-    "name", ["+49 170 1234567", "\u202a+49\u00a0170\u00a01234567\u202c", "ben@example.com", "U0A1B2C3D"]
+    "name",
+    ["+49 170 1234567", "\u202a+49\u00a0170\u00a01234567\u202c", "ben@example.com", "U0A1B2C3D", "Ann (user4711)"],
 )
 def test_a_name_that_is_private_becomes_a_stand_in(name):
     """Each such person has a number of its own, the same each time; other names stay."""
@@ -63,7 +64,10 @@ def test_a_name_that_is_private_becomes_a_stand_in(name):
     ]
 
 
-@pytest.mark.parametrize("name", ["Ann", "Lee 2", "agent007", "~ Nev", "李雷", "d'Arc, Jean-Luc", "R2-D2", "🦊"])
+NAMES = ["Ann", "Lee 2", "agent007", "~ Nev", "李雷", "d'Arc, Jean-Luc", "R2-D2", "WILLIAM", "Ben (work)", "🦊"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_an_ordinary_name_stays(name):
     """Figures in a name do not make it private."""
     assert StandIns()[name] == name
