@@ -135,7 +135,7 @@ def message_of(
         return None
     if lines:
         text = "\n".join([text, *lines])
-    text, left_out = ("", "media") if text.strip() in marks else own_words.words_of(text, by_ios)
+    text, left_out = ("", "media") if marks and text.strip() in marks else own_words.words_of(text, by_ios)
     if left_out:
         skipped.note(left_out, f"{source.name}:{number}")
     return LogMessage(speaker, text, seconds, "", number) if text else None

@@ -44,6 +44,7 @@ class Phrases:
         named = [phrase for phrase in sections["deleted message"] if "%" in phrase]
         # in lower case, as `reasons`
         self.deleted_by = re.compile(any_of([phrase.casefold() for phrase in named]).replace("%", ".{1,100}"))
+        self.deleted_starts = tuple({phrase.casefold().partition("%")[0] for phrase in named})  # quicker to compare
         omitted = "|".join(re.escape(text) for text, reason in self.reasons.items() if reason == "media")
         omitted = omitted.replace("<", r"<\s?").replace(">", r"\s?>")
         self.media = re.compile(
@@ -90,10 +91,11 @@ class Phrases:
 
     def reason_of(self, text: str) -> str | None:
         """Why a whole message is left out, or None."""
-        if len(text) > 200:
-            return None
         text = text.casefold()
-        return self.reasons.get(text) or ("deleted message" if self.deleted_by.fullmatch(text) else None)
+        reason = self.reasons.get(text)
+        if reason or not text.startswith(self.deleted_starts):
+            return reason
+        return "deleted message" if self.deleted_by.fullmatch(text) else None
 
 
 def repeated_marks(said: Iterable[tuple[str, str]]) -> set[str]:
