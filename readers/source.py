@@ -10,6 +10,7 @@ import codecs
 import collections
 import gzip
 import io
+import re
 import tarfile
 import zipfile
 import zlib
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 from runtime.errors import InputError
 
 MAX_EXAMPLE = 80  # characters of a line that was left out which are shown
+JSON_START = re.compile(r"\s*(?:\{|\[\s*[\[{\"\]])")
 HEAD_BYTES = 1 << 16  # bytes of a file, unpacked, from which a reader must recognise its layout
 # what reading a damaged file or archive raises
 UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
@@ -190,7 +192,8 @@ def example_of(sources: Mapping[str, Source], mask: Callable[[str], str], place:
     name, _, number = place.rpartition(":")
     source = sources.get(name)
     try:
-        if source is None or not number.isdecimal() or source.head.lstrip()[:1] in ("{", "["):
+        # the number of an item of JSON is no line; "[31.12.21, ..." is WhatsApp's
+        if source is None or not number.isdecimal() or JSON_START.match(source.head):
             return ""
         line = next((line for at, line in source.lines(Skipped(keep_going=True)) if at == int(number)), "")
     except (InputError, UnicodeError):

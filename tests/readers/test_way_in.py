@@ -9,7 +9,8 @@ import pexpect
 import pytest
 from conftest import ROOT, script
 
-from readers.archives import paths_in
+from readers.archives import paths_in, sources_at
+from readers.source import example_of
 from runtime.errors import InputError
 
 mychats = script("mychats")
@@ -74,3 +75,13 @@ def test_a_path_is_taken_as_it_is_typed_or_dragged(tmp_path, answer):
     assert paths_in(f"{tmp_path}/x {tmp_path}/y") == (f"{tmp_path}/x", f"{tmp_path}/y")
     with pytest.raises(InputError, match="no file was named"):
         paths_in("  ")
+
+
+def test_an_example_is_a_line_of_text_and_no_item_of_json(tmp_path):
+    """WhatsApp's lines begin with a bracket as JSON does."""
+    said = {"chat.txt": "[31.12.21, 23:59:59] Ann: hi\nyou\n", "rows.json": '[{"a": 1},\n {"b": 2}]\n'}
+    for name, text in said.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    sources = {source.name: source for source in sources_at(tmp_path)}
+    examples = [example_of(sources, str, f"{(tmp_path / name).as_posix()}:2") for name in said]
+    assert examples == ["you", ""]
