@@ -3,9 +3,13 @@ How a model is opened and how its tokens are drawn: the settings shared by all s
 imported here, so that --help answers at once.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class SettingError(ValueError):
@@ -73,6 +77,13 @@ class SamplingParams:
         """Whether any step before the temperature changes a logit: a bias, a penalty, or no_repeat_ngram."""
         penalties = (self.frequency_penalty, self.presence_penalty, self.dry_multiplier, self.no_repeat_ngram)
         return bool(self.logit_bias or self.repetition_penalty != 1.0 or any(penalties))
+
+    @functools.cached_property
+    def bias_arrays(self) -> "tuple[np.ndarray, np.ndarray]":
+        """The ids and the biases of logit_bias, int64 and float32: made once, and not for each token."""
+        import numpy as np
+
+        return np.array(list(self.logit_bias), np.int64), np.array(list(self.logit_bias.values()), np.float32)
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,12 @@ WEB = Path(__file__).parents[1] / "web"
 
 def create_app(server: ServerState, limits: Limits) -> ASGIApp:
     """The app that serves `server`'s model and the page."""
-    app = FastAPI(title="nanoChatGPT", version=version(), description=DESCRIPTION, redoc_url=None)
+    app = FastAPI(title="nanoChatGPT", version=version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = server
     app.add_exception_handler(APIError, error_response)
     app.add_exception_handler(RequestValidationError, error_response)
     app.add_exception_handler(HTTPException, error_response)
+    app.add_exception_handler(Exception, error_response)
     routers = [module.router for module in (completions, responses, routes)]
     for router in routers:
         app.include_router(router)
@@ -45,9 +46,10 @@ async def error_response(request: Request, error: Exception) -> JSONResponse:
     """OpenAI's error object for whatever a route, FastAPI or Starlette raises."""
     if isinstance(error, RequestValidationError):
         error = validation_error(error.errors())
-    if isinstance(error, HTTPException):
+    elif isinstance(error, HTTPException) and not isinstance(error, APIError):
         error = APIError(error.status_code, str(error.detail), headers=error.headers)
-    assert isinstance(error, APIError)
+    if not isinstance(error, APIError):  # a bug of ours: Starlette raises it again for the log
+        error = APIError(500, "the server failed; its log has why", type="server_error")
     return JSONResponse(error.body, error.status, error.headers)
 
 

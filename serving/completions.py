@@ -12,8 +12,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from serving.delivery import Choice, Usage, respond
+from serving.json_body import JSONRoute
 from serving.middleware import client_address
-from serving.prompts import ParamName, chat_param, chat_prompt, text_prompts
+from serving.prompts import ParamName, chat_param, chat_prompt, off_the_loop, text_prompts
 from serving.protocol import APIError, ChatRequest, CompletionRequest
 from serving.response_models import ERRORS, EVENTS, ChatCompletion, TextCompletion
 from serving.scheduler import Delta, Generation, GenerationRequest, TokenLogprob
@@ -22,13 +23,13 @@ from tokenization.tokenizer import Tokenizer
 
 MIN_LOGPROB = -9999.0  # OpenAI's floor: JSON has no minus infinity
 MAX_CHOICES = 128  # of one request for completions: prompts times n
-router = APIRouter(tags=["OpenAI"], responses=ERRORS)
+router = APIRouter(tags=["OpenAI"], responses=ERRORS, route_class=JSONRoute)
 
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=EVENTS)
 async def chat(body: ChatRequest, request: Request, server: Server) -> Response:
     response_format = CompletionFormat("chat", server.model_name, server.engine.tokenizer, body.with_usage)
-    generations = chat_generations(body, client_address(request.scope), server)
+    generations = await chat_generations(body, client_address(request.scope), server)
     server.submit(generations)
     return await respond(request, server, generations, response_format, stream=body.stream, n=body.n or 1)
 
@@ -37,18 +38,19 @@ async def chat(body: ChatRequest, request: Request, server: Server) -> Response:
 async def complete(body: CompletionRequest, request: Request, server: Server) -> Response:
     server.check_model(body.model)
     response_format = CompletionFormat("text", server.model_name, server.engine.tokenizer, body.with_usage)
-    generations = text_generations(body, client_address(request.scope), server)
+    generations = await text_generations(body, client_address(request.scope), server)
     server.submit(generations)
     return await respond(request, server, generations, response_format, stream=body.stream, n=body.n or 1)
 
 
-def chat_generations(
+async def chat_generations(
     body: ChatRequest, address: str, server: ServerState, param_name: ParamName = chat_param
 ) -> list[Generation]:
     """A Generation for each of the n choices. param_name: how an error names the messages. Raises APIError."""
     server.check_model(body.model)
     engine, defaults = server.engine, server.sampling
-    prompt = chat_prompt(body, engine, defaults.max_new_tokens, param_name)
+    n_characters = sum(message.n_characters for message in body.messages)
+    prompt = await off_the_loop(n_characters, chat_prompt, body, engine, defaults.max_new_tokens, param_name)
     generations, deltas = [], asyncio.Queue()
     for index in range(body.n or 1):
         sampling = body.sampling(defaults, engine.tokenizer.n_vocab, prompt.max_new_tokens, index)
@@ -67,7 +69,7 @@ def chat_generations(
     return generations
 
 
-def text_generations(body: CompletionRequest, address: str, server: ServerState) -> list[Generation]:
+async def text_generations(body: CompletionRequest, address: str, server: ServerState) -> list[Generation]:
     """n Generations in a row for each prompt. Raises APIError."""
     engine, defaults, n = server.engine, server.sampling, body.n or 1
     n_choices = len(body.prompts) * n
@@ -75,7 +77,9 @@ def text_generations(body: CompletionRequest, address: str, server: ServerState)
         message = f"prompt: from 1 to {MAX_CHOICES} choices, not {n_choices}"
         raise APIError(400, message, "prompt", "invalid_value")
     generations, deltas = [], asyncio.Queue()
-    for ids, max_new_tokens in text_prompts(body, engine, defaults.max_new_tokens):
+    n_characters = sum(map(len, body.prompts))
+    prompts = await off_the_loop(n_characters, text_prompts, body, engine, defaults.max_new_tokens)
+    for ids, max_new_tokens in prompts:
         for _ in range(n):
             index = len(generations)
             generation_request = GenerationRequest(

@@ -1,13 +1,24 @@
 """What a request asks to be continued, as ids, and how much of the context is left for the reply."""
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from inference.engine import Engine
 from runtime.errors import InputError
 from serving.protocol import APIError, ChatRequest, CompletionRequest, Message
-from tokenization.chat_format import without_lone_surrogates
 from tokenization.context import messages_in_view
+
+LONG = 10_000  # characters that are tokenised in about a millisecond
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def off_the_loop(n_characters: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The function's result. Where the text is long it runs in a thread, so that meanwhile all streams go on."""
+    if n_characters <= LONG:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 class ParamName(Protocol):
@@ -33,7 +44,7 @@ def chat_prompt(
 ) -> ChatPrompt:
     """The prompt of a chat. param_name: how an error names the messages. Raises APIError."""
     template, block_size = engine.template, engine.block_size
-    messages = plain_messages(body.messages, param_name)
+    messages = latest(plain_messages(body.messages, param_name), block_size)
     last = messages[-1]
     continues = last["role"] == "assistant"
     begun = [id for id in template.reply(last["content"]) if id not in template.stop_token_ids] if continues else []
@@ -69,21 +80,31 @@ def plain_messages(messages: list[Message], param_name: ParamName = chat_param) 
             raise APIError(400, "content must be text, and not empty", param_name(i, "content"), "invalid_value")
         if message["role"] == "system" and i:
             raise APIError(400, "the system message must come first", param_name(i, "role"), "invalid_value")
-        message["content"] = without_lone_surrogates(message["content"])
     return plain
 
 
-def text_prompts(body: CompletionRequest, engine: Engine, default_max_tokens: int) -> Iterator[tuple[list[int], int]]:
+def latest(messages: list[dict[str, str]], block_size: int) -> list[dict[str, str]]:
+    """
+    The system message, and the others without the oldest where they are many more than the context can hold, in which
+    each takes a token at least. They are left out block_size at a time, so that the view seldom moves.
+    """
+    n_dropped = max(0, len(messages) // block_size - 1) * block_size
+    return messages[:1] * (messages[0]["role"] == "system") + messages[n_dropped:] if n_dropped else messages
+
+
+def text_prompts(body: CompletionRequest, engine: Engine, default_max_tokens: int) -> list[tuple[list[int], int]]:
     """(ids, max_new_tokens) for each prompt of a completion. Raises APIError."""
-    tokenizer = engine.tokenizer
+    tokenizer, prompts = engine.tokenizer, []
     for prompt in body.prompts:
         if isinstance(prompt, str):
-            ids = [tokenizer.endoftext, *tokenizer.encode(without_lone_surrogates(prompt))]
+            ids = [tokenizer.endoftext, *tokenizer.encode(prompt)]
         else:
             ids = list(prompt)
             if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):
                 raise APIError(400, f"prompt: ids go from 0 to {tokenizer.n_vocab - 1}", "prompt", "invalid_value")
-        yield ids, reply_budget(len(ids), body.max_tokens, engine.block_size, default_max_tokens, "prompt")
+        budget = reply_budget(len(ids), body.max_tokens, engine.block_size, default_max_tokens, "prompt")
+        prompts.append((ids, budget))
+    return prompts
 
 
 def reply_budget(

@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.exceptions import HTTPException
 
 from inference.settings import SamplingParams, SettingError
 
-NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
+# bounds of the work that a request can make for the thread that everybody's tokens come from
+MAX_STOP_WORDS, MAX_STOP_LETTERS = 128, 256  # of each word
+MAX_MESSAGES = 10_000
+StopWord = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_LETTERS)]
 Truncation = Annotated[
     Literal["auto", "disabled"] | None,
     Field(description="auto: a chat that is longer than the context loses its oldest turns; disabled: it is refused"),
@@ -21,7 +25,7 @@ Truncation = Annotated[
 EXTENSIONS = ("top_k", "min_p", "repetition_penalty")
 
 
-class APIError(Exception):
+class APIError(HTTPException):
     """A request that is answered with OpenAI's error object. param: the parameter that is wrong."""
 
     def __init__(
@@ -33,8 +37,8 @@ class APIError(Exception):
         type: str = "invalid_request_error",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status, self.headers, self.param = status, headers, param
+        super().__init__(status, message, headers)
+        self.status, self.param = status, param
         self.body = {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
@@ -62,6 +66,12 @@ class Message(Strict):
     audio: None = None
     function_call: None = None
     tool_calls: None = None
+
+    @property
+    def n_characters(self) -> int:
+        """Of its text, and some for the work that any message makes."""
+        parts = [self.content] if isinstance(self.content, str) else [part.text for part in self.content]
+        return sum(map(len, parts)) + 20
 
     def plain(self) -> dict[str, str]:
         """The message as chat_format.py has it."""
@@ -105,7 +115,7 @@ class Common(SamplingRequest):
 
     max_tokens: int | None = Field(None, ge=1)
     n: int | None = Field(None, ge=1, le=16)
-    stop: NonEmptyText | list[NonEmptyText] | None = Field(None, max_length=1000)
+    stop: StopWord | Annotated[list[StopWord], Field(max_length=MAX_STOP_WORDS)] | None = None
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=1024)
@@ -151,7 +161,7 @@ class Common(SamplingRequest):
 
 
 class ChatRequest(Common):
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
@@ -204,7 +214,7 @@ class CompletionRequest(Common):
 class TokenizeRequest(Strict):
     model: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = None
+    messages: list[Message] | None = Field(None, max_length=MAX_MESSAGES)
 
 
 class Feedback(Strict):
@@ -228,8 +238,6 @@ def validation_error(errors: Sequence[Any]) -> APIError:
     param = ".".join(map(str, path))[:200] or None
     if first["type"] == "extra_forbidden":
         return APIError(400, f"{param} is not supported", param, "unknown_parameter")
-    if first["type"] == "json_invalid":
-        return APIError(400, "the body is not JSON", code="invalid_json")
     if first["type"] == "missing":
         return APIError(400, f"{param or 'the body'} is missing", param, "missing_required_parameter")
     return APIError(400, f"{param or 'the body'}: {first['msg'][:200]}", param, "invalid_value")

@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -16,13 +16,23 @@ from pydantic import Field
 from inference.settings import SamplingParams
 from serving.completions import chat_generations
 from serving.delivery import Choice, Usage, respond
+from serving.json_body import JSONRoute
 from serving.middleware import client_address
-from serving.protocol import APIError, ChatRequest, Message, ResponseFormat, SamplingRequest, Strict, Truncation
+from serving.protocol import (
+    MAX_MESSAGES,
+    APIError,
+    ChatRequest,
+    Message,
+    ResponseFormat,
+    SamplingRequest,
+    Strict,
+    Truncation,
+)
 from serving.response_models import ERRORS, EVENTS, ResponseObject
 from serving.scheduler import Delta
 from serving.state import Server
 
-router = APIRouter(tags=["OpenAI"], responses=ERRORS)
+router = APIRouter(tags=["OpenAI"], responses=ERRORS, route_class=JSONRoute)
 
 
 class InputMessage(Message):
@@ -43,7 +53,10 @@ class Obfuscation(Strict):
 
 
 class ResponsesRequest(SamplingRequest):
-    input: str | list[InputMessage] = Field(min_length=1)
+    input: (
+        Annotated[str, Field(min_length=1)]
+        | Annotated[list[InputMessage], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
+    )
     instructions: str | None = Field(None, description="the persona: a system message before the input")
     max_output_tokens: int | None = Field(None, ge=1)
     truncation: Truncation = None
@@ -80,7 +93,7 @@ class ResponsesRequest(SamplingRequest):
 
 @router.post("/v1/responses", response_model=ResponseObject, responses=EVENTS)
 async def create_response(body: ResponsesRequest, request: Request, server: Server) -> Response:
-    generations = chat_generations(body.chat(), client_address(request.scope), server, body.param_name)
+    generations = await chat_generations(body.chat(), client_address(request.scope), server, body.param_name)
     server.submit(generations)
     response_format = ResponsesFormat(body, server.model_name, generations[0].request.sampling)
     return await respond(request, server, generations, response_format, stream=body.stream)

@@ -6,14 +6,15 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from runtime.version import version
-from serving.feedback import LineTooLong
+from serving.feedback import NoRoom
+from serving.json_body import JSONRoute
 from serving.prometheus import prometheus_text
+from serving.prompts import off_the_loop
 from serving.protocol import APIError, Feedback, TokenizeRequest
 from serving.response_models import ERRORS, HealthResponse, ModelInfo, ModelList, TokenizeResponse
 from serving.state import Server, ServerState
-from tokenization.chat_format import without_lone_surrogates
 
-router = APIRouter(responses=ERRORS)
+router = APIRouter(responses=ERRORS, route_class=JSONRoute)
 
 
 @router.get("/v1/models", tags=["OpenAI"])
@@ -43,12 +44,10 @@ async def tokenize(body: TokenizeRequest, server: Server) -> TokenizeResponse:
     server.check_model(body.model)
     engine = server.engine
     if body.prompt is not None and body.messages is None:
-        ids = engine.tokenizer.encode(without_lone_surrogates(body.prompt))
+        ids = await off_the_loop(len(body.prompt), engine.tokenizer.encode, body.prompt)
     elif body.messages is not None and body.prompt is None:
-        messages = [message.plain() for message in body.messages]
-        for message in messages:
-            message["content"] = without_lone_surrogates(message["content"])
-        ids = engine.template.prompt(messages)
+        messages, n_characters = [m.plain() for m in body.messages], sum(m.n_characters for m in body.messages)
+        ids = await off_the_loop(n_characters, engine.template.prompt, messages)
     else:
         raise APIError(400, "either prompt or messages", "prompt", "invalid_value")
     return TokenizeResponse(tokens=ids, count=len(ids), max_model_len=engine.block_size)
@@ -73,5 +72,8 @@ def feedback(body: Feedback, server: Server) -> None:
     """Keep what somebody thinks of a reply, as a JSON line in feedback.jsonl."""
     try:
         server.feedback.append({"time": int(time.time()), "model": server.model_name, **body.model_dump()})
-    except LineTooLong as error:
+    except NoRoom as error:
         raise APIError(413, str(error), "conversation") from None
+    except OSError as error:
+        message = f"it cannot be kept: {error.strerror or error}"
+        raise APIError(503, message, code="feedback", type="server_error") from None

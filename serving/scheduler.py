@@ -128,7 +128,7 @@ class Scheduler:
     """
     open_engine: makes the engine. It runs in the thread that will step the engine, because libgomp keeps a pool of
     helpers for each thread that computes in parallel; two pools are more threads than cores, which halves the speed.
-    queue: generations that may wait for a slot. Raises what open_engine raises.
+    queue: requests that may wait for a slot, each with all its generations. Raises what open_engine raises.
     The public methods may be called from any thread.
     """
 
@@ -157,13 +157,13 @@ class Scheduler:
         return sum(map(len, self.waiting.values()))
 
     def submit(self, generations: Sequence[Generation]) -> None:
-        """Queue generations that belong together. Raises QueueFull, and takes none, where not all have a place."""
+        """Queue generations that belong together, one request's. Raises QueueFull, and takes none, without a place."""
         with self.wake:
             if self.failure or self.stopping:
                 raise QueueFull("the server stops")
-            n_free = self.engine.running.count(None)
-            if self.n_waiting + len(generations) > self.queue + n_free:
-                raise QueueFull(f"{self.n_waiting} requests are waiting already")
+            waiting = {id(generation.deltas) for queue in self.waiting.values() for generation in queue}
+            if len(waiting) >= self.queue + self.engine.running.count(None):
+                raise QueueFull(f"{len(waiting)} requests are waiting already")
             for generation in generations:
                 self.waiting.setdefault(generation.request.client, deque()).append(generation)
             self.wake.notify()

@@ -168,8 +168,9 @@ def test_each_request_is_a_line_and_a_count(caplog):
             ask(AccessLog(lambda *_: 1 / 0, counts, ()))
     assert counts == {("/v1/models", 200): 1, ("other", 200): 1, ("/metrics", 200): 1, ("other", 0): 1}
     lines = [re.sub(r"\d\.\d\d s", "T s", record.getMessage()) for record in caplog.records]
-    assert lines[:2] == ["GET /v1/models 200 3+0 tokens T s 127.0.0.1", "GET other 200 3+0 tokens T s 127.0.0.1"]
-    assert lines[2:] == ["GET other 0 T s 127.0.0.1"]
+    lines = [re.sub(r"req_[0-9a-f]{32}$", "ID", line) for line in lines]
+    assert lines[:2] == ["GET /v1/models 200 3+0 tokens T s 127.0.0.1 ID", "GET other 200 3+0 tokens T s 127.0.0.1 ID"]
+    assert lines[2:] == ["GET other 0 T s 127.0.0.1 ID"]
 
 
 # the log, and the start
