@@ -46,6 +46,9 @@ class ServeConfig(EngineConfig):
     max_arrival: float = 20.0  # seconds that a request may take to arrive
     max_connections: int = 512  # open at once from each address; the oldest that is idle gives way
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed; once for each
+    alias: tuple[str, ...] = ()  # further names of the model; once for each: --alias=gpt-4o-mini
+    truncation: Literal["auto", "disabled"] = "auto"  # of chats longer than the context: drop old turns, or refuse
+    strict: bool = False  # refuse every parameter that is not known, empty messages and long chats, as OpenAI does
     grace: float = 30.0  # seconds that replies have to end after SIGTERM or Ctrl-C
     allowed_hosts: tuple[str, ...] = ()  # further names of this server, a proxy's say; once for each: chat.example.org
     cors: tuple[str, ...] = ()  # origins of other pages that may ask; once for each: --cors=https://example.org
@@ -133,6 +136,9 @@ def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp"
         sampling=config,
         max_seconds=config.max_seconds,
         feedback=FeedbackFile(config.feedback),
+        aliases=config.alias,
+        strict=config.strict,
+        truncation="disabled" if config.strict else config.truncation,
         shows_text=config.log_text,
     )
     return create_app(server, limits)

@@ -49,6 +49,8 @@ class Sequence:
         """Draw the next Token from logits (n_vocab,) and append it; the last one has a reason."""
         if self.suppress_tokens:
             logits[self.suppress_tokens] = -torch.inf
+        if self.num_generated < self.sampling.min_new_tokens:
+            logits[[id for id in self.stop_token_ids if id < len(logits)]] = -torch.inf
         token_id = sample_token(logits, self.sampling, self.generator, self.recent)
         if token_id in self.stop_token_ids:
             return Token(None, FinishReason.STOP_TOKEN)

@@ -41,6 +41,7 @@ class SamplingParams:
     penalty_window: int = 64  # how many of the bot's last tokens count as recent
     logit_bias: dict[int, float] = field(default_factory=dict)  # added to a token's logit: --logit_bias=ID:BIAS
     max_new_tokens: int = 200
+    min_new_tokens: int = 0  # the model does not end its reply before
     stop: tuple[str, ...] = ()  # text that ends a reply and is not shown; once for each: --stop=bye --stop="see you"
     stop_ids: tuple[int, ...] = ()  # tokens that end a reply and are not shown, by their ids: --stop_ids=198
     logprobs: int | None = None  # report each token's log-probability, and those of this many likeliest tokens
@@ -62,6 +63,7 @@ class SamplingParams:
             "no_repeat_ngram": self.no_repeat_ngram >= 0,
             "penalty_window": self.penalty_window >= 0,
             "max_new_tokens": self.max_new_tokens >= 1,
+            "min_new_tokens": self.min_new_tokens >= 0,
             "logit_bias": all(id >= 0 and math.isfinite(bias) for id, bias in self.logit_bias.items()),
             "stop": all(self.stop),
             "stop_ids": all(id >= 0 for id in self.stop_ids),

@@ -5,7 +5,7 @@ import json
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -15,11 +15,10 @@ from serving.delivery import Choice, Usage, respond
 from serving.json_body import JSONRoute
 from serving.middleware import client_address
 from serving.prompts import ParamName, chat_param, chat_prompt, off_the_loop, text_prompts
-from serving.protocol import APIError, ChatRequest, CompletionRequest
+from serving.protocol import APIError, ChatRequest, Common, CompletionRequest
 from serving.response_models import ERRORS, EVENTS, ChatCompletion, TextCompletion
 from serving.scheduler import Delta, Generation, GenerationRequest, TokenLogprob
 from serving.state import Server, ServerState
-from tokenization.tokenizer import Tokenizer
 
 MIN_LOGPROB = -9999.0  # OpenAI's floor: JSON has no minus infinity
 MAX_CHOICES = 128  # of one request for completions: prompts times n
@@ -28,7 +27,7 @@ router = APIRouter(tags=["OpenAI"], responses=ERRORS, route_class=JSONRoute)
 
 @router.post("/v1/chat/completions", response_model=ChatCompletion, responses=EVENTS)
 async def chat(body: ChatRequest, request: Request, server: Server) -> Response:
-    response_format = CompletionFormat("chat", server.model_name, server.engine.tokenizer, body.with_usage)
+    response_format = CompletionFormat("chat", body, server)
     generations = await chat_generations(body, client_address(request.scope), server)
     server.submit(generations)
     return await respond(request, server, generations, response_format, stream=body.stream, n=body.n or 1)
@@ -37,7 +36,7 @@ async def chat(body: ChatRequest, request: Request, server: Server) -> Response:
 @router.post("/v1/completions", response_model=TextCompletion, responses=EVENTS)
 async def complete(body: CompletionRequest, request: Request, server: Server) -> Response:
     server.check_model(body.model)
-    response_format = CompletionFormat("text", server.model_name, server.engine.tokenizer, body.with_usage)
+    response_format = CompletionFormat("text", body, server)
     generations = await text_generations(body, client_address(request.scope), server)
     server.submit(generations)
     return await respond(request, server, generations, response_format, stream=body.stream, n=body.n or 1)
@@ -50,7 +49,7 @@ async def chat_generations(
     server.check_model(body.model)
     engine, defaults = server.engine, server.sampling
     n_characters = sum(message.n_characters for message in body.messages)
-    prompt = await off_the_loop(n_characters, chat_prompt, body, engine, defaults.max_new_tokens, param_name)
+    prompt = await off_the_loop(n_characters, chat_prompt, body, server, param_name)
     generations, deltas = [], asyncio.Queue()
     for index in range(body.n or 1):
         sampling = body.sampling(defaults, engine.tokenizer.n_vocab, prompt.max_new_tokens, index)
@@ -63,6 +62,7 @@ async def chat_generations(
             stop_token_ids=engine.template.stop_token_ids,
             recent=prompt.reply_ids[-sampling.penalty_window :] if sampling.penalty_window else [],
             continues=prompt.continues,
+            dropped_turns=prompt.n_dropped,
         )
         generations.append(Generation(generation_request, index, deltas, engine.tokenizer.decoder()))
     server.log_text(body.messages[-1].plain()["content"])
@@ -78,7 +78,7 @@ async def text_generations(body: CompletionRequest, address: str, server: Server
         raise APIError(400, message, "prompt", "invalid_value")
     generations, deltas = [], asyncio.Queue()
     n_characters = sum(map(len, body.prompts))
-    prompts = await off_the_loop(n_characters, text_prompts, body, engine, defaults.max_new_tokens)
+    prompts = await off_the_loop(n_characters, text_prompts, body, server)
     for ids, max_new_tokens in prompts:
         for _ in range(n):
             index = len(generations)
@@ -98,8 +98,13 @@ async def text_generations(body: CompletionRequest, address: str, server: Server
 class CompletionFormat:
     """The response of a chat or of a completion of text: one object, or server-sent events."""
 
-    def __init__(self, kind: Literal["chat", "text"], model: str, tokenizer: Tokenizer, with_usage: bool) -> None:
-        self.is_chat, self.model, self.tokenizer, self.with_usage = kind == "chat", model, tokenizer, with_usage
+    def __init__(self, kind: Literal["chat", "text"], body: Common, server: ServerState) -> None:
+        self.is_chat, self.model, self.tokenizer = (
+            kind == "chat",
+            body.model or server.model_name,
+            server.engine.tokenizer,
+        )
+        self.with_usage, self.usage_in_each_chunk = body.with_usage, body.usage_in_each_chunk
         self.id = f"{'chatcmpl' if self.is_chat else 'cmpl'}-{uuid.uuid4().hex}"
         self.created = int(time.time())
         self.text_offsets: Counter[int] = Counter()  # index of a choice -> characters of its tokens so far
@@ -130,18 +135,22 @@ class CompletionFormat:
                 delta = {"role": "assistant", "content": ""}
                 yield self.chunk([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
 
-    def more(self, index: int, delta: Delta) -> Iterator[str]:
-        """The events of a Delta of choice number `index`."""
+    def more(self, index: int, delta: Delta, usage: Callable[[], Usage]) -> Iterator[str]:
+        """The events of a Delta of choice number `index`. usage: tells the tokens so far."""
+        so_far = usage() if self.usage_in_each_chunk else None
         logprobs = self.logprobs(index, delta.logprobs) if delta.logprobs else None
         reason = delta.finish_reason
         if not self.is_chat:
-            yield self.chunk([{"index": index, "text": delta.text, "logprobs": logprobs, "finish_reason": reason}])
+            choice = {"index": index, "text": delta.text, "logprobs": logprobs, "finish_reason": reason}
+            yield self.chunk([choice], so_far)
             return
         if delta.text or logprobs:
             content = {"content": delta.text}
-            yield self.chunk([{"index": index, "delta": content, "logprobs": logprobs, "finish_reason": None}])
+            choice = {"index": index, "delta": content, "logprobs": logprobs, "finish_reason": None}
+            yield self.chunk([choice], so_far)
         if reason:
-            yield self.chunk([{"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}])
+            choice = {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
+            yield self.chunk([choice], so_far)
 
     def failure(self, error: APIError) -> Iterator[str]:
         """The events in place of the rest."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
@@ -15,19 +15,25 @@ from serving.scheduler import Delta, Failure, Generation, TokenLogprob
 from serving.state import ServerState
 
 logger = logging.getLogger(__name__)
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second is nginx's
+PING_SECONDS = 15.0  # proxies cut a stream in which nothing comes for a minute
 
 
 class CachedTokens(TypedDict):
     cached_tokens: int
 
 
-class Usage(TypedDict):
-    """OpenAI's, of chats and completions."""
+class OpenAIUsage(TypedDict):
+    """Of chats and completions."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: CachedTokens
+
+
+class Usage(OpenAIUsage, total=False):
+    dropped_turns: int  # where the chat was longer than the context
 
 
 @dataclass
@@ -50,7 +56,7 @@ class ResponseFormat(Protocol):
 
     def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]: ...
     def opening(self, n: int) -> Iterator[str]: ...
-    def more(self, index: int, delta: Delta) -> Iterator[str]: ...
+    def more(self, index: int, delta: Delta, usage: Callable[[], Usage]) -> Iterator[str]: ...
     def failure(self, error: APIError) -> Iterator[str]: ...
     def closing(self, usage: Usage) -> Iterator[str]: ...
 
@@ -61,12 +67,16 @@ def usage_of(generations: Sequence[Generation], n: int) -> Usage:
     n_prompt = sum(len(generation.request.ids) for generation in first_choices)
     n_generated = sum(generation.n_tokens for generation in generations)
     n_cached = sum(generation.sequence.num_cached_tokens for generation in first_choices if generation.sequence)
-    return {
+    usage: Usage = {
         "prompt_tokens": n_prompt,
         "completion_tokens": n_generated,
         "total_tokens": n_prompt + n_generated,
         "prompt_tokens_details": {"cached_tokens": n_cached},
     }
+    n_dropped = generations[0].request.dropped_turns
+    if n_dropped:
+        usage["dropped_turns"] = n_dropped
+    return usage
 
 
 def api_error(failure: Failure) -> APIError:
@@ -86,12 +96,14 @@ async def respond(
     n: int = 1,
 ) -> Response:
     """The response of submitted generations, n of them for each prompt. Raises APIError."""
+    n_dropped = generations[0].request.dropped_turns
+    headers = {"X-Dropped-Turns": str(n_dropped)} if n_dropped else {}
     if stream:
         events = event_stream(request, server, generations, response_format, n)
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        return StreamingResponse(events, media_type="text/event-stream", headers={**headers, **STREAM_HEADERS})
     choices = await collect(request, server, generations)
     log_reply(request, server, choices)
-    return JSONResponse(response_format.whole(choices, usage_of(generations, n)))
+    return JSONResponse(response_format.whole(choices, usage_of(generations, n)), headers=headers)
 
 
 async def collect(request: Request, server: ServerState, generations: Sequence[Generation]) -> list[Choice]:
@@ -99,7 +111,9 @@ async def collect(request: Request, server: ServerState, generations: Sequence[G
     choices, failures = [Choice(generation) for generation in generations], []
     watcher = asyncio.create_task(report_disconnect(request, generations[0].deltas))
     try:
-        async for index, delta in merge_deltas(generations):
+        async for pair in merge_deltas(generations):
+            assert pair is not None  # it is told to wait as long as it takes
+            index, delta = pair
             choices[index].add(delta)
             failures += [delta.failure] if delta.failure else []
     finally:
@@ -122,13 +136,17 @@ async def event_stream(
     try:
         for event in response_format.opening(len(generations)):
             yield event
-        async for index, delta in merge_deltas(generations):
+        async for pair in merge_deltas(generations, PING_SECONDS):
+            if pair is None:
+                yield ": waiting\n\n"
+                continue
+            index, delta = pair
             if delta.failure:
                 for event in response_format.failure(api_error(delta.failure)):
                     yield event
                 return
             choices[index].add(delta)
-            for event in response_format.more(index, delta):
+            for event in response_format.more(index, delta, lambda: usage_of(generations, n)):
                 yield event
         for event in response_format.closing(usage_of(generations, n)):
             yield event
@@ -137,11 +155,20 @@ async def event_stream(
         log_reply(request, server, choices)
 
 
-async def merge_deltas(generations: Sequence[Generation]) -> AsyncIterator[tuple[int, Delta]]:
-    """(index, Delta) pairs of a request's generations as they come. Raises APIError when the client has left."""
-    n_running = len(generations)
+async def merge_deltas(
+    generations: Sequence[Generation], seconds: float | None = None
+) -> AsyncIterator[tuple[int, Delta] | None]:
+    """
+    (index, Delta) pairs of a request's generations as they come; None after each `seconds` in which none has come.
+    Raises APIError when the client has left.
+    """
+    n_running, deltas = len(generations), generations[0].deltas
     while n_running:
-        pair = await generations[0].deltas.get()
+        try:
+            pair = deltas.get_nowait() if not deltas.empty() else await asyncio.wait_for(deltas.get(), seconds)
+        except asyncio.TimeoutError:
+            yield None
+            continue
         if pair is None:
             raise APIError(499, "the client has left")
         n_running -= pair[1].is_last

@@ -5,13 +5,15 @@ lone surrogates, which UTF-8 cannot hold, and no nesting that would exhaust the 
 
 import json
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
+from serving.leniency import lenient, refuse_unsupported
 from serving.protocol import APIError
 from tokenization.chat_format import without_lone_surrogates
 
@@ -31,10 +33,10 @@ def no_number(name: str) -> float:
 
 
 def cleaned(value: Any, depth: int = 0) -> Any:
-    """The value without lone surrogates. Raises ValueError where a number is infinite, or the nesting too deep."""
+    """The value without lone surrogates. Raises ValueError where a number is far too large, or the nesting too deep."""
     if isinstance(value, str):
         return without_lone_surrogates(value)
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value) or isinstance(value, int) and abs(value) >= 2**64:
         raise ValueError("a number is too large")
     if isinstance(value, dict | list) and depth == MAX_DEPTH:
         raise ValueError("it is nested too deeply")
@@ -46,8 +48,19 @@ def cleaned(value: Any, depth: int = 0) -> Any:
 
 
 class JSONRequest(Request):
+    """known: the parameters of an endpoint of OpenAI's protocol, to which the body is fitted; none: it stays."""
+
+    def __init__(self, request: Request, known: Collection[str]) -> None:
+        super().__init__(request.scope, request.receive)
+        self.known = known
+
     async def json(self) -> Any:
-        return read_json(await self.body())
+        body, server = read_json(await self.body()), self.app.state.server
+        if self.known:
+            refuse_unsupported(body)
+            if not server.strict:
+                return lenient(body, self.known, server.ignored)
+        return body
 
 
 class JSONRoute(APIRoute):
@@ -55,8 +68,11 @@ class JSONRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
+        model = self.body_field and self.body_field.field_info.annotation
+        fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+        known = fields if "model" in fields else ()
 
         async def handle(request: Request) -> Response:
-            return await handler(JSONRequest(request.scope, request.receive))
+            return await handler(JSONRequest(request, known))
 
         return handle

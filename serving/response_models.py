@@ -33,6 +33,7 @@ class CompletionUsage(Returned):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    dropped_turns: int | None = None  # extension: where the chat was longer than the context
 
 
 class TopLogprob(Returned):
@@ -125,6 +126,7 @@ class ResponsesUsage(Returned):
     output_tokens: int
     output_tokens_details: OutputTokensDetails
     total_tokens: int
+    dropped_turns: int | None = None  # extension: where the chat was longer than the context
 
 
 class IncompleteDetails(Returned):

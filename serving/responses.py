@@ -6,7 +6,7 @@ only item of the output. The server keeps no conversation, so a client sends it 
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
@@ -30,7 +30,7 @@ from serving.protocol import (
 )
 from serving.response_models import ERRORS, EVENTS, ResponseObject
 from serving.scheduler import Delta
-from serving.state import Server
+from serving.state import Server, ServerState
 
 router = APIRouter(tags=["OpenAI"], responses=ERRORS, route_class=JSONRoute)
 
@@ -58,7 +58,7 @@ class ResponsesRequest(SamplingRequest):
         | Annotated[list[InputMessage], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
     )
     instructions: str | None = Field(None, description="the persona: a system message before the input")
-    max_output_tokens: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(None, ge=1, lt=2**31)
     truncation: Truncation = None
     # accepted, and without effect, with the values that they may have here
     text: TextConfig | None = None
@@ -74,13 +74,13 @@ class ResponsesRequest(SamplingRequest):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
-    def chat(self) -> ChatRequest:
-        """The ChatRequest that asks for the same. Raises APIError."""
+    def chat(self, strict: bool) -> ChatRequest:
+        """The ChatRequest that asks for the same. Raises APIError: two personas, where it is strict."""
         messages = [] if self.instructions is None else [Message(role="system", content=self.instructions)]
         if isinstance(self.input, str):
             messages.append(Message(role="user", content=self.input))
         else:
-            if messages and self.input[0].role in ("system", "developer"):
+            if strict and messages and self.input[0].role in ("system", "developer"):
                 raise APIError(400, "the persona is either instructions or a system message in input", "instructions")
             messages += [Message(role=m.role, content=m.content, name=m.name) for m in self.input]
         asked = {name: getattr(self, name) for name in (*SamplingRequest.model_fields, "truncation")}
@@ -93,17 +93,20 @@ class ResponsesRequest(SamplingRequest):
 
 @router.post("/v1/responses", response_model=ResponseObject, responses=EVENTS)
 async def create_response(body: ResponsesRequest, request: Request, server: Server) -> Response:
-    generations = await chat_generations(body.chat(), client_address(request.scope), server, body.param_name)
+    generations = await chat_generations(
+        body.chat(server.strict), client_address(request.scope), server, body.param_name
+    )
     server.submit(generations)
-    response_format = ResponsesFormat(body, server.model_name, generations[0].request.sampling)
+    response_format = ResponsesFormat(body, server, generations[0].request.sampling)
     return await respond(request, server, generations, response_format, stream=body.stream)
 
 
 class ResponsesFormat:
     """The response to a ResponsesRequest: one object, or server-sent events, each with its type and number."""
 
-    def __init__(self, body: ResponsesRequest, model: str, sampling: SamplingParams) -> None:
-        self.body, self.model, self.sampling = body, model, sampling
+    def __init__(self, body: ResponsesRequest, server: ServerState, sampling: SamplingParams) -> None:
+        self.body, self.model, self.sampling = body, body.model or server.model_name, sampling
+        self.truncation = body.truncation or server.truncation
         self.id, self.item_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
         self.created, self.n_events = int(time.time()), 0
         self.text, self.finish_reason = "", None
@@ -145,7 +148,7 @@ class ResponsesFormat:
             "tool_choice": "auto",
             "tools": [],
             "top_p": self.sampling.top_p,
-            "truncation": self.body.truncation or "disabled",
+            "truncation": self.truncation,
             "usage": usage and responses_usage(usage),
             "user": self.body.user,
             "metadata": self.body.metadata or {},
@@ -170,7 +173,7 @@ class ResponsesFormat:
         yield self.event("output_item.added", output_index=0, item=self.item("in_progress", []))
         yield self.part_event("content_part.added", part=self.content())
 
-    def more(self, index: int, delta: Delta) -> Iterator[str]:
+    def more(self, index: int, delta: Delta, usage: Callable[[], Usage]) -> Iterator[str]:
         self.text, self.finish_reason = self.text + delta.text, delta.finish_reason
         if delta.text:
             yield self.part_event("output_text.delta", delta=delta.text, logprobs=[])
@@ -197,4 +200,5 @@ def responses_usage(usage: Usage) -> dict[str, Any]:
         "output_tokens": usage["completion_tokens"],
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": usage["total_tokens"],
+        **({"dropped_turns": usage["dropped_turns"]} if "dropped_turns" in usage else {}),
     }

@@ -9,7 +9,7 @@ from runtime.version import version
 from serving.feedback import NoRoom
 from serving.json_body import JSONRoute
 from serving.prometheus import prometheus_text
-from serving.prompts import off_the_loop
+from serving.prompts import off_the_loop, plain_messages
 from serving.protocol import APIError, Feedback, TokenizeRequest
 from serving.response_models import ERRORS, HealthResponse, ModelInfo, ModelList, TokenizeResponse
 from serving.state import Server, ServerState
@@ -19,18 +19,18 @@ router = APIRouter(responses=ERRORS, route_class=JSONRoute)
 
 @router.get("/v1/models", tags=["OpenAI"])
 async def models(server: Server) -> ModelList:
-    return ModelList(object="list", data=[model_info(server)])
+    return ModelList(object="list", data=[model_info(server, name) for name in server.model_names])
 
 
 @router.get("/v1/models/{model}", tags=["OpenAI"])
 async def model(model: str, server: Server) -> ModelInfo:
     server.check_model(model)
-    return model_info(server)
+    return model_info(server, model)
 
 
-def model_info(server: ServerState) -> ModelInfo:
+def model_info(server: ServerState, name: str) -> ModelInfo:
     return ModelInfo(
-        id=server.model_name,
+        id=name,
         object="model",
         created=server.started_at,
         owned_by="nanochatgpt",
@@ -46,7 +46,8 @@ async def tokenize(body: TokenizeRequest, server: Server) -> TokenizeResponse:
     if body.prompt is not None and body.messages is None:
         ids = await off_the_loop(len(body.prompt), engine.tokenizer.encode, body.prompt)
     elif body.messages is not None and body.prompt is None:
-        messages, n_characters = [m.plain() for m in body.messages], sum(m.n_characters for m in body.messages)
+        messages = plain_messages(body.messages, server.strict)
+        n_characters = sum(m.n_characters for m in body.messages)
         ids = await off_the_loop(n_characters, engine.template.prompt, messages)
     else:
         raise APIError(400, "either prompt or messages", "prompt", "invalid_value")

@@ -76,6 +76,7 @@ class GenerationRequest:
     recent: Sequence[int] = ()
     strip: bool = True  # white space at both ends of the reply is left out
     continues: bool = False  # the prompt ends amid the reply: the white space between the two stays
+    dropped_turns: int = 0  # of the chat, that are not in the prompt
 
 
 class Generation:
