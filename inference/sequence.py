@@ -32,6 +32,7 @@ class Sequence:
         suppress_tokens: Iterable[int] = (),
         stop_token_ids: Iterable[int] = (),
         recent: Iterable[int] = (),
+        score_prompt: bool = False,
     ) -> None:
         self.slot = slot  # row of the engine's KV cache
         self.arrival = arrival  # a count of all requests: those that came first are computed first
@@ -42,8 +43,23 @@ class Sequence:
         self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
         self.generator = torch.Generator()
         self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
-        self.num_generated = 0
+        self.num_prompt, self.num_generated = len(self.ids), 0
+        # of the prompt's tokens so far, where they are to be scored: nothing comes before the first
+        self.prompt_logprobs = [Token(self.ids[0], None)] if score_prompt else None
         self.num_cached_tokens = 0  # of the prompt, how many ids the KV cache held already
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether the log-probabilities of some of the prompt's tokens are wanted and not known yet."""
+        return self.prompt_logprobs is not None and len(self.prompt_logprobs) < self.num_prompt
+
+    def score(self, logits: torch.Tensor) -> None:
+        """Note the log-probabilities of the next tokens of the prompt, from logits (n, n_vocab) before each of them."""
+        assert self.prompt_logprobs is not None
+        start = len(self.prompt_logprobs)
+        targets = self.ids[start : min(start + len(logits), self.num_prompt)]
+        for target, row in zip(targets, logits, strict=False):
+            self.prompt_logprobs.append(Token(target, None, *logprobs_of(row, target, self.sampling.logprobs or 0)))
 
     def next_token(self, logits: torch.Tensor, block_size: int) -> Token:
         """Draw the next Token from logits (n_vocab,) and append it; the last one has a reason."""

@@ -79,7 +79,8 @@ async def text_generations(body: CompletionRequest, address: str, server: Server
     generations, deltas = [], asyncio.Queue()
     n_characters = sum(map(len, body.prompts))
     prompts = await off_the_loop(n_characters, text_prompts, body, server)
-    for ids, max_new_tokens in prompts:
+    for prompt, (ids, max_new_tokens) in zip(body.prompts, prompts, strict=True):
+        text = prompt if isinstance(prompt, str) else engine.tokenizer.decode(ids)
         for _ in range(n):
             index = len(generations)
             generation_request = GenerationRequest(
@@ -90,6 +91,9 @@ async def text_generations(body: CompletionRequest, address: str, server: Server
                 stop_token_ids=(engine.tokenizer.endoftext,),
                 recent=ids,
                 strip=False,
+                echo=text if body.echo else None,
+                n_unspoken=int(isinstance(prompt, str)),  # <|endoftext|> before a text
+                prompt_only=body.max_tokens == 0,
             )
             generations.append(Generation(generation_request, index, deltas, engine.tokenizer.decoder()))
     return generations
@@ -172,10 +176,10 @@ class CompletionFormat:
         ]
         return {"content": content, "refusal": None}
 
-    def token(self, id: int, logprob: float) -> dict[str, Any]:
+    def token(self, id: int, logprob: float | None) -> dict[str, Any]:
         utf8 = self.tokenizer.bytes.get(id)
         text = self.tokenizer.decode([id])
-        return {"token": text, "logprob": max(logprob, MIN_LOGPROB), "bytes": list(utf8) if utf8 else None}
+        return {"token": text, "logprob": floored(logprob), "bytes": list(utf8) if utf8 else None}
 
     def text_logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> dict[str, Any]:
         decode, offsets = self.tokenizer.decode, []
@@ -185,10 +189,18 @@ class CompletionFormat:
             self.text_offsets[index] += len(text)
         return {
             "tokens": texts,
-            "token_logprobs": [max(logprob, MIN_LOGPROB) for _, logprob, _ in tokens],
-            "top_logprobs": [{decode([id]): max(log, MIN_LOGPROB) for id, log in top} for _, _, top in tokens],
+            "token_logprobs": [floored(logprob) for _, logprob, _ in tokens],
+            # of tokens with the same text, such as halves of characters, the likeliest
+            "top_logprobs": [
+                None if logprob is None else {decode([id]): floored(log) for id, log in reversed(list(top))}
+                for _, logprob, top in tokens
+            ],
             "text_offset": offsets,
         }
+
+
+def floored(logprob: float | None) -> float | None:
+    return None if logprob is None else max(logprob, MIN_LOGPROB)
 
 
 def sse_event(content: dict[str, Any]) -> str:

@@ -192,6 +192,7 @@ def log_reply(request: Request, server: ServerState, choices: Sequence[Choice]) 
     usage, record = usage_of([choice.generation for choice in choices], 1), access_record(request)
     record.prompt_tokens, record.generated_tokens = usage["prompt_tokens"], usage["completion_tokens"]
     for choice in choices:
+        server.metrics.observe(choice.generation)
         server.log_text(choice.text)
         if choice.generation.seconds_to_first_token is not None:
             logger.debug("the first token after %.3f s", choice.generation.seconds_to_first_token)

@@ -33,7 +33,6 @@ OFF: dict[str, dict[Any, Any]] = {
     "max_output_tokens": {-1: None},
     "penalty_window": {-1: MAX_WINDOW},  # the whole context
     "best_of": {1: None},
-    "logprobs": {False: None},
 }
 # what cannot be done: the values that ask for nothing, or for what happens anyway
 NOTHING = (None, False, 0, "", [], {})
@@ -110,6 +109,8 @@ def lenient(body: Any, known: Collection[str], ignored: Callable[[str], object])
     for name in kept.keys() & OFF.keys():
         if isinstance(kept[name], int | float):
             kept[name] = next((new for old, new in OFF[name].items() if kept[name] == old), kept[name])
+    if kept.get("logprobs") is False:  # of a completion it is a number, and 0 is one
+        del kept["logprobs"]
     kept = {name: value for name, value in kept.items() if value is not None}
     if kept.get("dry_multiplier") == 0:
         kept = {name: value for name, value in kept.items() if name not in ("dry_base", "dry_allowed_length")}

@@ -124,6 +124,9 @@ def text_prompts(body: CompletionRequest, server: ServerState) -> list[tuple[lis
             ids = list(prompt)
             if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):
                 raise APIError(400, f"prompt: ids go from 0 to {tokenizer.n_vocab - 1}", "prompt", "invalid_value")
+        if body.max_tokens == 0 and len(ids) <= engine.block_size:
+            prompts.append((ids, 1))  # the engine draws one, which is not shown
+            continue
         wanted, room = body.max_tokens, engine.block_size - len(ids)
         if server.truncation == "auto" and wanted and room > 0:
             wanted = min(wanted, room)

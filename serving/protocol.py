@@ -219,7 +219,8 @@ class CompletionRequest(Common):
         description="a text, a list of token ids, or a list of either"
     )
     logprobs: int | None = Field(None, ge=0, le=20)
-    echo: Literal[False] | None = None
+    max_tokens: int | None = Field(None, ge=0, lt=2**31, description="0: the prompt alone, with echo its scores")
+    echo: bool | None = Field(None, description="the reply begins with the prompt; with logprobs its tokens are scored")
     best_of: int | None = None
 
     @property
@@ -242,6 +243,11 @@ class TokenizeRequest(Strict):
     model: str | None = None
     prompt: str | None = None
     messages: list[Message] | None = Field(None, max_length=MAX_MESSAGES)
+
+
+class DetokenizeRequest(Strict):
+    model: str | None = None
+    tokens: list[int] = Field(max_length=100_000)
 
 
 class Feedback(Strict):

@@ -75,8 +75,8 @@ class ChatCompletion(Returned):
 
 class TextLogprobs(Returned):
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]  # None: the first token of an echoed prompt
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 
@@ -175,6 +175,10 @@ class TokenizeResponse(Returned):
     tokens: list[int]
     count: int
     max_model_len: int
+
+
+class DetokenizeResponse(Returned):
+    prompt: str
 
 
 class HealthResponse(Returned):

@@ -8,10 +8,16 @@ from fastapi.responses import PlainTextResponse
 from runtime.version import version
 from serving.feedback import NoRoom
 from serving.json_body import JSONRoute
-from serving.prometheus import prometheus_text
 from serving.prompts import off_the_loop, plain_messages
-from serving.protocol import APIError, Feedback, TokenizeRequest
-from serving.response_models import ERRORS, HealthResponse, ModelInfo, ModelList, TokenizeResponse
+from serving.protocol import APIError, DetokenizeRequest, Feedback, TokenizeRequest
+from serving.response_models import (
+    ERRORS,
+    DetokenizeResponse,
+    HealthResponse,
+    ModelInfo,
+    ModelList,
+    TokenizeResponse,
+)
 from serving.state import Server, ServerState
 
 router = APIRouter(responses=ERRORS, route_class=JSONRoute)
@@ -54,6 +60,16 @@ async def tokenize(body: TokenizeRequest, server: Server) -> TokenizeResponse:
     return TokenizeResponse(tokens=ids, count=len(ids), max_model_len=engine.block_size)
 
 
+@router.post("/detokenize", tags=["more"])
+async def detokenize(body: DetokenizeRequest, server: Server) -> DetokenizeResponse:
+    """The text of ids."""
+    server.check_model(body.model)
+    tokenizer = server.engine.tokenizer
+    if not all(0 <= id < tokenizer.n_vocab for id in body.tokens):
+        raise APIError(400, f"tokens: ids go from 0 to {tokenizer.n_vocab - 1}", "tokens", "invalid_value")
+    return DetokenizeResponse(prompt=tokenizer.decode(body.tokens))
+
+
 @router.get("/health", tags=["more"])
 async def health(server: Server) -> HealthResponse:
     if server.scheduler.failure or not server.scheduler.thread.is_alive():
@@ -64,7 +80,7 @@ async def health(server: Server) -> HealthResponse:
 @router.get("/metrics", tags=["more"], response_class=PlainTextResponse)
 async def metrics(server: Server) -> PlainTextResponse:
     """Prometheus' text format."""
-    text = prometheus_text(server.scheduler, server.request_counts)
+    text = server.metrics.text(server.scheduler, server.request_counts)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 

@@ -36,7 +36,8 @@ OPENAI_REASONS = {
     FinishReason.TIME: "length",
 }
 # a token's id and log-probability, and the (id, log-probability) of the likeliest tokens in its place
-TokenLogprob = tuple[int, float, Iterable[tuple[int, float]]]
+# (None for the first token of a prompt)
+TokenLogprob = tuple[int, float | None, Iterable[tuple[int, float]]]
 
 
 class QueueFull(Exception):
@@ -77,6 +78,9 @@ class GenerationRequest:
     strip: bool = True  # white space at both ends of the reply is left out
     continues: bool = False  # the prompt ends amid the reply: the white space between the two stays
     dropped_turns: int = 0  # of the chat, that are not in the prompt
+    echo: str | None = None  # the prompt's text, where the reply is to begin with it
+    n_unspoken: int = 0  # of the prompt's first ids, that the echo does not show
+    prompt_only: bool = False  # no token is wanted
 
 
 class Generation:
@@ -103,7 +107,22 @@ class Generation:
 
     def token(self, token: Token, late: bool) -> Delta | None:
         """What the engine's token adds, or None where nothing can be shown yet. late: the deadline has passed."""
-        self.seconds_to_first_token = self.seconds_to_first_token or time.monotonic() - self.submitted_at
+        if self.seconds_to_first_token is None:
+            self.seconds_to_first_token = time.monotonic() - self.submitted_at
+            echo, scores = self.request.echo or "", self.prompt_scores()
+            if self.request.prompt_only:
+                return Delta(echo, OPENAI_REASONS[FinishReason.LENGTH], scores)
+            delta = self.next_delta(token, late) or Delta("", None)
+            return delta._replace(text=echo + delta.text, logprobs=(*scores, *delta.logprobs))
+        return self.next_delta(token, late)
+
+    def prompt_scores(self) -> tuple[TokenLogprob, ...]:
+        scored = (self.sequence.prompt_logprobs if self.sequence else None) or []
+        return tuple(
+            (one.id, one.logprob, one.likeliest) for one in scored[self.request.n_unspoken :] if one.id is not None
+        )
+
+    def next_delta(self, token: Token, late: bool) -> Delta | None:
         piece = self.text.add(token.id, token.reason or (FinishReason.TIME if late else None))
         self.n_tokens = piece.n_tokens
         finish_reason = OPENAI_REASONS[piece.reason] if piece.reason else None
@@ -244,6 +263,7 @@ class Scheduler:
                 suppress_tokens=request.suppress_tokens,
                 stop_token_ids=request.stop_token_ids,
                 recent=request.recent,
+                score_prompt=request.echo is not None and request.sampling.logprobs is not None,
             )
             generation.sequence, self.running[sequence] = sequence, generation
             self.served["prompt"] += len(request.ids)

@@ -12,6 +12,7 @@ from inference.engine import Engine
 from inference.settings import SamplingParams
 from serving.feedback import FeedbackFile
 from serving.leniency import logged_once
+from serving.prometheus import Metrics
 from serving.protocol import APIError, Truncation
 from serving.scheduler import Generation, QueueFull, Scheduler
 
@@ -28,6 +29,7 @@ class ServerState:
     aliases: tuple[str, ...] = ()  # further names of the model
     strict: bool = False  # requests are taken as protocol.py has them, and not as leniency.py makes them
     truncation: Truncation = "auto"  # where a request does not say
+    metrics: Metrics = field(default_factory=Metrics)
     ignored: Callable[[str], None] = field(default_factory=lambda: logged_once(logger.info))
     shows_text: bool = False  # what is said goes to the log
     started_at: int = field(default_factory=lambda: int(time.time()))  # Unix time
