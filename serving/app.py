@@ -65,9 +65,10 @@ def add_page(app: FastAPI, model_name: str) -> None:
 def page_files() -> dict[str, tuple[bytes, str | None]]:
     """{path: (content, media type)} of the files in web/, read once: no request reads a file."""
     files = {}
-    for file in sorted(WEB.iterdir()) if WEB.is_dir() else ():
+    for file in sorted(path for path in WEB.rglob("*") if path.is_file()):
         media_type = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file.name)[0]
-        files["/" if file.name == "index.html" else f"/{file.name}"] = (file.read_bytes(), media_type)
+        name = file.relative_to(WEB).as_posix()
+        files["/" if name == "index.html" else f"/{name}"] = (file.read_bytes(), media_type)
     return files
 
 

@@ -158,12 +158,25 @@ class ResponseObject(Returned):
     metadata: dict[str, Any]
 
 
+class SamplingDefaults(Returned):
+    """The server's own settings, where a request says nothing."""
+
+    temperature: float
+    top_p: float
+    top_k: int | None
+    min_p: float
+    repetition_penalty: float
+    max_tokens: int
+    seed: int | None
+
+
 class ModelInfo(Returned):
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     max_model_len: int
+    sampling: SamplingDefaults
 
 
 class ModelList(Returned):

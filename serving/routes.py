@@ -16,6 +16,7 @@ from serving.response_models import (
     HealthResponse,
     ModelInfo,
     ModelList,
+    SamplingDefaults,
     TokenizeResponse,
 )
 from serving.state import Server, ServerState
@@ -41,6 +42,16 @@ def model_info(server: ServerState, name: str) -> ModelInfo:
         created=server.started_at,
         owned_by="nanochatgpt",
         max_model_len=server.engine.block_size,
+        sampling=SamplingDefaults.model_validate(
+            {
+                **{
+                    field: getattr(server.sampling, field)
+                    for field in ("temperature", "top_p", "top_k", "min_p", "seed")
+                },
+                "repetition_penalty": server.sampling.repetition_penalty,
+                "max_tokens": server.sampling.max_new_tokens,
+            }
+        ),
     )
 
 
