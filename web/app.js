@@ -145,9 +145,8 @@ const acts = {
     keep(conversation);
     render();
     toast("Deleted.", () => {
-      Object.assign(conversation, JSON.parse(before), { gone: conversation.gone.filter((id) => id !== message.id) });
-      keep(conversation);
-      open();
+      store.restore(JSON.parse(before));
+      if (conversation === current) open();
     });
   },
   edit: (message, text) => ask(add(current, parentOf(message), "user", text)),

@@ -58,8 +58,11 @@ export function save(conversation) {
   conversation.messages.push(...(other?.messages ?? []).filter(({ id }) => !known.has(id)));
   conversation.gone = [...new Set([...(conversation.gone ?? []), ...(other?.gone ?? [])])];
   for (const id of conversation.gone) eraseAgain(conversation, id);
-  write(`chat.${conversation.id}`, conversation);
+  restore(conversation);
 }
+
+/** Keep the conversation as it is here, whatever another tab has of it. */
+export const restore = (conversation) => write(`chat.${conversation.id}`, conversation);
 
 function eraseAgain(conversation, id) {
   const message = conversation.messages.find((one) => one.id === id);

@@ -1,6 +1,6 @@
 """
-What evaluation and load tools ask: the log-probabilities of a prompt's own tokens, no reply at all, the text of ids, and
-how long replies take. The model's own forward pass is the oracle.
+What evaluation and load tools ask: log-probabilities of a prompt's own tokens, no reply at all, ids as text, and how
+long replies take. The model's own forward pass is the oracle.
 """
 
 import json
