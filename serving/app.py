@@ -3,6 +3,7 @@
 import mimetypes
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,15 +17,25 @@ from runtime.version import version
 from serving import completions, responses, routes
 from serving.middleware import Limits, guarded
 from serving.protocol import APIError, validation_error
+from serving.response_models import event_schemas
 from serving.state import ServerState
 
 DESCRIPTION = "Serve a model to programs and people: OpenAI's protocol under /v1, a page to chat on at /."
 WEB = Path(__file__).parents[1] / "web"
 
 
+class App(FastAPI):
+    """An app whose /openapi.json describes the events of streams, too."""
+
+    def openapi(self) -> dict[str, Any]:
+        schema = super().openapi()
+        schema["components"]["schemas"] |= event_schemas()
+        return schema
+
+
 def create_app(server: ServerState, limits: Limits) -> ASGIApp:
     """The app that serves `server`'s model and the page."""
-    app = FastAPI(title="nanoChatGPT", version=version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
+    app = App(title="nanoChatGPT", version=version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = server
     app.add_exception_handler(APIError, error_response)
     app.add_exception_handler(RequestValidationError, error_response)

@@ -4,36 +4,20 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypedDict
+from typing import Protocol
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from serving.middleware import access_record
 from serving.protocol import APIError
-from serving.scheduler import Delta, Failure, Generation, TokenLogprob
+from serving.response_models import CompletionUsage, PromptTokensDetails, Returned
+from serving.scheduler import Delta, Failure, Generation, OpenAIReason, TokenLogprob
 from serving.state import ServerState
 
 logger = logging.getLogger(__name__)
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second is nginx's
 PING_SECONDS = 15.0  # proxies cut a stream in which nothing comes for a minute
-
-
-class CachedTokens(TypedDict):
-    cached_tokens: int
-
-
-class OpenAIUsage(TypedDict):
-    """Of chats and completions."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    prompt_tokens_details: CachedTokens
-
-
-class Usage(OpenAIUsage, total=False):
-    dropped_turns: int  # where the chat was longer than the context
 
 
 @dataclass
@@ -42,7 +26,7 @@ class Choice:
 
     generation: Generation
     text: str = ""
-    finish_reason: str | None = None
+    finish_reason: OpenAIReason | None = None
     logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def add(self, delta: Delta) -> None:
@@ -50,33 +34,34 @@ class Choice:
         self.logprobs += delta.logprobs
         self.finish_reason = delta.finish_reason
 
+    @property
+    def has_logprobs(self) -> bool:
+        return self.generation.request.sampling.logprobs is not None
+
 
 class ResponseFormat(Protocol):
     """How an endpoint spells its response: as one object, or as server-sent events."""
 
-    def whole(self, choices: Sequence[Choice], usage: Usage) -> dict[str, Any]: ...
+    def whole(self, choices: Sequence[Choice], usage: CompletionUsage) -> Returned: ...
     def opening(self, n: int) -> Iterator[str]: ...
-    def more(self, index: int, delta: Delta, usage: Callable[[], Usage]) -> Iterator[str]: ...
+    def more(self, index: int, delta: Delta, usage: Callable[[], CompletionUsage]) -> Iterator[str]: ...
     def failure(self, error: APIError) -> Iterator[str]: ...
-    def closing(self, usage: Usage) -> Iterator[str]: ...
+    def closing(self, usage: CompletionUsage) -> Iterator[str]: ...
 
 
-def usage_of(generations: Sequence[Generation], n: int) -> Usage:
+def usage_of(generations: Sequence[Generation], n: int) -> CompletionUsage:
     """The tokens so far. Each prompt is counted once: `generations` has n in a row for each prompt."""
-    first_choices = generations[::n]
+    first_choices, n_dropped = generations[::n], generations[0].request.dropped_turns
     n_prompt = sum(len(generation.request.ids) for generation in first_choices)
     n_generated = sum(generation.n_tokens for generation in generations)
     n_cached = sum(generation.sequence.num_cached_tokens for generation in first_choices if generation.sequence)
-    usage: Usage = {
-        "prompt_tokens": n_prompt,
-        "completion_tokens": n_generated,
-        "total_tokens": n_prompt + n_generated,
-        "prompt_tokens_details": {"cached_tokens": n_cached},
-    }
-    n_dropped = generations[0].request.dropped_turns
-    if n_dropped:
-        usage["dropped_turns"] = n_dropped
-    return usage
+    return CompletionUsage(
+        prompt_tokens=n_prompt,
+        completion_tokens=n_generated,
+        total_tokens=n_prompt + n_generated,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=n_cached),
+        **({"dropped_turns": n_dropped} if n_dropped else {}),
+    )
 
 
 def api_error(failure: Failure) -> APIError:
@@ -103,7 +88,8 @@ async def respond(
         return StreamingResponse(events, media_type="text/event-stream", headers={**headers, **STREAM_HEADERS})
     choices = await collect(request, server, generations)
     log_reply(request, server, choices)
-    return JSONResponse(response_format.whole(choices, usage_of(generations, n)), headers=headers)
+    content = response_format.whole(choices, usage_of(generations, n)).json_text()
+    return Response(content, media_type="application/json", headers=headers)
 
 
 async def collect(request: Request, server: ServerState, generations: Sequence[Generation]) -> list[Choice]:
@@ -190,7 +176,7 @@ def cancel(server: ServerState, generations: Sequence[Generation]) -> None:
 def log_reply(request: Request, server: ServerState, choices: Sequence[Choice]) -> None:
     """Tell the access log the tokens, and the log the texts where they are to be shown."""
     usage, record = usage_of([choice.generation for choice in choices], 1), access_record(request)
-    record.prompt_tokens, record.generated_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+    record.prompt_tokens, record.generated_tokens = usage.prompt_tokens, usage.completion_tokens
     for choice in choices:
         server.metrics.observe(choice.generation)
         server.log_text(choice.text)

@@ -19,8 +19,9 @@ MAX_STOP_WORDS, MAX_STOP_LETTERS = 128, 256  # of each word
 MAX_MESSAGES = 10_000
 MAX_WINDOW = 1024  # tokens that the penalties look at
 StopWord = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_LETTERS)]
+TruncationName = Literal["auto", "disabled"]
 Truncation = Annotated[
-    Literal["auto", "disabled"] | None,
+    TruncationName | None,
     Field(description="auto: a chat that is longer than the context loses its oldest turns; disabled: it is refused"),
 ]
 EXTENSIONS = ("top_k", "min_p", "typical_p", "repetition_penalty", "penalty_window", "no_repeat_ngram")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from inference.engine import Engine
 from inference.sequence import Sequence as EngineSequence
@@ -28,7 +28,8 @@ from inference.streaming import Detokenizer, FinishReason
 from runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
-OPENAI_REASONS = {
+OpenAIReason = Literal["stop", "length"]
+OPENAI_REASONS: dict[FinishReason, OpenAIReason] = {
     FinishReason.STOP_TOKEN: "stop",
     FinishReason.STOP_WORD: "stop",
     FinishReason.LENGTH: "length",
@@ -55,7 +56,7 @@ class Delta(NamedTuple):
     """What a token adds to a reply."""
 
     text: str
-    finish_reason: str | None  # OpenAI's, stop or length, in the last Delta of a reply; None while it goes on
+    finish_reason: OpenAIReason | None  # in the last Delta of a reply; None while it goes on
     logprobs: tuple[TokenLogprob, ...] = ()  # of the new token, where they are asked for
     failure: Failure | None = None  # in the last Delta, in place of a finish_reason
 

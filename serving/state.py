@@ -13,7 +13,7 @@ from inference.settings import SamplingParams
 from serving.feedback import FeedbackFile
 from serving.leniency import logged_once
 from serving.prometheus import Metrics
-from serving.protocol import APIError, Truncation
+from serving.protocol import APIError, TruncationName
 from serving.scheduler import Generation, QueueFull, Scheduler
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class ServerState:
     feedback: FeedbackFile
     aliases: tuple[str, ...] = ()  # further names of the model
     strict: bool = False  # requests are taken as protocol.py has them, and not as leniency.py makes them
-    truncation: Truncation = "auto"  # where a request does not say
+    truncation: TruncationName = "auto"  # where a request does not say
     metrics: Metrics = field(default_factory=Metrics)
     ignored: Callable[[str], None] = field(default_factory=lambda: logged_once(logger.info))
     shows_text: bool = False  # what is said goes to the log
