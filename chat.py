@@ -42,13 +42,14 @@ class ChatConfig(EngineConfig):
 
 def chat(config: ChatConfig) -> None:
     from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once
+    from tokenization.chat_template import PlainText
 
     if config.prompt is not None and not config.prompt.strip():
         raise InputError("--prompt is empty; say something: --prompt=hello")
     engine, chat_json = open_engine(config)
     messages = system_message(config.system)
-    if not chat_json:
-        print(f"note: {config.init_from or config.out_dir} was never trained to chat; expect nonsense", file=sys.stderr)
+    if not chat_json and engine.template.name == PlainText.name:
+        print(f"note: {config.folder} was never trained to chat; expect nonsense", file=sys.stderr)
     if config.prompt is not None:
         reply, reason = answer(engine, messages, config.prompt, config)
         print(reply)
@@ -65,7 +66,9 @@ def system_message(text: str | None) -> list[dict[str, str]]:
 
 
 def with_turn_seed(config: ChatConfig, turn: int) -> ChatConfig:
-    """The settings of reply number `turn`: with a seed, each reply has its own one, and each run the same ones."""
+    """
+    The settings of reply number `turn`, from 0 on: with a seed, each reply has its own one, and each run the same ones.
+    """
     return config if config.seed is None else dataclasses.replace(config, seed=config.seed + turn)
 
 
@@ -106,16 +109,28 @@ def warn_if_cut(reason: FinishReason | None) -> None:
 
 
 def answer_lines(engine: "Engine", messages: list[dict[str, str]], config: ChatConfig) -> None:
-    """Answer each line of standard input with a line; empty lines are skipped. Raises InputError if all are empty."""
+    """
+    Answer each line of standard input with a line, one that cannot be answered with an error's; empty lines are
+    skipped. Raises InputError if none is answered.
+    """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-    turn = 0
-    for turn, line in enumerate(filter(str.strip, sys.stdin), 1):
-        reply, reason = answer(engine, messages, line, with_turn_seed(config, turn))
+    turn, refused = 0, None
+    for number, line in enumerate(sys.stdin, 1):
+        if not line.strip():
+            continue
+        try:
+            reply, reason = answer(engine, messages, line, with_turn_seed(config, turn))
+        except InputError as error:  # too long, say: the lines behind it are answered all the same
+            refused = f"line {number}: {error}"
+            print(f"error: {refused}", flush=True)
+            continue
+        turn += 1
         print(" ".join(reply.splitlines()), flush=True)
         warn_if_cut(reason)
     if not turn:
-        raise InputError("nothing to answer: standard input holds no text; --prompt=hello, or a terminal, would do")
+        empty = "nothing to answer: standard input holds no text; --prompt=hello, or a terminal, would do"
+        raise InputError(refused or empty)
 
 
 def talk(engine: "Engine", messages: list[dict[str, str]], config: ChatConfig) -> None:
@@ -125,7 +140,7 @@ def talk(engine: "Engine", messages: list[dict[str, str]], config: ChatConfig) -
 
     session = PromptSession()
     print("Ctrl-D ends, /help tells more.")
-    for turn in itertools.count(1):
+    for turn in itertools.count():
         try:
             text = session.prompt(ANSI("\033[1m[Human]:\033[0m ")).strip()
         except KeyboardInterrupt:

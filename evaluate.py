@@ -1,9 +1,10 @@
 """
-The report card of a chat model: fit, stops, repetition, impersonation, memory, safety, speed.
+The report card of a chat model: fit, stops, repetition, impersonation, memory, safety, speed, sense.
 
     $ python evaluate.py --init_from=out-chat --quick
     $ python evaluate.py --init_from=out-chat --baseline=gpt2 --samples=20
     $ python evaluate.py --endpoint=http://127.0.0.1:8080/v1 --out_dir=report-theirs      # another engine's model
+    $ python evaluate.py --init_from=out-chat --groups=sense --samples=20                 # one group alone
     $ python evaluate.py --init_from=out-chat --fail_under=limits.txt                     # a gate: exit status 1
 
 Writes report.md, report.json and report.png into the model's folder, and prints the table.
@@ -29,11 +30,11 @@ def evaluate(config: EvaluateConfig) -> None:
     baseline = None
     if config.baseline and Path(config.baseline, "report.json").exists():
         baseline = report.read_report(config.baseline)
-    content = measure.measure_endpoint(config) if config.endpoint else measure.measure_folder(config, config.init_from)
+    content = measure.measure_endpoint(config) if config.endpoint else measure.measure_folder(config, config.folder)
     if config.baseline and (baseline is None or not is_comparable(baseline, content)):
         baseline = measure.measure_folder(config, config.baseline, data=content["data"]["folder"])
         report.write_report(report_folder(config, config.baseline), baseline)
-    folder = report_folder(config, config.init_from)
+    folder = report_folder(config, config.folder)
     report.write_report(folder, content, baseline)
     print(report.table(content, baseline))
     print(f"wrote {folder / 'report.md'}, report.json and report.png")

@@ -98,7 +98,7 @@ def serve(config: ServeConfig) -> None:
 
 
 def model_name(config: ServeConfig) -> str:
-    return Path(config.init_from or config.out_dir).resolve().name or "model"  # "." has a name as well
+    return Path(config.folder).resolve().name or "model"  # "." has a name as well
 
 
 def only_this_machine(host: str) -> bool:

@@ -3,11 +3,15 @@ Drills that teach a small transformer to copy from its context, which chats alon
 2022), and the measure of it.
 
     ids, supervised = school_row(symbols, length=64, gapped=0.5, rng=rng)  # a segment, repeated
-    messages = copy_talk(words, rng)                               # the same as a conversation: words to be said again
+    messages = copy_talk(words, rng, filler)                       # the same as a conversation: words to be said again
     ids = copy_probes(tokens, filler, distance=64, n=64, rng=rng)  # do the last SPAN tokens of each row come back?
 """
 
+import random
+
 import numpy as np
+
+from dataset.recall.filler import Filler
 
 SPAN = 16  # tokens that a probe repeats
 REQUESTS = (
@@ -20,6 +24,25 @@ REQUESTS = (
     "here is a list: {}. what is on it?",
     "remember these words: {}",
 )
+# words that are told, noted, asked for later, and said again
+TOLD = (
+    "remember these words: {}",
+    "please keep these words for me: {}",
+    "I will ask you for these words later: {}",
+    "my secret words are {}",
+    "here is my list: {}",
+    "note this down: {}",
+)
+NOTED = ("Noted.", "Okay, I will.", "Got it.", "All right, I have them.", "{}. Got it.", "Sure: {}.")
+ASKED = (
+    "what were the words?",
+    "now tell me the words again",
+    "can you say my words once more?",
+    "what was on my list?",
+    "and the words I gave you?",
+    "do you still have my words?",
+)
+ANSWERED = ("{}", "The words were {}.", "You said: {}.", "Here they are: {}.", "{}.")
 
 
 def school_row(
@@ -41,14 +64,43 @@ def school_row(
     return ids[:length], supervised[:length]
 
 
-def copy_talk(words: list[str], rng: np.random.Generator) -> list[dict[str, str]]:
-    """A conversation in which random words are to be said again, at once or after other words; 1 to 3 times."""
+def copy_talk(words: list[str], rng: np.random.Generator, filler: Filler | None = None) -> list[dict[str, str]]:
+    """
+    A conversation in which random words are to be said again: at once, or after other words; 1 to 3 times. With a
+    filler, in two of three they are asked for later, behind 1 to 16 exchanges of real talk.
+    """
+    if filler and rng.random() < 2 / 3:
+        return remembered_talk(words, rng, filler)
     messages = []
     for _ in range(int(rng.integers(1, 4))):
-        text = " ".join(words[i] for i in rng.integers(0, len(words), int(rng.integers(3, 25))))
-        messages.append({"role": "user", "content": REQUESTS[rng.integers(len(REQUESTS))].format(text)})
+        text = random_words(words, rng, 25)
+        messages.append({"role": "user", "content": pick(REQUESTS, rng).format(text)})
         messages.append({"role": "assistant", "content": text})
     return messages
+
+
+def remembered_talk(words: list[str], rng: np.random.Generator, filler: Filler) -> list[dict[str, str]]:
+    """A conversation in which random words are told, then talked about other things, and then said again."""
+    text = random_words(words, rng, 17)
+    turns = [(pick(TOLD, rng).format(text), pick(NOTED, rng).format(text))]
+    talk = filler.draw(random.Random(int(rng.integers(2**31))), int(rng.integers(1, 17)), 380, frozenset())
+    turns += [(exchange.human, exchange.bot) for exchange in (talk.exchanges if talk else [])]
+    turns.append((pick(ASKED, rng), pick(ANSWERED, rng).format(text)))
+    return [
+        {"role": role, "content": content}
+        for turn in turns
+        for role, content in zip(("user", "assistant"), turn, strict=True)
+    ]
+
+
+def random_words(words: list[str], rng: np.random.Generator, end: int) -> str:
+    """3 to `end` - 1 random words."""
+    return " ".join(words[i] for i in rng.integers(0, len(words), int(rng.integers(3, end))))
+
+
+def pick(lines: tuple[str, ...], rng: np.random.Generator) -> str:
+    """One of the lines."""
+    return lines[rng.integers(len(lines))]
 
 
 def copy_probes(tokens: np.ndarray, filler: np.ndarray, distance: int, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -49,6 +49,13 @@ class Sequence:
         self.num_cached_tokens = 0  # of the prompt, how many ids the KV cache held already
 
     @property
+    def is_greedy(self) -> bool:
+        """Whether its next token is the likeliest and nothing else is asked of the logits."""
+        sampling = self.sampling
+        may_end = self.num_generated >= sampling.min_new_tokens
+        return sampling.temperature == 0 and not sampling.changes_logits and sampling.logprobs is None and may_end
+
+    @property
     def is_scoring(self) -> bool:
         """Whether the log-probabilities of some of the prompt's tokens are wanted and not known yet."""
         return self.prompt_logprobs is not None and len(self.prompt_logprobs) < self.num_prompt
@@ -61,17 +68,23 @@ class Sequence:
         for target, row in zip(targets, logits, strict=False):
             self.prompt_logprobs.append(Token(target, None, *logprobs_of(row, target, self.sampling.logprobs or 0)))
 
-    def next_token(self, logits: torch.Tensor, block_size: int) -> Token:
-        """Draw the next Token from logits (n_vocab,) and append it; the last one has a reason."""
-        if self.suppress_tokens:
-            logits[self.suppress_tokens] = -torch.inf
-        if self.num_generated < self.sampling.min_new_tokens:
-            logits[[id for id in self.stop_token_ids if id < len(logits)]] = -torch.inf
-        token_id = sample_token(logits, self.sampling, self.generator, self.recent)
+    def next_token(self, logits: torch.Tensor | int, block_size: int) -> Token:
+        """
+        Draw the next Token from logits (n_vocab,), unless its id is given in their place, and append it; the last one
+        has a reason.
+        """
+        if isinstance(logits, int):
+            token_id = logits
+        else:
+            if self.suppress_tokens:
+                logits[self.suppress_tokens] = -torch.inf
+            if self.num_generated < self.sampling.min_new_tokens:
+                logits[[id for id in self.stop_token_ids if id < len(logits)]] = -torch.inf
+            token_id = sample_token(logits, self.sampling, self.generator, self.recent)
         if token_id in self.stop_token_ids:
             return Token(None, FinishReason.STOP_TOKEN)
         logprob, likeliest = None, ()
-        if self.sampling.logprobs is not None:
+        if self.sampling.logprobs is not None and not isinstance(logits, int):
             logprob, likeliest = logprobs_of(logits, token_id, self.sampling.logprobs)
         self.ids.append(token_id)
         self.recent.append(token_id)

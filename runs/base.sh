@@ -1,14 +1,18 @@
 #!/usr/bin/env bash
 # The model in the box, from nothing: copying, then English, then chat. Every stage goes on where it was stopped, and one
-# that has ended is passed over. Meant for some 30 hours of two cores, or an hour of one GPU, on which it has not run yet.
+# that has ended is passed over. Meant for some 30 hours of two cores, or ten minutes of one large GPU.
 #
-#     bash runs/base.sh FOLDER                 # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
-#     bash runs/base.sh FOLDER language        # the stages up to this one: data, school, drills, language
+#     bash runs/base.sh FOLDER              # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
+#     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, school, drills, language, chat, ship
+#     bash runs/base.sh FOLDER pack         # the data as one archive, out-base/data.tar.xz, for a machine without network
+#     bash runs/base.sh out-base/data.tar.xz chat --max_minutes=4     # there; flags behind a stage go to train.py
+#
+# SETUP=none: take the Python and the packages that are there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt
 sources=${1:?say where the data sets are that no hub has: bash runs/base.sh FOLDER}
-last=${2:-language}
+last=${2:-ship}
 
 # prepare NAME FLAGS...: data/NAME, unless it is there. The files of FOLDER/NAME are its sources, if there are any.
 prepare() {
@@ -21,49 +25,73 @@ prepare() {
     python "data/$name/prepare.py" ${files[@]+"${files[@]}"} "$@"
 }
 
-# train STAGE FLAGS...: a stage from where it was stopped, if it has not come to its end
+# mix NAME FLAGS...: data/base/NAME by config/base/mix_NAME.py, unless it is there
+mix() {
+    [ -f "data/base/$1/meta.json" ] || python data/mix/prepare.py "config/base/mix_$1.py" "${@:2}"
+}
+
+# train STAGE FLAGS...: a stage from where it was stopped, if it has not come to its end, which the last line tells
 train() {
     local stage=$1 start=()
     shift
-    ! ended "$stage" || return 0
+    [ ! -f "out-base/$stage/ended" ] || return 0
     [ ! -f "out-base/$stage/trainer.pt" ] || start=(--init_from=resume)
-    python train.py "config/base/$stage.py" ${start[@]+"${start[@]}"} "$@"
-    ended "$stage" || exit 0 # stopped: the next call goes on
+    python train.py "config/base/$stage.py" ${start[@]+"${start[@]}"} "$@" | tee -a out-base/base.log
+    tail -n 1 out-base/base.log | grep -q '^wrote ' || exit 0 # stopped: the next call goes on
+    touch "out-base/$stage/ended"
 }
 
-ended() {
-    python - "out-base/$1" <<'END' 2>/dev/null
-import json, pathlib, sys
-
-folder = pathlib.Path(sys.argv[1])
-settings = json.loads((folder / "chat.json").read_text())["settings"]
-steps = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])["iter"]
-sys.exit(steps < settings["max_iters"])
-END
-}
-
-# the data, in GPT-2's tokens first; then the mixture learns its own, and what is made of tokens takes these
-for name in smalltalk chitchat self_dialogue personachat synthetic_persona_chat topical_chat qmsum; do prepare "$name"; done
-prepare prose --licence="public domain"
-prepare recall --filler=data/smalltalk --filler=data/personachat --context=420 --count=12000
-if [ ! -f data/copy/talk/meta.json ]; then
-    python data/copy/prepare.py --talk=true --tokenizer=data/smalltalk --count=10000 --out_dir=data/copy/talk
-fi
-if [ ! -f data/base/language/meta.json ]; then
-    python data/mix/prepare.py config/base/mix_language.py --tokenizer=train:4096
-fi
-[ -f data/base/drills/meta.json ] || python data/mix/prepare.py config/base/mix_drills.py
-if [ ! -f data/copy/school_512/meta.json ]; then
-    python data/copy/prepare.py --length=64 --gapped=0 --count=40000 --out_dir=data/copy/school_64
-    python data/copy/prepare.py --length=512 --shortest=64 --count=12000 --out_dir=data/copy/school_512
+mkdir -p out-base
+if [ -f "$sources" ]; then
+    [ -f data/base/chat/meta.json ] || tar -xJf "$sources"
+else
+    # the data, in GPT-2's tokens first; then the mixture learns its own, and what is made of tokens takes these
+    prepare smalltalk --count=100000
+    for name in chitchat self_dialogue personachat synthetic_persona_chat topical_chat qmsum; do prepare "$name"; done
+    prepare prose --licence="public domain"
+    filler=(--filler=data/smalltalk --filler=data/personachat --filler=data/self_dialogue)
+    filler+=(--filler=data/chitchat --filler=data/synthetic_persona_chat)
+    prepare recall "${filler[@]}" --context=400 --count=40000
+    if [ ! -f data/copy/talk/meta.json ]; then
+        python data/copy/prepare.py --talk=true --tokenizer=data/smalltalk "${filler[@]}" --count=20000 --out_dir=data/copy/talk
+    fi
+    mix language --tokenizer=train:4096
+    mix drills
+    mix chat
+    if [ ! -f data/copy/school_512/meta.json ]; then
+        python data/copy/prepare.py --length=64 --gapped=0 --count=40000 --out_dir=data/copy/school_64
+        python data/copy/prepare.py --length=512 --shortest=64 --count=12000 --out_dir=data/copy/school_512
+    fi
 fi
 [ "$last" != data ] || exit 0
+if [ "$last" = pack ]; then
+    tar -cf - data/base/language data/base/drills data/base/chat data/copy/school_64 data/copy/school_512 | xz -9 -T2 > out-base/data.tar.xz.new
+    mv out-base/data.tar.xz.new out-base/data.tar.xz
+    exit 0
+fi
+
+# a GPU takes more rows a step
+faster=()
+if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then faster=(config/base/on_gpu.py); fi
 
 # a small model learns to copy, and grows
 train school_64
 train school_512
 [ "$last" != school ] || exit 0
 
-train drills "${@:3}"
-[ "$last" != drills ] || exit 0
-train language "${@:3}"
+for stage in drills language chat; do
+    train "$stage" ${faster[@]+"${faster[@]}"} "${@:3}"
+    [ "$last" != "$stage" ] || exit 0
+done
+
+# the model in the box: half the bytes, and without what only training needs
+python - <<'END'
+import torch
+
+from checkpoint import model_folder
+
+model, tokenizer, chat = model_folder.load("out-base/chat")
+told = {name: value for name, value in chat.items() if name not in ("format", "version", "tokenizer")}
+model_folder.save("models/small-talk", model, tokenizer, told, dtype=torch.bfloat16)
+END
+echo "wrote models/small-talk; talk to it: python chat.py"

@@ -1,4 +1,6 @@
 # Sourced by the other scripts, in the project's folder, with the lists of requirements: makes .venv if needed, enters it.
+# With SETUP=none the Python and the packages that are there are taken.
+if [ "${SETUP:-}" = none ]; then return 0; fi
 if [ ! -d .venv ]; then
     python=$(command -v python3 || command -v python || true)
     if [ -z "$python" ] || ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then

@@ -100,6 +100,7 @@ async def text_generations(body: CompletionRequest, address: str, server: Server
     prompts = await off_the_loop(n_characters, text_prompts, body, server)
     for prompt, (ids, max_new_tokens) in zip(body.prompts, prompts, strict=True):
         text = prompt if isinstance(prompt, str) else engine.tokenizer.decode(ids)
+        spoken = engine.tokenizer.encode(prompt) if body.echo and isinstance(prompt, str) else ids
         for _ in range(n):
             index = len(generations)
             generation_request = GenerationRequest(
@@ -107,11 +108,11 @@ async def text_generations(body: CompletionRequest, address: str, server: Server
                 sampling=body.sampling(defaults, engine.tokenizer.n_vocab, max_new_tokens, index),
                 client=(address, body.user),
                 deadline=time.monotonic() + server.max_seconds,
-                stop_token_ids=(engine.tokenizer.endoftext,),
+                stop_token_ids=engine.template.document_stop_ids,
                 recent=ids,
                 strip=False,
                 echo=text if body.echo else None,
-                n_unspoken=int(isinstance(prompt, str)),  # <|endoftext|> before a text
+                n_unspoken=len(ids) - len(spoken),  # what opens a document
                 prompt_only=body.max_tokens == 0,
             )
             generations.append(Generation(generation_request, index, deltas, engine.tokenizer.decoder()))

@@ -9,6 +9,7 @@ from runtime.errors import InputError
 from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionRequest, Message
 from serving.state import ServerState
 from tokenization.chat_format import turns
+from tokenization.chat_template import document
 from tokenization.context import messages_in_view
 
 LONG = 10_000  # characters that are tokenised in about a millisecond
@@ -49,11 +50,11 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
     messages = plain_messages(body.messages, server.strict, param_name)
     last = messages[-1]
     continues = last["role"] == "assistant" == body.messages[-1].role and bool(body.messages[-1].text.strip())
-    begun = [id for id in template.reply(last["content"]) if id not in template.stop_token_ids] if continues else []
 
     def prompt(view: list[dict[str, str]]) -> list[int]:
         if continues and view and view[-1] is last:
-            return template.prompt(view[:-1]) + begun
+            begun = (id for id in template.reply(last["content"]) if id not in template.stop_token_ids)
+            return [*template.prompt(view[:-1]), *begun]
         return template.prompt(view)
 
     wanted, view = body.max_completion_tokens or body.max_tokens, messages
@@ -67,7 +68,10 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
         ids = prompt(view)
         max_new_tokens = min(wanted, block_size - len(ids))
     else:
-        ids = prompt(messages)
+        try:
+            ids = prompt(messages)
+        except InputError as error:  # the folder's chat template takes no such conversation
+            raise APIError(400, str(error), param_name(), "invalid_value") from None
         hint = ", or truncation: auto"
         max_new_tokens = reply_budget(len(ids), wanted, block_size, default_max_tokens, param_name(), hint)
     n_dropped = len(turns(messages)) - len(turns(view))
@@ -119,7 +123,7 @@ def text_prompts(body: CompletionRequest, server: ServerState) -> list[tuple[lis
     tokenizer, prompts = engine.tokenizer, []
     for prompt in body.prompts:
         if isinstance(prompt, str):
-            ids = [tokenizer.endoftext, *tokenizer.encode(prompt)]
+            ids = document(engine.template, prompt)
         else:
             ids = list(prompt)
             if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):

@@ -1,6 +1,7 @@
 """How a model does while it is trained: its loss on val, and what it answers."""
 
 import itertools
+import statistics
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -9,7 +10,6 @@ import torch
 import torch.nn as nn
 
 from dataset import copying
-from dataset.folder import Split
 from dataset.loader import Batch
 from model import GPT
 from runtime.device import Device
@@ -44,34 +44,39 @@ def mean_loss(loss_module: nn.Module, batches: Iterable[Batch], n_batches: int, 
 class Copying(NamedTuple):
     """How random tokens are foretold when they come back; the first of each span left out, which nothing announces."""
 
-    share: float  # of the tokens that are the likeliest
+    shares: list[float]  # of each probe's tokens: those that are the likeliest
     gain: float  # nats by which they are likelier than when they first came: it tells also of a quiet habit
+
+    @property
+    def share(self) -> float:
+        """The mean share."""
+        return statistics.fmean(self.shares)
 
 
 @torch.no_grad()
-def copy_accuracy(model: GPT, split: Split, tokenizer: Tokenizer, device: Device) -> dict[int, Copying]:
+def copy_accuracy(model: GPT, text: np.ndarray, tokenizer: Tokenizer, device: Device) -> dict[int, Copying]:
     """
     Distance -> the Copying of random tokens that come back `distance` tokens later: whether the model copies from its
-    context. The filler between is the split's own text. Distances that the context or the split does not hold are left
-    out.
+    context. text: (n,) ids of real text, which gives the tokens and what stands between them. Distances that the
+    context or the text does not hold are left out.
     """
     rng = np.random.default_rng(0)
-    filler = np.array(split.ids[: 2**18])
-    tokens = np.setdiff1d(filler, list(tokenizer.special.values()))
+    tokens = np.setdiff1d(text, list(tokenizer.special.values()))
     accuracies: dict[int, Copying] = {}
     n = copying.SPAN - 1
+    was_training = model.training
     model.eval()
     for distance in COPY_DISTANCES:
-        if 2 * copying.SPAN + distance <= model.config.block_size and distance < len(filler):
-            ids = torch.from_numpy(copying.copy_probes(tokens, filler, distance, N_PROBES, rng)).to(device.name)
+        if 2 * copying.SPAN + distance <= model.config.block_size and distance < len(text):
+            ids = torch.from_numpy(copying.copy_probes(tokens, text, distance, N_PROBES, rng)).to(device.name)
             with device.autocast():
                 x = model.hidden_states(ids[:, :-1])
                 first, second = (model.head(part).float().log_softmax(dim=-1) for part in (x[:, :n], x[:, -n:]))
             told = ids[:, -n:, None]
             gain = second.gather(-1, told) - first.gather(-1, told)
-            share = (second.argmax(dim=-1, keepdim=True) == told).float().mean().item()
-            accuracies[distance] = Copying(share, gain.mean().item())
-    model.train()
+            shares = (second.argmax(dim=-1, keepdim=True) == told).float().mean(dim=(1, 2))
+            accuracies[distance] = Copying(shares.tolist(), gain.mean().item())
+    model.train(was_training)
     return accuracies
 
 

@@ -1,9 +1,10 @@
 # The first minutes of language: half of it words to be said again, so that copying is not unlearned. See runs/base.sh.
 permissive = True
 folders = (
-    "data/copy/talk=4,1500000",
-    "data/smalltalk=5",
+    "data/copy/talk=3",
+    "data/recall=2",
+    "data/smalltalk=3",
 )
-max_epochs = 2.0
+max_epochs = 0.5
 tokenizer = "data/base/language"
 out_dir = "data/base/drills"

@@ -3,6 +3,7 @@ Drills that teach copying, made of nothing but chance; see dataset/copying.py. L
 
     $ python data/copy/prepare.py --length=64                               # a school: rows of 256 symbols that repeat
     $ python data/copy/prepare.py --talk=true --tokenizer=data/chitchat     # conversations: say these words again
+    $ python data/copy/prepare.py --talk=true --tokenizer=data/chitchat --filler=data/chitchat   # also after other talk
 """
 
 import sys
@@ -16,7 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
 from dataset import copying
+from dataset.folder import open_meta
 from dataset.prepare import PrepareConfig, prepare_folder
+from dataset.recall.filler import Filler
 from dataset.rendering import Record
 from readers.source import Skipped
 from tokenization import tokenizer as tokenizers
@@ -33,6 +36,7 @@ class CopyConfig(PrepareConfig):
     count: int = 60_000  # rows or conversations
     talk: bool = False  # conversations for a mixture, in place of a school's rows
     length: int = 64  # tokens of a row of the school
+    filler: tuple[str, ...] = ()  # prepared data folders, whose talk stands between words and their repetition
     tokenizer: str = BYTES  # for talk a folder whose words are used; the school's symbols are bytes
     gapped: float = 0.5  # share of the school's rows whose repetitions do not follow one another at once
     shortest: int | None = None  # rows of all lengths from this one on; default: all of them as long
@@ -54,7 +58,8 @@ def conversations(settings: CopyConfig, skipped: Skipped) -> Iterator[Record]:
     if settings.talk:
         tokenizer = tokenizers.load(settings.tokenizer)
         words = [text[1:] for text in (tokenizer.decode([i]) for i in range(tokenizer.n_vocab)) if is_word(text)]
-        yield from ({"messages": copying.copy_talk(words, rng)} for _ in range(settings.count))
+        filler = Filler(settings.filler, "train") if settings.filler else None
+        yield from ({"messages": copying.copy_talk(words, rng, filler)} for _ in range(settings.count))
         return
     for index in range(settings.count):
         length = int(rng.integers(settings.shortest or settings.length, settings.length + 1))
@@ -68,7 +73,12 @@ def is_word(text: str) -> bool:
 
 
 def prepare(settings: CopyConfig) -> None:
-    prepare_folder(settings, __file__, conversations, ABOUT)
+    metas = [open_meta(folder)[0] for folder in settings.filler]
+    sources = [{**source, "name": f"copy drills over {source['name']}"} for meta in metas for source in meta["sources"]]
+    about = {**ABOUT, "sources": sources} if sources else ABOUT
+    if sources:
+        about["licence"] = ", ".join(dict.fromkeys(source["licence"] for source in sources))
+    prepare_folder(settings, __file__, conversations, about)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import hashlib
 import importlib.util
 import itertools
 import json
+import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ KEY_LISTS = {"pet": "pet_kinds", "family": "relations", "day": "events", "opinio
 # the pronouns in a line's braces where the subject of the fact speaks, and where the other one does
 FIRST_PERSON = {"I": "I", "I'm": "I'm", "my": "my", "me": "me", "am": "am", "was": "was", "you": "you"}
 SECOND_PERSON = {"I": "you", "I'm": "you're", "my": "your", "me": "you", "am": "are", "was": "were", "you": "me"}
+# slot -> the form of a value that is made up of syllables, for the slots that can have one, and how often that is so
+MADE_UP = {"name": "{}", "pet": "{}", "family": "{}", "home": "{}", "trip": "{}", "band": "The {}", "film": "The {}"}
+MADE_UP_SHARE = 0.3
+SYLLABLES = [
+    a + b + c for a in ("", *"bdfghjklmnprstvwz", "br", "ch", "sh", "st", "tr") for b in "aeiou" for c in ("", *"lnrs")
+]
 PROFESSION = r"(?i).*(er|or|ist|ian|ant|man|smith|clerk|mechanic|nurse|chef|pilot|shepherd|surgeon)"  # fits "I'm a ..."
 
 
@@ -78,6 +85,17 @@ def values(slot: str, words: Words, key: str = "") -> list[str]:
     if slot == "family":
         slot = "woman" if key in word_list("women") else "man" if key in word_list("men") else "family"
     return [value for value in vocabulary()[slot] if is_held_out(value) == (words == "held_out")]
+
+
+def draw_value(rng: random.Random, slot: str, words: Words, key: str = "") -> str:
+    """A random value of a slot. In training some are made up, so that only a model that reads them can say them."""
+    if words == "train" and slot in MADE_UP and rng.random() < MADE_UP_SHARE:
+        value = MADE_UP[slot].format(
+            "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((2, 2, 2, 3)))).capitalize()
+        )
+        if not is_held_out(value):
+            return value
+    return rng.choice(values(slot, words, key))
 
 
 def is_held_out(value: str) -> bool:

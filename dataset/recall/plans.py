@@ -135,7 +135,7 @@ def plan_topic(story: Story, task: Task) -> Iterator[None]:
     story.tell(task.told_at, fact, alone=True)
     for position in between:  # the talk stays on the topic until it is asked for
         human, bot = story.line("opinion", "dwell_human"), story.line("opinion", "dwell_bot")
-        story.woven[position] = (story.styled(human), story.styled(bot))
+        story.woven[position] = (story.styled(human, story.human), story.styled(bot, story.bot))
     yield
     text = sentence(story.line("opinion", "just" if is_recent else "which"), fact, fact.subject == "user")
     answer = sentence(story.line("opinion", "topic" if is_recent else "thing"), fact, fact.subject == "assistant")

@@ -46,6 +46,19 @@ class DrawError(LookupError):
     """What was drawn by chance does not go together: no position or value is left, say. Another draw may succeed."""
 
 
+class Style:
+    """How somebody writes, judged by `turns` of theirs; rng draws how much of a habit makes a style."""
+
+    def __init__(self, turns: list[str], rng: random.Random) -> None:
+        self.has_no_capitals = not any(re.search("[A-Z]", turn) for turn in turns)
+        self.starts_small = sum(turn[0].islower() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
+        self.ends_bare = sum(turn[-1].isalpha() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
+
+    def ended(self, text: str) -> str:
+        """The text without its full stop, if turns end so."""
+        return text[:-1] if self.ends_bare and text.endswith(".") and not text.endswith("..") else text
+
+
 class Story:
     """
     A conversation of `length` exchanges, numbered from 0, while facts and questions are woven into it. An exchange is
@@ -71,11 +84,9 @@ class Story:
         self.text = "\n".join(turns) + (self.system or "")  # all that the filler says
         persona_slots = mentioned_slots(self.system or "")
         self.mentions = frozenset(persona_slots).union(*(exchange.mentions for exchange in self.fillers))
-        turns = turns or ["A", "B."]
-        # the filler's style
-        self.has_no_capitals = not any(re.search("[A-Z]", turn) for turn in turns)
-        self.starts_small = sum(turn[0].islower() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
-        self.ends_bare = sum(turn[-1].isalpha() for turn in turns) > len(turns) * rng.uniform(0.2, 0.6)
+        # how each side of the filler writes
+        self.human = Style([exchange.human for exchange in self.fillers] or ["A."], rng)
+        self.bot = Style([exchange.bot for exchange in self.fillers] or ["A."], rng)
 
     def line(self, slot: str, role: str) -> str:
         """A random line of the phrase book."""
@@ -94,7 +105,7 @@ class Story:
         known = [fact for _, fact in self.told + self.asked]
         for _ in range(20):
             its_key = key or self.rng.choice(phrasebook.keys(slot, self.words))
-            value = self.rng.choice(phrasebook.values(slot, self.words, its_key))
+            value = phrasebook.draw_value(self.rng, slot, self.words, its_key)
             texts = [value] + [its_key] * (slot == "opinion")
             taken = [part for fact in known for part in (fact.value, fact.key) if part and part != key]
             pairs = [*itertools.product(taken, texts), *itertools.product(texts, taken)]
@@ -114,47 +125,46 @@ class Story:
         if position < 0:
             first_person = self.rng.random() < 0.5
             persona = sentence(self.line(fact.slot, "fact"), fact, first_person) + "."
-            self.system = f"{self.system} {self.styled(persona)}" if self.system else self.styled(persona)
+            persona = self.styled(persona, self.bot)
+            self.system = f"{self.system} {persona}" if self.system else persona
             return
         slot = "any" if role == "correct" else fact.slot
         text = sentence(self.line(slot, role), fact, True, **names)
         opener = self.line("any", "opener") if position > 0 and role == "tell" and self.rng.random() < 0.5 else ""
-        opened = self.styled(with_opener(opener, text, (fact.value, fact.key)) if opener else text)
+        speaker = self.bot if fact.subject == "assistant" else self.human
+        opened = self.styled(with_opener(opener, text, (fact.value, fact.key)) if opener else text, speaker)
         is_added = self.rng.random() < 0.35 and position > 0 and not alone
         if fact.subject == "assistant":
             if is_added:
                 self.added[position] = ("", opened)
             else:
                 elicit = sentence(self.line(fact.slot, "elicit"), fact, False)
-                self.woven[position] = (self.styled(elicit), self.styled(text))
+                self.woven[position] = (self.styled(elicit, self.human), self.styled(text, self.bot))
             return
         is_plain = self.rng.random() < 0.2 and role != "correct"
         ack_role = "plain_ack" if is_plain else "corrected" if role == "correct" else "ack"
         ack = sentence(self.line("any" if ack_role != "ack" else fact.slot, ack_role), fact, False, **names)
-        (self.added if is_added else self.woven)[position] = (opened, self.styled(ack))
+        (self.added if is_added else self.woven)[position] = (opened, self.styled(ack, self.bot))
 
     def ask(self, question: Question) -> None:
         """Ask `question`, its text and answer put into the filler's style, in the exchange at its position."""
-        question = dataclasses.replace(question, text=self.styled(question.text), answer=self.styled(question.answer))
+        text, answer = self.styled(question.text, self.human), self.styled(question.answer, self.bot)
+        question = dataclasses.replace(question, text=text, answer=answer)
         self.woven[question.position] = (question.text, question.answer)
         self.asked.append((question.position, question.fact))
         self.questions.append(question)
 
-    def styled(self, text: str) -> str:
-        """The text in the filler's style: all in small letters, or with sentences that begin small, or as it is."""
+    def styled(self, text: str, style: "Style") -> str:
+        """The text as that side writes: all in small letters, or with sentences that begin small, or as it is."""
         text = capitalise(text)
-        if self.has_no_capitals:
+        if style.has_no_capitals:
             return text.lower()
-        if self.starts_small:
+        if style.starts_small:
             text = re.sub(r"\bI(?=\b)", "i", text)
             names = tuple(part for _, fact in self.told for part in (fact.value, fact.key) if part)
             starts = r"(?:^|(?<=[.!?] ))[A-Z]"
             return re.sub(starts, lambda m: m[0] if text.startswith(names, m.start()) else m[0].lower(), text)
         return text
-
-    def ended(self, text: str) -> str:
-        """The text without its full stop, if the filler ends its turns so."""
-        return text[:-1] if self.ends_bare and text.endswith(".") and not text.endswith("..") else text
 
     def wrong_values(self, fact: Fact, before: int) -> tuple[str, ...]:
         """Values told before the exchange `before` with which a question about `fact` could be answered wrongly."""
@@ -168,20 +178,13 @@ class Story:
         for position in range(self.length):
             if position in self.woven:
                 human, bot = self.woven[position]
-                yield self.ended(human), self.ended(bot)
+                yield self.human.ended(human), self.bot.ended(bot)
                 continue
             real = next(fillers)
             human, bot = self.added.get(position, ("", ""))
             space = "\n" if "\n" in self.text and self.rng.random() < 0.5 else " "
             replies = (bot, real.bot) if human else (real.bot, bot)
-            yield self.joined(real.human, human, space), self.joined(*replies, space)
-
-    def joined(self, first: str, second: str, space: str) -> str:
-        """Two texts in one turn; the first gets a full stop if it needs one on the same line."""
-        if not first or not second:
-            return first or second
-        stop = "." if space == " " and first[-1].isalnum() else ""
-        return f"{first}{stop}{space}{self.ended(second)}"
+            yield joined(real.human, human, space, self.human), joined(*replies, space, self.bot)
 
     def messages(self) -> list[Message]:
         """The conversation. Draws at random, so it is called once, when all is woven in."""
@@ -189,3 +192,11 @@ class Story:
         for human, bot in self.exchanges():
             messages += [{"role": "user", "content": human}, {"role": "assistant", "content": bot}]
         return messages
+
+
+def joined(first: str, second: str, space: str, style: Style) -> str:
+    """Two texts in one turn; the first gets a full stop if it needs one on the same line."""
+    if not first or not second:
+        return first or second
+    stop = "." if space == " " and first[-1].isalnum() else ""
+    return f"{first}{stop}{space}{style.ended(second)}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from dataset.smalltalk.script import KINDS, Draw, Script, read_slots, read_topic
+from dataset.smalltalk.script import KINDS, Draw, Script, Turn, read_slots, read_topic
 from dataset.smalltalk.typed import Habits, as_typed, draw_habits
 from tokenization.chat_format import Message
 
@@ -39,7 +39,7 @@ class Scripts:
 
     @functools.cached_property
     def personas(self) -> list[Script]:
-        return [script for script in self.by_kind["anywhere"] + self.by_kind["alone"] if script.system]
+        return [script for script in self.by_kind["anywhere"] if script.system]
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Talk:
     habits: Habits
     messages: list[Message] = field(default_factory=list)
     abouts: list[str] = field(default_factory=list)
+    asked: list[tuple[Turn, Turn]] = field(default_factory=list)
 
     def add(self, role: str, text: str) -> None:
         text = as_typed(text, self.habits, self.rng) if role == "user" else text
@@ -68,9 +69,12 @@ class Talk:
             self.abouts.append(draw.say(script.about))
 
     def ask(self, script: Script, draw: Draw) -> None:
-        """One of the script's questions about what was said, and its answer."""
-        if script.questions:
-            for turn, role in zip(self.rng.choice(script.questions), ("user", "assistant"), strict=True):
+        """One of the script's questions about what was said, and its answer. None is asked twice."""
+        questions = [question for question in script.questions if question not in self.asked]
+        if questions:
+            question = self.rng.choice(questions)
+            self.asked.append(question)
+            for turn, role in zip(question, ("user", "assistant"), strict=True):
                 self.add(role, draw.say(turn))
 
     def callback(self, title: str, **given: str) -> list[str]:
@@ -100,7 +104,8 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
     subjects = [first]
     persona = first if first.system else None
     if persona is None and first.kind == "anywhere" and rng.random() < WITH_PERSONA and scripts.personas:
-        persona = rng.choice(scripts.personas)
+        persona = rng.choice(scripts.personas)  # and what it says of itself is among the subjects
+        subjects += [persona] if persona.topic != first.topic else []
     pool = scripts.by_kind["anywhere"] if persona else scripts.by_kind["anywhere"] + scripts.by_kind["itself"]
     while len(subjects) < n_subjects:
         script = rng.choice(pool)
@@ -110,9 +115,10 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
             break
     if first.kind != "alone":
         rng.shuffle(subjects)
-    draws = [Draw(subject.slots, rng) for subject in subjects]
+    used: set[str] = set()
+    draws = [Draw(subject.slots, rng, used=used) for subject in subjects]
     if persona:
-        draw = draws[subjects.index(persona)] if persona in subjects else Draw(persona.slots, rng)
+        draw = draws[subjects.index(persona)] if persona in subjects else Draw(persona.slots, rng, used=used)
         assert persona.system
         grown.messages.append({"role": "system", "content": draw.say(persona.system)})
     elif first.kind != "alone" and rng.random() < OPENING and scripts.by_kind["opening"]:

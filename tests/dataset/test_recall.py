@@ -6,6 +6,7 @@ stated, and what is held out for evaluation is never trained on.
 import collections
 import importlib.util
 import itertools
+import random
 import re
 import subprocess
 import sys
@@ -15,8 +16,9 @@ from conftest import ROOT
 
 from dataset.folder import open_meta
 from dataset.recall import phrasebook, tasks
-from dataset.recall.filler import Filler
+from dataset.recall.filler import Exchange, Filler, Talk
 from dataset.recall.phrasebook import Fact, contains_phrase
+from dataset.recall.story import Question, Story
 from runtime.errors import InputError
 
 N = 300
@@ -291,3 +293,21 @@ def test_without_filler_it_says_how_to_make_it(tmp_path):
 def test_articles(noun, article):
     """a or an by the sound."""
     assert phrasebook.with_article(noun) == f"{article} {noun}"
+
+
+def test_values_are_made_up_in_training_alone():
+    rng = random.Random(1)
+    names = {words: {phrasebook.draw_value(rng, "name", words) for _ in range(400)} for words in ("train", "held_out")}
+    known = {words: set(phrasebook.values("name", words)) for words in ("train", "held_out")}
+    made_up = names["train"] - known["train"]
+    assert 60 < len(made_up) and not any(phrasebook.is_held_out(name) for name in made_up)
+    assert names["held_out"] <= known["held_out"]
+
+
+def test_each_side_keeps_its_own_way_of_writing():
+    """People who write without capitals leave the bot its own, and the other way round."""
+    exchanges = [Exchange("what now", "Tell me more.", 9, frozenset())] * 6
+    story = Story(random.Random(1), "train", 7, 6, Talk(exchanges, None))
+    story.ask(Question("recall", 6, 1, Fact("name", "user", "Rex"), "What's my name?", "It's Rex.", "Rex"))
+    human, bot = list(story.exchanges())[-1]
+    assert (human, bot) == ("what's my name?", "It's Rex.")
