@@ -66,8 +66,9 @@ def refuse_unsupported(body: Any) -> None:
     """Raise APIError where a request asks for what cannot be done here."""
     if not isinstance(body, dict):
         return
-    for name, value in body.items():
-        if name in UNSUPPORTED and not holds(UNSUPPORTED[name], value) and not is_moot(name, value):
+    for name in (name for name in UNSUPPORTED if name in body):  # in this order: tools before their choice
+        value = body[name]
+        if not holds(UNSUPPORTED[name], value) and not is_moot(name, value):
             verb, but = "are" if name in PLURAL else "is", f", but for {BUT_FOR[name]}" if name in BUT_FOR else ""
             raise unsupported(name, f"{name} {verb} not supported{but}")
     for path in ("response_format",), ("text", "format"):

@@ -53,6 +53,7 @@ REFUSED = [
     ({"tools": [{}]}, "tools", "tools are not supported"),
     ({"functions": [{"name": "f"}]}, "functions", "functions are not supported"),
     ({"tool_choice": "required"}, "tool_choice", "auto and none"),
+    ({"tool_choice": {"type": "function"}, "tools": [{}]}, "tools", "tools are not supported"),
     ({"response_format": {"type": "json_object"}}, "response_format.type", "json_object is not supported"),
     ({"suffix": "none"}, "suffix", "suffix is not supported"),
     ({"n_probs": 5}, "n_probs", "n_probs is not supported"),
