@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The model in the box, from nothing: copying, then English, then chat. Every stage goes on where it was stopped, and one
-# that has ended is passed over. Meant for some 30 hours of two cores, or ten minutes of one large GPU.
+# The model in the box, from nothing: English, then chat, then copying, then memory. Every stage goes on where it was
+# stopped, and one that has ended is passed over. Meant for some 30 hours of two cores, or ten minutes of one large GPU.
 #
 #     bash runs/base.sh FOLDER              # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
-#     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, school, drills, language, chat, ship
+#     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, language, chat, copying, recall, ship
 #     bash runs/base.sh FOLDER pack         # the data as one archive, out-base/data.tar.xz, for a machine without network
 #     bash runs/base.sh out-base/data.tar.xz chat --max_minutes=4     # there; flags behind a stage go to train.py
 #
@@ -56,33 +56,40 @@ else
         python data/copy/prepare.py --talk=true --tokenizer=data/smalltalk "${filler[@]}" --count=20000 --out_dir=data/copy/talk
     fi
     mix language --tokenizer=train:4096
-    mix drills
     mix chat
-    if [ ! -f data/copy/school_512/meta.json ]; then
-        python data/copy/prepare.py --length=64 --gapped=0 --count=40000 --out_dir=data/copy/school_64
-        python data/copy/prepare.py --length=512 --shortest=64 --count=12000 --out_dir=data/copy/school_512
+    # for the last two stages: rows of random tokens, and talk that no stage has read before
+    if [ ! -f data/copy/tokens/meta.json ]; then
+        python data/copy/prepare.py --tokenizer=data/base/language --length=510 --shortest=64 --gapped=0.7 --count=14000 --out_dir=data/copy/tokens
     fi
+    [ -f data/recall/answers/meta.json ] ||
+        python data/recall/prepare.py "${filler[@]}" --context=380 --count=8500 --seed=2 --answers_only=true --out_dir=data/recall/answers
+    [ -f data/base/smalltalk/meta.json ] ||
+        python data/smalltalk/prepare.py --count=4000 --seed=2 --out_dir=data/base/smalltalk
+    mix copying
+    mix recall
 fi
 [ "$last" != data ] || exit 0
 if [ "$last" = pack ]; then
-    tar -cf - data/base/language data/base/drills data/base/chat data/copy/school_64 data/copy/school_512 | xz -9 -T2 > out-base/data.tar.xz.new
+    tar -cf - data/base/{language,chat,copying,recall} | xz --lzma2=preset=3,dict=384MiB > out-base/data.tar.xz.new
     mv out-base/data.tar.xz.new out-base/data.tar.xz
     exit 0
 fi
 
-# a GPU takes more rows a step
-faster=()
-if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then faster=(config/base/on_gpu.py); fi
+# a GPU takes more rows a step, and as many fewer steps
+language=() chat=()
+if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    language=(config/base/on_gpu.py --max_iters=3600)
+    chat=(config/base/on_gpu.py --max_iters=300)
+fi
 
-# a small model learns to copy, and grows
-train school_64
-train school_512
-[ "$last" != school ] || exit 0
-
-for stage in drills language chat; do
-    train "$stage" ${faster[@]+"${faster[@]}"} "${@:3}"
-    [ "$last" != "$stage" ] || exit 0
-done
+train language ${language[@]+"${language[@]}"} "${@:3}"
+[ "$last" != language ] || exit 0
+train chat ${chat[@]+"${chat[@]}"} "${@:3}"
+[ "$last" != chat ] || exit 0
+train copying
+[ "$last" != copying ] || exit 0
+train recall
+[ "$last" != recall ] || exit 0
 
 # the model in the box: half the bytes, and without what only training needs
 python - <<'END'
@@ -90,7 +97,7 @@ import torch
 
 from checkpoint import model_folder
 
-model, tokenizer, chat = model_folder.load("out-base/chat")
+model, tokenizer, chat = model_folder.load("out-base/recall")
 told = {name: value for name, value in chat.items() if name not in ("format", "version", "tokenizer")}
 model_folder.save("models/small-talk", model, tokenizer, told, dtype=torch.bfloat16)
 END

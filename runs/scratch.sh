@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From a fresh clone to a chat: set-up, data, training within MINUTES (default 10), then the chat. A second run uses
+# A model from nothing: set-up, data, training from scratch within MINUTES (default 10), then a chat. A second run uses
 # what is there. Without a terminal it answers the lines of standard input and ends.
 #
-#     bash runs/quickstart.sh
-#     MINUTES=3 bash runs/quickstart.sh < questions.txt
+#     bash runs/scratch.sh
+#     MINUTES=3 bash runs/scratch.sh < questions.txt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt

@@ -42,7 +42,7 @@ SETTINGS = {
 }
 # the tests themselves; what needs the other engines built (bench.py, which it calls, runs here) or a browser
 NOT_RUN = ("runs/test.sh", "runs/bench.sh", "runs/browser.sh")
-QUICKSTART = "bash runs/quickstart.sh"  # it has a test of its own, in a fresh clone
+QUICKSTART, SCRATCH = "bash runs/quickstart.sh", "bash runs/scratch.sh"  # they have tests of their own, in a fresh clone
 HISTORY = ("NOTES.md", "CHANGELOG.md")  # they tell of commands and files as they were at the time
 # on what no other command depends: what is the same with the sizes here is run on README.md's page only
 FIGURES = re.compile("bench.py|report.sh")
@@ -84,7 +84,7 @@ def commands(page):
     """The lines of a page's `sh` blocks that are run, without their comments."""
     lines = [line for block in code_blocks(page, "sh") for line in block.splitlines()]
     lines = [line.partition("  #")[0].partition(" # ")[0].strip() for line in lines]
-    lines = [line for line in lines if line and not any(name in line for name in (*NOT_RUN, QUICKSTART))]
+    lines = [line for line in lines if line and not any(name in line for name in (*NOT_RUN, QUICKSTART, SCRATCH))]
     if page == "README.md":
         return lines
     known = [short(line, ADDRESS) for line in commands("README.md") if FIGURES.search(line)]
@@ -202,7 +202,16 @@ def test_the_quickstart_in_a_fresh_clone(tmp_path):
     """README's first command: from the tracked files alone to a chat, a line of answer for each line asked."""
     assert QUICKSTART in TEXTS["README.md"]
     copy_tracked_files(tmp_path)
-    out = run(tmp_path, f"MINUTES=0.1 {QUICKSTART} < {ASKED}")
+    out = run(tmp_path, f"{QUICKSTART} < {ASKED}")
+    assert len(out.splitlines()) == 2, out
+    assert not list(tmp_path.glob("out*"))
+
+
+@in_venv
+def test_a_model_from_nothing_in_a_fresh_clone(tmp_path):
+    """runs/scratch.sh trains before it talks."""
+    copy_tracked_files(tmp_path)
+    out = run(tmp_path, f"MINUTES=0.1 {SCRATCH} < {ASKED}")
     assert len(out.splitlines()) == 2, out
     assert {path.name for path in tmp_path.glob("out*")} == {"out-chitchat"}
 
