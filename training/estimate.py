@@ -30,7 +30,8 @@ def memory_bytes(model: GPT, optimizer: Optimizer, n_tokens: int, device: Device
     if is_half and device.type != "cpu":
         weights *= 1.5  # autocast's copies
     # bytes a layer keeps for each number of n_embd x n_tokens: norms, qkv, attention, the MLP's two layers
-    per_number = 28 if is_half and device.type == "cpu" else 48 if is_half else 72  # on an H200 41 compiled, 64 not
+    # (on an H200 in bfloat16 41 where the blocks are compiled, 64 where not)
+    per_number = 28 if is_half and device.type == "cpu" else 48 if is_half else 72
     n_numbers = config.n_embd * n_tokens
     activations = config.n_layer * per_number * n_numbers
     if model.gradient_checkpointing:
