@@ -22,6 +22,7 @@ from tokenization.special_tokens import ROLE_TAGS
 
 if TYPE_CHECKING:
     from inference.engine import Engine
+    from memory.notes import Memory
     from terminal.conversation import Conversation, Reply
 
 
@@ -34,6 +35,7 @@ class ChatConfig(EngineConfig):
     resume: bool | str = False  # go on with the last saved chat, or the one that --list shows under this number or name
     list: bool | str = False  # show the saved chats, all or those in which this is said, and end
     no_history: bool = False  # keep neither the chat nor what is typed
+    memory: bool | str = False  # note what people tell, for when it leaves the context; a file keeps it between chats
 
 
 def chat(config: ChatConfig) -> None:
@@ -51,7 +53,7 @@ def chat(config: ChatConfig) -> None:
     engine, chat_json = open_engine(config)
     if not chat_json:
         config = for_raw_model(config, engine)
-    conversation = Conversation(engine, config, messages)
+    conversation = Conversation(engine, config, messages, open_memory(config))
     if config.prompt is not None:
         reply = conversation.ask(config.prompt)
         print(reply.text)
@@ -73,6 +75,21 @@ def open_saved(config: ChatConfig) -> "tuple[Path, saved.Read] | None":
         raise InputError("no chat is saved yet; leave out --resume")
     path = paths[0] if config.resume is True else saved.find(str(config.resume))
     return path, saved.read(path)
+
+
+def open_memory(config: ChatConfig) -> "Memory | None":
+    """The memory, with the notes of earlier chats where --memory names their file, or None."""
+    if not config.memory:
+        return None
+    from memory.notes import Memory
+
+    path = memory_file(config)
+    return Memory(path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.exists() else [])
+
+
+def memory_file(config: ChatConfig) -> Path | None:
+    """Where the notes stay between chats, if they do."""
+    return Path(config.memory).expanduser() if isinstance(config.memory, str) else None
 
 
 def list_chats(word: str) -> None:
@@ -126,6 +143,7 @@ def talk(conversation: "Conversation", config: ChatConfig, resumed: "tuple[Path,
     screen = Screen(complete, None if config.no_history else saved.data_folder() / "history")
     path, started = (resumed[0], resumed[1].started) if resumed else (None, None)
     session = Session(conversation, screen, Path(config.folder).name, not config.no_history, path, started)
+    session.notes = memory_file(config)
     if resumed:
         session.show_last()
     else:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import configurator
 from inference.settings import SamplingParams
+from memory.notes import Memory
 from runtime.errors import InputError, did_you_mean
 from terminal import personas, saved
 from terminal.conversation import Reply
@@ -81,6 +82,31 @@ def system(session: Session, argument: str) -> None:
     persona = "".join(each["content"] for each in session.chat.messages if each["role"] == "system")
     session.screen.note("a new conversation" + (f", with the persona: {persona}" if persona else ", without a persona"))
     session.show_opening()
+
+
+def memory(session: Session, argument: str) -> None:
+    chat = session.chat
+    verb, _, rest = argument.partition(" ")
+    if verb in ("on", "off"):
+        chat.remember(Memory() if verb == "on" else None)
+        session.screen.note(f"memory is {verb}")
+        return
+    if not chat.memory:
+        raise InputError("memory is off; /memory on turns it on")
+    if verb in ("forget", "edit"):
+        number, _, rest = rest.partition(" ")
+        notes = chat.memory.notes
+        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= len(notes):
+            raise InputError(f"/memory {verb} NUMBER, as /memory lists them")
+        chat.memory.forget(notes[int(number) - 1])
+    elif verb not in ("", "add"):
+        raise InputError("/memory alone lists the notes; on, off, add TEXT, edit NUMBER TEXT, forget NUMBER")
+    if verb in ("add", "edit") and rest.strip():
+        chat.memory.add(" ".join(rest.split()))
+    if chat.memory.notes:
+        session.screen.table((i, note.text) for i, note in enumerate(chat.memory.notes, 1))
+    else:
+        session.screen.note("nothing is noted yet")
 
 
 def set_(session: Session, argument: str) -> None:
@@ -197,6 +223,7 @@ COMMANDS = (
     Command("/continue", "", "let the bot go on", go_on),
     Command("/edit", "[bot] [TEXT]", "change my last message, or the bot's", edit),
     Command("/system", "[TEXT or FILE:NAME]", "begin again with this persona", system),
+    Command("/memory", "[on, off, add, edit, forget]", "what the bot knows of me: show it, change it", memory),
     Command("/set", "[NAME=VALUE ...]", "show or change how replies are made: temperature=0.7", set_),
     Command("/save", "[FILE]", "write the chat to a file", save),
     Command("/load", "[NUMBER or FILE]", "go on with a saved chat; alone: list them", load),
@@ -230,6 +257,8 @@ def complete(text: str) -> Iterable[tuple[str, str]]:
         choices = [(f"{setting}=", comments.get(setting, "")) for setting in SETTINGS]
     elif name == "/system" and " " not in argument:
         choices = [(personas.FROM_FILE + each, "") for each in personas.names()]
+    elif name == "/memory" and " " not in argument:
+        choices = [("on", ""), ("off", ""), ("add", "TEXT"), ("edit", "NUMBER TEXT"), ("forget", "NUMBER")]
     elif name == "/edit" and " " not in argument:
         choices = [("bot", "the bot's last message")]
     elif name == "/load":

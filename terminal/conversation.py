@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from evaluation.metrics import copies, impersonates, loops, words
 from inference.settings import SamplingParams
 from inference.streaming import FinishReason, Piece
+from memory.notes import Memory
 from memory.view import View
 from runtime.errors import InputError
 from tokenization.chat_format import Message, without_lone_surrogates
@@ -69,15 +70,23 @@ NOWHERE = Display()
 class Conversation:
     """
     A chat that may go on for ever. messages: what was said before; a persona is a system message, the first.
+    memory: None lets go of what leaves the view.
     keep: is called whenever there is something new to save.
     """
 
-    def __init__(self, engine: Speaker, sampling: SamplingParams, messages: list[Message] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Speaker,
+        sampling: SamplingParams,
+        messages: list[Message] | None = None,
+        memory: Memory | None = None,
+    ) -> None:
         self.engine = engine
         self.sampling = sampling
         self.messages = messages if messages is not None else []
         self.keep: Callable[[], object] = lambda: None
-        self.view = View()
+        self.memory = memory
+        self.view = memory.view if memory else View()
         self.n_replies = 0  # with a seed, each has its own one, and each run of the same chat the same ones
         self.caught: collections.Counter[str] = collections.Counter()  # fault -> replies that had it at first
         self.n_mended = 0  # of them, how many have none at the second try
@@ -129,7 +138,14 @@ class Conversation:
         """Start again from these messages."""
         self.messages = messages
         self.view.reset()
+        if self.memory:
+            self.memory.clear()
         self.last = None
+
+    def remember(self, memory: Memory | None) -> None:
+        """Have this memory from now on; None: no memory."""
+        self.memory = memory
+        self.view = memory.view if memory else View()
 
     def last_index(self, role: str) -> int | None:
         """Where in `messages` the last one by that role is."""
@@ -157,7 +173,8 @@ class Conversation:
     def in_view(self) -> list[Message]:
         """The messages that the model sees. Raises InputError if the last turn does not fit."""
         max_tokens = self.engine.max_prompt_tokens(self.sampling)
-        return self.view.of(self.messages, self.engine.template.prompt, max_tokens)
+        in_view = self.memory.in_view if self.memory else self.view.of
+        return in_view(self.messages, self.engine.template.prompt, max_tokens)
 
     def second_try(self, first: Reply, in_view: list[Message], display: Display) -> Reply:
         """The better of a faulty reply and another one; the display shows it in place of the first."""

@@ -8,7 +8,7 @@ from inference.streaming import FinishReason
 from runtime.errors import InputError
 from serving.feedback import FeedbackFile, LineTooLong
 from terminal.conversation import Conversation, Display, Reply
-from terminal.saved import SavedChat
+from terminal.saved import SavedChat, write_private
 from terminal.screen import Screen
 from tokenization.chat_format import Message
 from tokenization.special_tokens import ROLE_TAGS
@@ -42,6 +42,8 @@ class Session:
         self.keeps = keeps
         self.file = SavedChat(model, path, started) if keeps else None
         self.feedback = feedback or FeedbackFile()
+        self.notes: Path | None = None  # the file of what is remembered between chats, where there is one
+        self.noted: list[str] = []  # the lines in that file
         self.since = time.monotonic()
         chat.keep = self.keep
 
@@ -76,9 +78,13 @@ class Session:
             raise InputError(str(error)) from None
 
     def keep(self) -> None:
-        """Save the chat, if it is to be kept and anything was said in it."""
-        if self.file and any(message["role"] == "user" for message in self.chat.messages):
-            try:
+        """Save the chat, if it is to be kept and anything was said in it, and what is remembered between chats."""
+        try:
+            if self.file and any(message["role"] == "user" for message in self.chat.messages):
                 self.file.write(self.chat.messages)
-            except OSError as error:
-                self.screen.note(f"not saved: {self.file.path}: {error.strerror}")
+            lines = [note.text for note in self.chat.memory.notes] if self.chat.memory else self.noted
+            if self.notes and lines != self.noted:
+                write_private(self.notes, "".join(line + "\n" for line in lines))
+                self.noted = lines
+        except OSError as error:
+            self.screen.note(f"not saved: {error.filename}: {error.strerror}")

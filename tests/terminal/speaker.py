@@ -63,6 +63,6 @@ if __name__ == "__main__":
         speaker = Speaker()
         speaker.delay = 0.005
         messages = resumed[1].messages if resumed else chat.personas.opening(config.system)
-        chat.talk(Conversation(speaker, config, messages), config, resumed)
+        chat.talk(Conversation(speaker, config, messages, chat.open_memory(config)), config, resumed)
 
     configurator.main(scripted, chat.ChatConfig)

@@ -263,6 +263,35 @@ def test_history_and_completion(terminal):
     assert (chat.folder / "x.md").exists()
 
 
+def test_memory(terminal, tmp_path):
+    """What was told is listed, edited, forgotten, and there in the next chat; off, it says how to turn it on."""
+    notes = tmp_path / "me.txt"
+    chat = terminal(f"--memory={notes}")
+    chat.send("/memory", "(nothing is noted yet)")
+    chat.send("i live in oslo. my dog is called rex.", "[Bot]: 1: i live")
+    for line, *answers in [
+        ("/memory", "1  i live in oslo", "2  my dog is called rex"),
+        ("/memory edit 1 i live in rome", "i live in rome"),
+        ("/memory forget 2", "1  i live in rome"),
+        ("/memory forget 2", "(/memory forget NUMBER, as /memory lists them)"),
+        ("/memory what", "(/memory alone lists the notes"),
+        ("/memory add i like tea", "2  i like tea"),
+    ]:
+        chat.send(line, *answers)
+    chat.leave()
+    assert notes.read_text(encoding="utf-8") == "i live in rome\ni like tea\n"
+    assert notes.stat().st_mode & 0o777 == 0o600
+    chat = terminal(f"--memory={notes}")
+    chat.send("hi", "[Bot]: 2: hi")  # the notes make a system message
+    chat.leave()
+    chat = terminal()
+    chat.send("/memory", "(memory is off; /memory on turns it on)")
+    chat.send("/memory on", "(memory is on)")
+    chat.send("i live in oslo", "[Bot]: 1: i live")
+    chat.send("/memory", "1  i live in oslo")
+    chat.leave()
+
+
 def test_no_history_keeps_nothing(terminal, tmp_path):
     """With --no_history no file is written, neither the chat nor what was typed."""
     chat = terminal("--no_history")
