@@ -8,6 +8,7 @@ Measure speed on this machine.
     $ python bench.py --what=train --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
     $ python bench.py --what=quality --minutes=4              # what train.py has learned by then, from scratch
     $ python bench.py --what=serve --clients=32 --slots=32 --bad=10000 --soak_minutes=60 --peers=llamacpp
+    $ python bench.py --what=train --device=cuda --n_layer=12 --n_head=12 --n_embd=768 --block_size=1024 --steps=60
     $ python bench.py --what=prepare --json=prepare.json      # a made-up WhatsApp export, parsed, masked, tokenised
 
 train and quality stand beside nanoGPT's own loop. The peers are other programs (runs/requirements-bench.txt) on the
@@ -32,7 +33,8 @@ def bench(config: BenchConfig) -> None:
     import torch  # takes seconds, as what imports it does: --help and a wrong flag need not wait
 
     threads = config.threads or torch.get_num_threads()
-    machine = f"{processor()}, {threads} threads, {platform.system()}, Python {platform.python_version()}"
+    card = f", {torch.cuda.get_device_name()}" if config.device == "cuda" and torch.cuda.is_available() else ""
+    machine = f"{processor()}, {threads} threads, {platform.system()}, Python {platform.python_version()}{card}"
     print(f"{machine}, torch {torch.__version__}")
     figures = measurement(config.what)(dataclasses.replace(config, threads=threads))
     if config.json:

@@ -104,7 +104,9 @@ def list_chats(word: str) -> None:
 
 def for_raw_model(config: ChatConfig, engine: "Engine") -> ChatConfig:
     """The settings for a model that was never taught to chat, which people are told: a tag in a reply ends it."""
-    if engine.template.name == "plain text":
+    from tokenization.chat_template import PlainText
+
+    if engine.template.name == PlainText.name:
         print(
             f"note: {config.folder} was never trained to chat: it continues a script, and expect nonsense. Fine-tuning "
             f"makes it a partner: python train.py config/finetune_chat.py --init_from={config.folder}",
@@ -121,16 +123,28 @@ def warn_if_cut(reply: "Reply") -> None:
 
 
 def answer_lines(conversation: "Conversation") -> None:
-    """Answer each line of standard input with a line; empty lines are skipped. Raises InputError if all are empty."""
+    """
+    Answer each line of standard input with a line, one that cannot be answered with an error's; empty lines are
+    skipped. Raises InputError if none is answered.
+    """
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="replace")
-    reply = None
-    for line in filter(str.strip, sys.stdin):
-        reply = conversation.ask(line)
+    n_answered, refused = 0, None
+    for number, line in enumerate(sys.stdin, 1):
+        if not line.strip():
+            continue
+        try:
+            reply = conversation.ask(line)
+        except InputError as error:  # too long, say: the lines behind it are answered all the same
+            refused = f"line {number}: {error}"
+            print(f"error: {refused}", flush=True)
+            continue
+        n_answered += 1
         print(" ".join(reply.text.splitlines()), flush=True)
         warn_if_cut(reply)
-    if not reply:
-        raise InputError("nothing to answer: standard input holds no text; --prompt=hello, or a terminal, would do")
+    if not n_answered:
+        empty = "nothing to answer: standard input holds no text; --prompt=hello, or a terminal, would do"
+        raise InputError(refused or empty)
 
 
 def talk(conversation: "Conversation", config: ChatConfig, resumed: "tuple[Path, saved.Read] | None") -> None:

@@ -13,6 +13,8 @@ A field is an int, float, bool, str, Literal, None or a union of these, or colle
     stop: tuple[str, ...] = ()                      --stop=bye --stop="see you"         stop = ["bye", "see you"]
     logit_bias: dict[int, float] = field(...)       --logit_bias=198:-100               logit_bias = {198: -100}
 
+A class may have `old_names`, what its settings are called elsewhere: name -> a field, or the end of a sentence.
+
 NANOCHATGPT_DEBUG=1 in the environment shows the traceback of an error as well.
 """
 
@@ -45,12 +47,15 @@ ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
-def main(script: Callable[[Settings], object], settings: type[Settings]) -> None:
+Remembered = Callable[[Mapping[str, Any]], Mapping[str, Any]]  # settings that were given -> others, of an earlier run
+
+
+def main(script: Callable[[Settings], object], settings: type[Settings], remembered: Remembered | None = None) -> None:
     """Run `script(load(settings))` and turn every expected failure into one line and exit status 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a letter shows a ? in its place
     try:
-        script(load(settings))
+        script(load(settings, remembered=remembered))
     except InputError as error:
         quit_with(str(error))
     except BrokenPipeError:  # `python sample.py | head`: the reader has seen enough
@@ -58,6 +63,8 @@ def main(script: Callable[[Settings], object], settings: type[Settings]) -> None
         sys.exit(141)
     except OSError as error:  # a full disk, a missing right
         quit_with(f"{error.filename or 'input or output'}: {error.strerror or error}")
+    except MemoryError:
+        quit_with("there is not enough memory; a smaller model, batch or context would do")
     except KeyboardInterrupt:
         show_traceback()
         print("\nstopped", file=sys.stderr)
@@ -78,9 +85,10 @@ def show_traceback() -> None:
         traceback.print_exc()
 
 
-def load(settings: type[Settings], argv: list[str] | None = None) -> Settings:
+def load(settings: type[Settings], argv: list[str] | None = None, remembered: Remembered | None = None) -> Settings:
     """
-    An instance of the dataclass `settings`, from `argv` (default: the command line).
+    An instance of the dataclass `settings`, from `argv` (default: the command line). remembered: gives settings that
+    hold in place of the defaults, where argv is silent; those that the class has not are passed over.
     Raises InputError, with file and line number where there is one. `--help` prints the fields and exits with 0.
     """
     argv = sys.argv[1:] if argv is None else argv
@@ -90,13 +98,14 @@ def load(settings: type[Settings], argv: list[str] | None = None) -> Settings:
     hints = typing.get_type_hints(settings)
     values = {}
     names = {}
+    old_names: Mapping[str, str] = getattr(settings, "old_names", {})
     for path in (word for word in argv if not word.startswith("--")):
-        names = parse_file(path, hints, names)
+        names = parse_file(path, hints, names, old_names)
         values.update({name: value for name, value in names.items() if not name.startswith("_")})
     flags = {}
     for word in (word for word in argv if word.startswith("--")):
         name, given, text = word[2:].partition("=")
-        check_name(name, hints, word)
+        check_name(name, hints, word, old_names)
         if not given and bool not in union_members(hints[name]):
             raise InputError(f"{word}: write {word}=VALUE, without spaces")
         value = parse_text(text if given else "true", hints[name], f"--{name}")
@@ -106,6 +115,12 @@ def load(settings: type[Settings], argv: list[str] | None = None) -> Settings:
             value = flags[name] | value
         flags[name] = value
     values.update(flags)
+    if remembered:
+        earlier = {name: value for name, value in remembered(values).items() if name in hints}
+        checked = {
+            name: check_value(value, hints[name], f"{name} of the earlier run") for name, value in earlier.items()
+        }
+        values = {**checked, **values}
     for field in dataclasses.fields(settings):  # pyright: ignore[reportArgumentType] - a TypeVar cannot be bound to dataclasses
         if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
             raise InputError(f"--{field.name} is missing; it must be {describe_type(hints[field.name])}")
@@ -117,14 +132,27 @@ def load(settings: type[Settings], argv: list[str] | None = None) -> Settings:
         raise InputError(str(error)) from error
 
 
-def check_name(name: str, hints: Mapping[str, Any], place: str) -> None:
+def check_name(name: str, hints: Mapping[str, Any], place: str, old_names: Mapping[str, str]) -> None:
     """Raise InputError unless there is a setting of this name. place: of the name, for the message."""
+    if name in old_names and name not in hints:
+        raise InputError(f"{place}: {today(name, hints, old_names)}")
     if name not in hints:
         raise InputError(f"{place}: unknown setting {name}{did_you_mean(name, hints) or '; see --help'}")
 
 
-def parse_file(path: str, hints: Mapping[str, Any], names: dict[str, Any]) -> dict[str, Any]:
-    """The names that the config file at `path` sets, added to `names` (those set by files before it)."""
+def today(name: str, hints: Mapping[str, Any], old_names: Mapping[str, str]) -> str:
+    """A sentence on what an old name is called here."""
+    new = old_names[name]
+    return f"{name} is called {new} here" if new in hints else f"{name} {new}"
+
+
+def parse_file(
+    path: str, hints: Mapping[str, Any], names: dict[str, Any], old_names: Mapping[str, str]
+) -> dict[str, Any]:
+    """
+    The names that the config file at `path` sets, added to `names` (those set by files before it). One InputError has
+    all of its old names.
+    """
     try:
         with open(path, encoding="utf-8-sig") as file:  # Windows' editors put a byte order mark first
             tree = ast.parse(file.read(), path)
@@ -140,6 +168,7 @@ def parse_file(path: str, hints: Mapping[str, Any], names: dict[str, Any]) -> di
     except OSError as error:
         raise InputError(f"{path}: cannot be read as a config file ({error.strerror})") from None
     names = dict(names)
+    old = []
     for node in tree.body:
         place = f"{path}:{node.lineno}"
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -151,10 +180,14 @@ def parse_file(path: str, hints: Mapping[str, Any], names: dict[str, Any]) -> di
         else:
             raise InputError(f"{place}: a config file holds name = value lines only")
         value = evaluate(expression, names, place)
-        if not name.startswith("_"):
-            check_name(name, hints, place)
+        if name in old_names and name not in hints:
+            old.append(f"line {node.lineno}: {today(name, hints, old_names)}")
+        elif not name.startswith("_"):
+            check_name(name, hints, place, old_names)
             value = check_value(value, hints[name], f"{place}: {name}")
         names[name] = value
+    if old:
+        raise InputError(f"{path}: {'; '.join(old)}")
     return names
 
 
@@ -231,6 +264,8 @@ def check_value(value: Any, hint: Any, place: str) -> Any:
     """
     if isinstance(value, int) and abs(value) >= 2**63:  # torch and numpy count in 64 bits
         raise InputError(f"{place} must be below 2**63")
+    if isinstance(value, str) and "\0" in value:  # no path and no environment can hold it
+        raise InputError(f"{place} must not hold the character NUL")
     for member in union_members(hint):
         if is_literal(member) and value in typing.get_args(member):
             return value

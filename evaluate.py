@@ -1,9 +1,10 @@
 """
-The report card of a chat model: fit, stops, repetition, impersonation, memory, safety, speed.
+The report card of a chat model: fit, stops, repetition, impersonation, memory, safety, speed, sense.
 
     $ python evaluate.py --init_from=out-chat --quick
     $ python evaluate.py --init_from=out-chat --baseline=gpt2 --samples=20
     $ python evaluate.py --endpoint=http://127.0.0.1:8080/v1 --out_dir=report-theirs      # another engine's model
+    $ python evaluate.py --init_from=out-chat --groups=sense --samples=20                 # one group alone
     $ python evaluate.py --init_from=out-chat --fail_under=limits.txt                     # a gate: exit status 1
 
 Writes report.md, report.json and report.png into the model's folder, and prints the table.

@@ -223,19 +223,22 @@ class GPT(nn.Module):
         targets: Tensor,
         positions: Tensor | None = None,
         cu_seqlens: Tensor | None = None,
+        learned: Tensor | None = None,
         unlikelihood_candidates: Tensor | None = None,
         unlikelihood: float = 0.0,
     ) -> Tensor:
         """
         The mean cross-entropy, in nats, over the positions that are learned; a scalar. The logits are never kept whole.
         targets: (B, T), the next id where it is to be learned, -1 elsewhere. positions, cu_seqlens: as hidden_states
-        has them. unlikelihood_candidates: (2, m), numbers of learned positions and ids that are wrong there;
-        `unlikelihood` is the weight of their term (Welleck et al. 2019).
+        has them. learned: (n,), which of the B * T positions are learned, for those who know it: to find them, Python
+        would wait for a GPU. unlikelihood_candidates: (2, m), numbers of learned positions and ids that are wrong
+        there; `unlikelihood` is the weight of their term (Welleck et al. 2019).
         """
-        learned = targets >= 0
-        x = self.transformer.ln_f(self.hidden_states(idx, positions, cu_seqlens)[learned])
+        targets = targets.flatten()
+        learned = (targets >= 0).nonzero()[:, 0] if learned is None else learned
+        x = self.hidden_states(idx, positions, cu_seqlens).flatten(0, 1).index_select(0, learned)
         return cross_entropy(
-            x,
+            self.transformer.ln_f(x),
             self.transformer.wte.weight,
             targets[learned],
             self.config.vocab_size,
@@ -281,12 +284,15 @@ class GPT(nn.Module):
         x = self.transformer.drop(self.transformer.wte(idx) + self.transformer.wpe(positions))
         packed = None
         if cu_seqlens is not None:
-            packed = packed_layout(cu_seqlens, x, self.config.n_embd // self.config.n_head)
+            head_size = self.config.n_embd // self.config.n_head
+            packed = packed_layout(cu_seqlens, x, head_size, self.config.block_size)
         for layer, block in enumerate(self.transformer.h):
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, mask, packed=packed, use_reentrant=False)
+            elif cache is None:  # without the layer's number, for which torch.compile would compile it anew
+                x = block(x, mask, packed=packed)
             else:
-                x = block(x, mask, cache, layer, positions if ragged else None, packed)
+                x = block(x, mask, cache, layer, positions if ragged else None)
         if cache is not None:
             cache.lengths += T
         return x

@@ -6,6 +6,8 @@ Continue a text, as nanoGPT's sample.py does. For a chat, see chat.py.
 """
 
 import dataclasses
+import itertools
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,13 +28,21 @@ class SampleConfig(EngineConfig):
     start: str = ""  # the beginning, or FILE:prompt.txt; empty: the beginning of a document
     num_samples: int = 1  # how many continuations
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_samples < 1:
+            raise ValueError(f"num_samples ({self.num_samples}) must be at least 1")
+
 
 def sample(config: SampleConfig) -> None:
     from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once
+    from tokenization.chat_template import document
 
     text = read_start(config.start)
     engine, _ = open_engine(config)
-    ids = [engine.tokenizer.endoftext, *engine.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
+    ids = document(engine.template, text)
+    if missing := unknown_letters(engine, text):
+        print(f"note: the model has no token for {missing}; left out", file=sys.stderr)
     if len(ids) > engine.block_size:
         raise InputError(f"--start has {len(ids)} tokens, the context {engine.block_size}; shorten it")
     for i in range(config.num_samples):
@@ -45,19 +55,28 @@ def sample(config: SampleConfig) -> None:
 
 def continuation(engine: "Engine", ids: list[int], config: SampleConfig) -> Iterator[str]:
     """Yield the text that follows `ids`, in pieces. When the context is full, its last half is the new prompt."""
+    stops = engine.template.document_stop_ids
     detokenizer = Detokenizer(engine.tokenizer.decoder(), config.stop, strip=False)
     ids = list(ids)
     while True:
         if len(ids) > engine.block_size:
             ids = ids[-(engine.block_size // 2) :]
         sampling = dataclasses.replace(config, max_new_tokens=config.max_new_tokens - detokenizer.n_tokens)
-        for token in engine.generate(ids, sampling, stop_token_ids=(engine.tokenizer.endoftext,), recent=ids):
+        for token in engine.generate(ids, sampling, stop_token_ids=stops, recent=ids):
             piece = detokenizer.add(token.id, None if token.reason is FinishReason.CONTEXT else token.reason)
             yield piece.text
             if piece.reason:
                 return
             if token.id is not None:
                 ids.append(token.id)
+
+
+def unknown_letters(engine: "Engine", text: str) -> str:
+    """Up to ten characters of `text` that the model's tokenizer leaves out; "" if it can spell all of them."""
+    if not engine.tokenizer.dropped:
+        return ""
+    missing = (letter for letter in dict.fromkeys(text) if not engine.tokenizer.encode(letter))
+    return " ".join(repr(letter) for letter in itertools.islice(missing, 10))
 
 
 def read_start(start: str) -> str:

@@ -3,7 +3,7 @@ Train or fine-tune a GPT-2 on conversations.
 
     $ python train.py config/finetune_chat.py                       # GPT-2 124M on PersonaChat
     $ python train.py config/train_chitchat.py --max_minutes=10     # from scratch, no hub needed
-    $ python train.py config/finetune_chat.py --init_from=resume    # go on where a run stopped
+    $ python train.py --init_from=resume --out_dir=out-chat         # go on where a run stopped
     $ torchrun --nproc_per_node=4 train.py config/finetune_chat.py  # several GPUs
 
 The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to resume from, metrics.jsonl and loss.png.
@@ -12,6 +12,8 @@ The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to 
 import math
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import psutil
 
@@ -38,14 +40,14 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     from training.resume import StopSignal, only_run, resume_command
     from training.run import Run
     from training.schedule import get_lr
-    from training.step import take_step
+    from training.step import Stepper, StepResult
 
     started = time.time() if started is None else started
     device = choose_device(config.device, config.dtype, config.threads)
     seed_everything(config.seed + device.rank)
     say = say_line if device.rank == 0 else lambda line: None
     run = Run(config, device, say)
-    progress = run.progress
+    config, progress = run.config, run.progress
     budget = Budget(config, started - progress.elapsed, run.model.num_params())
     run.announce(budget)
     if config.find_lr:
@@ -60,11 +62,21 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     stop = StopSignal()
     shows_bar = run.is_master and sys.stderr.isatty()
     bar = tqdm(total=config.max_iters, initial=progress.iter_num, unit="step", disable=not shows_bar)
+    if device.type == "cuda":
+        run.estimate_loss(1)  # the first batch wakes the card, which the budget should not count
     budget.plan(run.estimate_loss)
     throughput, profiler, val_loss = Throughput(), StepProfiler(config.profile), None
     evaluated = progress.iter_num if run.is_resumed and not config.eval_only else -1  # a state is saved behind its own
     stopped, stopped_early = False, None
-    with only_run(run.out_dir, log.is_on), stop, bar, log, profiler:
+
+    def told(result: StepResult) -> None:
+        if result.skipped and progress.skipped == MAX_SKIPPED:
+            raise run.failure(f"{result.skipped}, the third step in a row that fails")
+        if result.notice:
+            say(f"iter {result.iter_num}: {result.notice}")
+
+    stepper = Stepper(run.loss_module, run.optimizer, progress, device, config, told)
+    with only_run(run.out_dir, log.is_on), run.feed, stop, bar, log, profiler:
         while True:
             is_last = parallel.any_rank(budget.is_over(), device) or progress.iter_num >= config.max_iters
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
@@ -72,6 +84,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
 
             # evaluate, and keep the state and the best model
             if is_due and evaluated != progress.iter_num:
+                stepper.settle()
                 evaluation_started = time.time()
                 val_loss, evaluated = run.estimate_loss(budget.eval_batches), progress.iter_num
                 if not math.isfinite(val_loss):
@@ -90,7 +103,9 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                     if progress.worse == 2 and smoothed is not None and smoothed < 0.8 * val_loss:
                         say(f"val rises while train falls to {smoothed:.2f}: the data are being learned by heart")
                     if not is_last:
-                        for question, reply in validation.sample_replies(run.model, run.tokenizer, device):
+                        with parallel.uncompiled(run.model):
+                            replies = validation.sample_replies(run.model, run.tokenizer, device)
+                        for question, reply in replies:
                             say(f"    {question} -> {reply}")
                 seconds = time.time() - evaluation_started
                 budget.evaluation_took(seconds, progress.iter_num)
@@ -99,6 +114,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                     stopped_early = f"val has not fallen for {progress.worse} evaluations"
                     break
             elif parallel.any_rank(time.time() - run.saved_at > 60 * config.save_minutes, device):
+                stepper.settle()
                 run.save(budget.elapsed())
             stopped = not is_last and parallel.any_rank(stop.received, device)
             if is_last or stopped:
@@ -107,13 +123,8 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             # one step
             torch.manual_seed(config.seed + progress.iter_num * device.world_size + device.rank)  # dropout's
             lr = get_lr(progress.iter_num, budget.elapsed(), budget.reserve, config)
-            batches = [run.loader.get_batch(run.batch_size) for _ in range(config.gradient_accumulation_steps)]
             with profiler.step():
-                result = take_step(run.loss_module, batches, run.optimizer, progress, device, lr, config)
-            if result.skipped and progress.skipped == MAX_SKIPPED:
-                raise run.failure(f"{result.skipped}, the third step in a row that fails")
-            if result.notice:
-                say(f"iter {progress.iter_num}: {result.notice}")
+                result = stepper.take(run.feed.take(), lr)
             progress.iter_num += 1
             progress.tokens_seen += result.n_filled
             bar.update()
@@ -121,6 +132,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
 
             # tell
             if progress.iter_num % config.log_interval == 0:
+                stepper.settle()
                 speed = throughput.take()
                 eta = budget.eta(progress.iter_num, speed["seconds"])
                 loss = progress.smoothed or result.loss
@@ -130,6 +142,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
 
         if stopped_early:
             say(f"iter {progress.iter_num}: {stopped_early}: stopped early, the best model is kept")
+        stepper.settle()
         if stopped:
             run.save(budget.elapsed())
             log.plot(run.out_dir)
@@ -139,6 +152,15 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     if trace := profiler.summary():
         say(trace)
     parallel.leave(device)
+
+
+def remembered(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the run that is resumed, if one is: training.resume has it, which imports torch."""
+    if given.get("init_from") != "resume":
+        return {}
+    from training import resume
+
+    return resume.remembered(given)
 
 
 def say_line(line: str) -> None:
@@ -151,4 +173,4 @@ def say_line(line: str) -> None:
 
 if __name__ == "__main__":
     # the minutes count from the command on: imports take seconds
-    configurator.main(lambda config: train(config, started=psutil.Process().create_time()), TrainConfig)
+    configurator.main(lambda config: train(config, started=psutil.Process().create_time()), TrainConfig, remembered)

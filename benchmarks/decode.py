@@ -51,7 +51,7 @@ def decode_figures(config: BenchConfig) -> dict[str, Any]:
         bandwidths: list[float] = []
         for run in range(config.runs + 1):
             prompts = random_prompts(rng, config.batch, config.prompt_tokens, shape.vocab_size)
-            bandwidths.append(memory_bandwidth(config.n_threads))
+            bandwidths.append(memory_bandwidth(config.n_threads, config.device))
             for engine in engines:
                 time.sleep(PAUSE)
                 timing = engine.run(prompts)
@@ -119,9 +119,11 @@ def print_table(config: BenchConfig, rows: list[dict[str, Any]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def memory_bandwidth(threads: int) -> float:
-    """GB/s at which this machine's memory is read: the median of nine sums over 256 MB."""
+def memory_bandwidth(threads: int, device: str = "cpu") -> float:
+    """GB/s at which the memory is read: the median of nine sums over 256 MB, or on a GPU of copies of 2 GB."""
     torch.set_num_threads(threads)
+    if device == "cuda":
+        return gpu_bandwidth()
     numbers = torch.ones(2**26)
     seconds = []
     for _ in range(9):
@@ -129,6 +131,21 @@ def memory_bandwidth(threads: int) -> float:
         numbers.sum()
         seconds.append(time.perf_counter() - start)
     return 4 * len(numbers) / statistics.median(seconds) / 1e9
+
+
+@functools.cache
+def gpu_bandwidth() -> float:
+    """GB/s that are read and written in copies within the card's memory: the median of nine."""
+    source, target = torch.ones(2**29, device="cuda"), torch.empty(2**29, device="cuda")
+    rates = []
+    for _ in range(9):
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        before.record()
+        target.copy_(source)
+        after.record()
+        torch.cuda.synchronize()
+        rates.append(2 * source.nbytes / (before.elapsed_time(after) / 1000) / 1e9)
+    return statistics.median(rates)
 
 
 @functools.cache

@@ -236,7 +236,8 @@ def load_figures(config: BenchConfig, folder: str, others: Sequence[Server] = ()
     One client and many, each streaming new_tokens; the bad requests and the soak where flags ask for them. others: meet
     the same crowds, in turn.
     """
-    with Server(folder, config.slots, config.weights, config.threads, queue=config.clients) as server:
+    weights = config.weights if config.device == "cpu" else "full"
+    with Server(folder, config.slots, weights, config.threads, config.clients, config.device) as server:
         figures = crowd_figures(config, server, others)
         if config.bad:
             statuses, beside, alone = send_bad_requests(server, config.bad)

@@ -9,8 +9,10 @@ import torch
 
 from benchmarks.settings import BenchConfig
 from checkpoint import model_folder
-from checkpoint.pretrained import HUB_NAMES, download, gpt_config_from_json, read_json
+from checkpoint.pretrained import gpt_config_from_json
 from model import GPT, GPTConfig
+from runtime import hub
+from runtime.json_file import read_json
 from tokenization import tokenizer as tokenizers
 
 
@@ -29,7 +31,7 @@ def model_to_measure(config: BenchConfig) -> Iterator[tuple[str, str]]:
 
 def gpt_config_of(init_from: str) -> GPTConfig:
     """The shape of a model folder, or of a model of the hub, read from its config.json. Raises InputError."""
-    folder = download(init_from) if init_from in HUB_NAMES and not Path(init_from).exists() else Path(init_from)
+    folder = hub.local_folder(init_from)
     path = folder / "config.json"
     if path.exists():
         return gpt_config_from_json(read_json(path), folder)

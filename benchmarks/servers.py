@@ -23,11 +23,18 @@ class Server:
     label = "serve.py"
 
     def __init__(
-        self, folder: str, slots: int, weights: str = "int8", threads: int | None = None, queue: int = 64
+        self,
+        folder: str,
+        slots: int,
+        weights: str = "int8",
+        threads: int | None = None,
+        queue: int = 64,
+        device: str = "cpu",
     ) -> None:
         script = Path(__file__).parents[1] / "serve.py"
         flags = [f"--out_dir={folder}", "--port=0", f"--slots={slots}", f"--weights={weights}", f"--queue={queue}"]
         flags += [f"--threads={threads}"] if threads else []
+        flags += [f"--device={device}"]
         self.process = subprocess.Popen(
             [sys.executable, str(script), *flags],
             stdout=subprocess.PIPE,

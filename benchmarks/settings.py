@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 WARMUP_STEPS = 2  # of a training run, not counted: memory is allocated in the first ones
+STEPS_A_LINE = 10  # that are timed together on a GPU, which runs ahead of nobody's clock
 PEERS = {"decode": ("hf", "ctranslate2", "llamacpp", "uncached"), "serve": ("llamacpp",)}  # by what is measured
 MINIMUM_ONE = (
     "prompt_tokens", "new_tokens", "batch", "messages", "runs", "reference_steps", "clients", "slots",
@@ -19,6 +20,7 @@ class BenchConfig:
     what: Literal["decode", "turns", "train", "quality", "serve", "prepare"] = "decode"  # what to measure
     runs: int = 5  # how often; the median counts
     threads: int | None = None  # CPU threads; default: one a core
+    device: Literal["cpu", "cuda"] = "cpu"  # decode, train, serve: where; on a GPU in bfloat16 (runs/gpu.sh)
     json: str | None = None  # a file to write the figures to
     plot: str | None = None  # decode, turns: a file to draw them in, FILE.png
     profile: str | None = None  # decode, turns, train: a file for a Chrome trace of one more run of ours, trace.json
@@ -38,7 +40,11 @@ class BenchConfig:
     n_embd: int = 384  # train, quality
     block_size: int = 256  # train, quality: tokens of context
     batch_size: int = 16  # train, quality: rows of block_size tokens a step; quality: of nanoGPT's loop alone
-    steps: int = 12  # train: of each run; the first two warm up and are not counted
+    steps: int = 12  # train: of each run; the first two warm up and are not counted (on a GPU the first twenty)
+    learn: Literal["bot", "all"] = "bot"  # train: whose words train.py learns; nanoGPT's loop learns all
+    reference: Literal["windows", "padded", "none"] = (
+        "windows"  # train: nanoGPT's loop, or with a chat a row, or ours alone
+    )
     minutes: float = 4.0  # quality: of config/train_chitchat.py, all in all
     reference_steps: int = 420  # quality: steps of nanoGPT's loop
 
@@ -64,6 +70,10 @@ class BenchConfig:
                 raise ValueError(f"peers ({self.peers}): {name} is none of {', '.join(PEERS['decode'])}")
         if set(self.peer_names) - set(PEERS.get(self.what, ())):
             raise ValueError(f"peers ({self.peers}) are for decode; for serve there is llamacpp")
+        if self.device == "cuda" and self.what not in ("decode", "train", "serve"):
+            raise ValueError(f"device is for decode, train and serve, not for {self.what}")
+        if self.device == "cuda" and self.what == "train" and self.steps <= WARMUP_STEPS * STEPS_A_LINE:
+            raise ValueError(f"steps ({self.steps}) must be above {WARMUP_STEPS * STEPS_A_LINE} on a GPU")
         if self.plot and self.what not in ("decode", "turns"):
             raise ValueError(f"plot is for decode and turns, not for {self.what}")
         if self.profile and self.what not in ("decode", "turns", "train"):

@@ -3,7 +3,7 @@ Training, timed: nanoGPT's loop, the whole of it, and train.py on the same model
 of its own.
 
 The reference: float32, random windows across conversations, logits at every position, AdamW one tensor at a time at
-nanoGPT's rates for small models.
+nanoGPT's rates for small models. On a GPU bfloat16, compiled, with the fused AdamW, as nanoGPT runs there.
 """
 
 import itertools
@@ -22,14 +22,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import psutil
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from benchmarks.settings import WARMUP_STEPS, BenchConfig
+from benchmarks.settings import STEPS_A_LINE, WARMUP_STEPS, BenchConfig
 from benchmarks.worker import Worker
 from checkpoint import model_folder
-from dataset.folder import open_meta, open_split, read_conversations
+from dataset.folder import Split, open_meta, open_split, read_conversations
 from evaluation.likelihood import score_replies
 from model import GPT, GPTConfig
+from runtime.device import choose_device, matmul_flops
 from runtime.errors import InputError
 from runtime.profiler import PROFILED_STEPS, SKIPPED_STEPS
 from tokenization.chat_template import ChatTags
@@ -52,6 +54,14 @@ class RunSettings:
     steps: int
     threads: int
     seed: int
+    device: str = "cpu"
+    learn: str = "bot"
+    padded: bool = False  # the reference: a conversation a row
+
+    @property
+    def steps_a_line(self) -> int:
+        """Steps that are timed together."""
+        return 1 if self.device == "cpu" else STEPS_A_LINE
 
     @property
     def shape(self) -> dict[str, Any]:
@@ -83,6 +93,9 @@ def run_settings(config: BenchConfig, steps: int, seed: int) -> RunSettings:
         steps=steps,
         threads=config.n_threads,
         seed=seed,
+        device=config.device,
+        learn=config.learn,
+        padded=config.reference == "padded",
     )
 
 
@@ -99,29 +112,58 @@ def reference_steps(settings: RunSettings, save_to: Path | None = None) -> Itera
         n_head=settings.n_head,
         n_embd=settings.n_embd,
     )
-    model = GPT(config).train()
+    device = choose_device(settings.device, "float32" if settings.device == "cpu" else "auto")
+    model = GPT(config).train().to(device.name)
+    loss_of = window_loss if device.type == "cpu" else torch.compile(window_loss)
     groups = [
         {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
         {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), foreach=False)
+    kernels: dict[str, bool] = {"foreach": False} if device.type == "cpu" else {"fused": True}
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), **kernels)
+    start, n_tokens, n_supervised = time.perf_counter(), 0, 0
     for step in range(settings.steps):
-        start = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, settings.steps)
-        offsets = rng.integers(len(split.ids) - T - 1, size=settings.batch_size)
-        windows = torch.from_numpy(np.stack([split.ids[i : i + T + 1] for i in offsets]).astype(np.int64))
-        logits = model(windows[:, :-1])  # (B, T, n_vocab)
-        loss = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        draw = padded_rows if settings.padded else windows
+        idx, targets, is_bot = draw(split, settings.batch_size, T, rng)
+        with device.autocast():
+            loss = loss_of(model, **device.tensors({"idx": idx, "targets": targets}))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        loss.item()
-        supervised = sum(int(split.supervised[i + 1 : i + T + 1].sum()) for i in offsets)
-        yield StepTiming(time.perf_counter() - start, windows[:, 1:].numel(), supervised)
+        n_tokens, n_supervised = n_tokens + int((targets >= 0).sum()), n_supervised + int(is_bot.sum())
+        if (step + 1) % settings.steps_a_line == 0:
+            loss.item()  # waits for the device
+            yield StepTiming(time.perf_counter() - start, n_tokens, n_supervised)
+            start, n_tokens, n_supervised = time.perf_counter(), 0, 0
     if save_to:
         model_folder.save(save_to, model, tokenizer, {"data": settings.data_dir})
+
+
+def window_loss(model: GPT, idx: Tensor, targets: Tensor) -> Tensor:
+    """nanoGPT's loss: logits at every position."""
+    x = model.transformer.ln_f(model.hidden_states(idx))
+    logits = model.transformer.wte.head(x)  # (B, T, rows of the embedding), the last of which are no tokens
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+
+
+def windows(split: Split, n: int, T: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(idx, targets, whether they are the bot's), (n, T) each: random windows across conversations."""
+    places = rng.integers(len(split.ids) - T - 1, size=(n, 1)) + np.arange(T + 1)
+    ids = split.ids[places].astype(np.int64)
+    return ids[:, :-1].copy(), ids[:, 1:].copy(), split.supervised[places[:, 1:]] > 0
+
+
+def padded_rows(split: Split, n: int, T: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(idx, targets, whether they are the bot's), (n, T) each: a conversation a row, cut or padded; -1 in targets."""
+    chosen = rng.integers(len(split.starts) - 1, size=n)
+    starts, ends = split.starts[chosen][:, None], split.starts[chosen + 1][:, None]
+    places = np.minimum(starts + np.arange(T + 1), ends - 1)
+    ids, is_there = split.ids[places].astype(np.int64), starts + np.arange(1, T + 1) < ends
+    is_bot = is_there & (split.supervised[places[:, 1:]] > 0)
+    return ids[:, :-1].copy(), np.where(is_there, ids[:, 1:], -1), is_bot
 
 
 def learning_rate(step: int, steps: int, highest: float = 1e-3, warmup: int = 100) -> float:
@@ -144,14 +186,16 @@ def our_steps(settings: RunSettings) -> Iterator[StepTiming]:
 
 
 def train_flags(settings: RunSettings) -> dict[str, Any]:
-    """The flags of train.py for steps on the CPU, each with a line in metrics.jsonl, and no evaluation between them."""
+    """The flags of train.py for steps with lines in metrics.jsonl, and no evaluation between them."""
     return {
         **settings.shape,
         "batch_size": settings.batch_size,
         "seed": settings.seed,
         "max_iters": settings.steps,
-        "device": "cpu",
-        "log_interval": 1,
+        "device": settings.device,
+        "learn": settings.learn,
+        "muon": settings.device == "cuda",
+        "log_interval": settings.steps_a_line,
         "eval_iters": 1,
         "eval_interval": 10**9,
     }
@@ -192,17 +236,18 @@ def peak_megabytes(children: bool = False) -> float:
 
 def speed_figures(config: BenchConfig) -> dict[str, Any]:
     """Tokens a second and memory of train.py and, under "reference", of nanoGPT's loop, run in turn."""
-    runs: dict[LoopName, list[TimedRun]] = {"ours": [], "reference": []}
+    loops: list[LoopName] = ["ours"] if config.reference == "none" else ["ours", "reference"]
+    runs: dict[LoopName, list[TimedRun]] = {loop: [] for loop in loops}
     for run in range(config.runs):
         settings = run_settings(config, config.steps, seed=run)
-        for loop in runs:
+        for loop in loops:
             runs[loop].append(time_loop(loop, settings))
     if config.profile:
         steps = SKIPPED_STEPS + PROFILED_STEPS  # what train.py's --profile takes
         flags = train_flags(run_settings(config, steps, seed=config.runs))
         with tempfile.TemporaryDirectory() as folder:
             run_train(**flags, out_dir=folder, profile=config.profile)
-    ours, theirs = run_figures(runs["ours"]), run_figures(runs["reference"])
+    ours, theirs = (run_figures(runs[loop]) if loop in runs else {} for loop in ("ours", "reference"))
     n_tokens = config.batch_size * config.block_size
     print(
         f"{config.n_layer} layers x {config.n_embd}, {n_tokens:,} tokens a step, median of {config.runs} runs in turn"
@@ -211,10 +256,23 @@ def speed_figures(config: BenchConfig) -> dict[str, Any]:
     for name, label in (("train_tokens_per_s", "tokens/s"), ("supervised_tokens_per_s", "supervised tokens/s"),
                         ("peak_rss_mb", "MB at the peak")):  # fmt: skip
         # a few short windows may hold no word of the bot
-        ratio = ratios[f"ratio_{name}"] = ours[name] / theirs[name] if theirs[name] else None
-        times = "" if ratio is None else f": {ratio:.2f} x"
-        print(f"{label:20} {ours[name]:9,.0f}, {REFERENCE_LABEL} {theirs[name]:9,.0f}{times}")
+        ratio = ratios[f"ratio_{name}"] = ours[name] / theirs[name] if theirs.get(name) else None
+        beside = f", {REFERENCE_LABEL} {theirs[name]:9,.0f}" if theirs else ""
+        print(f"{label:20} {ours[name]:9,.0f}{beside}" + ("" if ratio is None else f": {ratio:.2f} x"))
+    if config.device == "cuda":
+        for label, loop in (("ours", ours), (REFERENCE_LABEL, theirs)):
+            if loop:
+                loop["share_of_peak"] = share_of_peak(config, loop["train_tokens_per_s"])
+                print(f"{label}: {loop['share_of_peak']:.0%} of a large product's speed")
     return {**ours, **ratios, "reference": theirs}
+
+
+def share_of_peak(config: BenchConfig, tokens_per_s: float) -> float:
+    """The model's multiplications, whole windows attended, by what one large product reaches on the device."""
+    _, tokenizer = open_meta(config.data_dir)
+    blocks = 12 * config.n_layer * config.n_embd**2
+    a_token = 6 * (blocks + tokenizer.n_vocab * config.n_embd) + 12 * config.n_layer * config.n_embd * config.block_size
+    return a_token * tokens_per_s / matmul_flops(choose_device(config.device))
 
 
 def run_figures(runs: list[TimedRun]) -> dict[str, float]:

@@ -1,10 +1,10 @@
 """The GGUF file that llama.cpp and the programs around it read."""
 
-import json
 from pathlib import Path
 
 from checkpoint import model_folder
 from runtime import atomic
+from tokenization import jinja_template
 
 
 def write_gguf(path: str | Path, folder: str | Path) -> None:
@@ -34,9 +34,8 @@ def write_gguf(path: str | Path, folder: str | Path) -> None:
     writer.add_bos_token_id(tokenizer.endoftext)
     writer.add_eos_token_id(tokenizer.end_of_turn)
     writer.add_add_bos_token(False)  # the template has it
-    about = Path(folder, "tokenizer_config.json")
-    template = json.loads(about.read_text(encoding="utf-8")).get("chat_template") if about.exists() else None
-    if template:
+    template = jinja_template.find(folder)
+    if isinstance(template, str):
         writer.add_chat_template(template)
 
     names = {"transformer.wte": "token_embd", "transformer.wpe": "position_embd", "transformer.ln_f": "output_norm"}

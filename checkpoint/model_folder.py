@@ -21,25 +21,24 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from checkpoint.pretrained import (
-    HUB_NAMES,
-    TRAIN_HINT,
-    TRANSPOSED_WEIGHTS,
-    Weights,
-    download,
-    read_huggingface,
-    read_json,
-    read_nanogpt,
-)
+from checkpoint import adapter, nanogpt
+from checkpoint.not_a_model import TRAIN_HINT
+from checkpoint.pretrained import TRANSPOSED_WEIGHTS, Weights, read_huggingface
 from model import GPT, GPTConfig
-from runtime import atomic
+from runtime import atomic, hub
 from runtime.errors import InputError
+from runtime.json_file import read_json_if_there
 from runtime.version import version
 from tokenization import tokenizer as tokenizers
 from tokenization.chat_template import JINJA_TEMPLATE
+from tokenization.foreign_tokenizer import has_tokenizer
 from tokenization.tokenizer import Tokenizer
 
 FORMAT = 1  # of chat.json
+# how a reply is sampled by default, for other programs: as SamplingParams of inference/settings.py has it
+SAMPLING = {"do_sample": True, "temperature": 0.8, "top_p": 0.9, "repetition_penalty": 1.1}
+# ids that a tokenizer may have beyond the model's rows: tokens that were added and never trained
+MAX_NEW_TOKENS = 1000
 
 
 def save(
@@ -80,7 +79,7 @@ def save(
             **ends,
             "eos_token_id": tokenizer.end_of_turn,
         },
-        "generation_config.json": {**ends, "do_sample": True, "temperature": 0.8, "top_p": 0.95},
+        "generation_config.json": {**ends, **SAMPLING},
         "tokenizer.json": tokenizer.to_json(),
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -102,7 +101,9 @@ def save(
         parameters = dict(model.named_parameters()) if parameters is None else parameters
         save_weights(new / "model.safetensors", parameters, config.vocab_size, dtype)
         for name, content in texts.items():
-            (new / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            # a path may hold bytes that are not UTF-8; escaped they are JSON
+            (new / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int, dtype: torch.dtype) -> None:
@@ -113,7 +114,7 @@ def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int, 
     try:
         save_file(state, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        raise OSError(None, f"the model could not be written ({error}); the older one is kept", str(path)) from error
+        raise OSError(None, f"the model could not be written ({error}); what was there is kept", str(path)) from error
 
 
 class Loaded(NamedTuple):
@@ -134,13 +135,14 @@ def load(
     make_linear: MakeLinear | None = None,
 ) -> Loaded:
     """
-    A model from a folder (ours or any Hugging Face GPT-2), a nanoGPT ckpt.pt, or a name of the hub. Raises InputError.
+    A model from a folder (ours, any Hugging Face GPT-2, or a LoRA adapter of one), a nanoGPT ckpt.pt, or a name of the
+    hub. Raises InputError.
 
     tokenizer: the one that the data were made with; it must be the folder's own, but for tokens that it adds.
     make_linear: makes the module of each linear layer as its weights are read, so that the whole model is never in
     memory.
     """
-    folder = download(init_from) if str(init_from) in HUB_NAMES and not Path(init_from).exists() else Path(init_from)
+    folder = hub.local_folder(init_from)
     weights, config, own = read_weights(folder)
     config.dropout = dropout
     if own is None and tokenizer is None:
@@ -150,10 +152,12 @@ def load(
             f"{init_from} has the tokenizer {own.name} ({own.hash}), the data {tokenizer.name} ({tokenizer.hash}): "
             f"they must be the same; prepare the data with --tokenizer={init_from}"
         )
+    if own:
+        own.n_base_vocab = min(own.n_base_vocab, config.vocab_size)  # ids without a row are as new as the chat's
     tokenizer = own or tokenizer
     assert tokenizer is not None
     check_vocabulary(config, tokenizer, is_own=own is not None, init_from=init_from)
-    chat = read_chat(folder)
+    chat = read_chat(speech_folder(folder))
     chat_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot, tokenizer.end_of_turn)
     n_known = own.n_base_vocab if own else min(chat_tokens)  # rows behind these stand for no token yet
     return Loaded(build_model(weights, config, tokenizer, n_known, make_linear), tokenizer, chat)
@@ -162,30 +166,49 @@ def load(
 def read_weights(folder: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
     """(weights, shape, the folder's own tokenizer if it has one) of a model folder, or of nanoGPT's ckpt.pt."""
     if folder.is_file() or (folder / "ckpt.pt").exists() and not (folder / "config.json").exists():
-        weights, config = read_nanogpt(folder if folder.is_file() else folder / "ckpt.pt")
-        return weights, config, None
+        return nanogpt.read_nanogpt(folder if folder.is_file() else folder / "ckpt.pt")
     if folder.is_dir():
         atomic.finish(folder)
-    weights, config = read_huggingface(folder)
-    has_tokenizer = (folder / "tokenizer.json").exists() or (folder / "vocab.json").exists()
-    return weights, config, tokenizers.load(folder) if has_tokenizer else None
+    is_adapter = adapter.is_adapter(folder)
+    weights, config = read_huggingface(adapter.base_of(folder) if is_adapter else folder)
+    if is_adapter:
+        weights = adapter.merged(folder, weights, config)
+    speech = speech_folder(folder)
+    return weights, config, tokenizers.load(speech) if has_tokenizer(speech) else None
+
+
+def speech_folder(init_from: str | Path) -> Path:
+    """
+    The folder whose tokenizer, chat template and end tokens are a model's: its own, or for an adapter without a
+    tokenizer that of its base model.
+    """
+    folder = hub.local_folder(init_from)
+    if adapter.is_adapter(folder) and not has_tokenizer(folder):
+        return adapter.base_of(folder)
+    return folder.parent if folder.is_file() else folder
 
 
 def check_vocabulary(config: GPTConfig, tokenizer: Tokenizer, is_own: bool, init_from: str | Path) -> None:
     """Raise InputError unless the model has a row for each token, and, with GPT-2's tokenizer, hardly more."""
-    too_few = config.vocab_size < max(tokenizer.ranks.values()) + 1
+    too_few = config.vocab_size < max(tokenizer.ranks.values(), default=0) + 1
+    too_few |= tokenizer.n_vocab > config.vocab_size + MAX_NEW_TOKENS
     padded = -(-tokenizer.n_vocab // 128) * 128  # nanoGPT and others pad to such a multiple
+    if too_few and is_own:
+        raise InputError(
+            f"{init_from} has {config.vocab_size} tokens, its tokenizer {tokenizer.name} {tokenizer.n_vocab}: "
+            f"not the same vocabulary; put the tokenizer there that the model was trained with"
+        )
     if too_few or not is_own and config.vocab_size > padded:
         raise InputError(
-            f"{init_from} has {config.vocab_size} tokens, the tokenizer {tokenizer.name} {tokenizer.n_vocab}: "
-            f"not the same vocabulary; prepare the data with the model's own, --tokenizer=FOLDER"
+            f"{init_from} has {config.vocab_size} tokens and no tokenizer, {tokenizer.name} has {tokenizer.n_vocab}: "
+            f"not the same vocabulary; the model needs its own tokenizer.json beside it"
         )
 
 
 def read_chat(folder: Path) -> dict[str, Any]:
     """The content of chat.json; empty if there is none. Raises InputError if it is of another format."""
     path = folder / "chat.json"
-    chat = read_json(path) if path.exists() else {}
+    chat = read_json_if_there(path)
     if chat and chat.get("format") != FORMAT:
         raise InputError(f"{path}: format {chat.get('format')}, this is {FORMAT}; {TRAIN_HINT}")
     return chat
@@ -212,5 +235,7 @@ def build_model(
             whole.data[: len(rows)] = rows[: len(p)]
             setattr(module, attribute, whole)
     if config.vocab_size < tokenizer.n_vocab:
-        model.grow([tokenizer.plain_ids(token) for token in range(config.vocab_size, tokenizer.n_vocab)])
+        known = list(range(config.vocab_size))
+        new = range(config.vocab_size, tokenizer.n_vocab)
+        model.grow([[i for i in tokenizer.plain_ids(token) if i < len(known)] or known for token in new])
     return model.eval()

@@ -12,6 +12,9 @@ from checkpoint.pretrained import load_tensors
 from runtime import atomic
 from runtime.errors import InputError
 
+PARTS = {"model": dict, "model_args": dict, "optimizer": dict, "config": dict, "progress": dict}
+PARTS |= {"tokenizer": str, "batch_size": int, "rows_drawn": int}  # what a state has, at the least
+
 
 def save(folder: str | Path, state: dict[str, Any]) -> None:
     """
@@ -24,12 +27,22 @@ def save(folder: str | Path, state: dict[str, Any]) -> None:
         except RuntimeError as error:  # torch's archive writer, which does not say that the disk is full
             full = shutil.disk_usage(path.parent).free < 2**20
             why = os.strerror(errno.ENOSPC) if full else error
-            raise OSError(None, f"the run's state could not be written ({why}); the older one is kept", path) from error
+            kept = "; the older one is kept" if path.exists() else ""
+            raise OSError(None, f"the run's state could not be written ({why}){kept}", path) from error
 
 
-def load(folder: str | Path) -> dict[str, Any]:
-    """What `save` wrote. Raises InputError if there is nothing to resume from."""
+def load(folder: str | Path, mmap: bool = False) -> dict[str, Any]:
+    """What `save` wrote; mmap: its tensors stay on the disk. Raises InputError if there is nothing to resume from."""
     path = Path(folder) / "trainer.pt"
     if not path.exists():
         raise InputError(f"{folder} has no trainer.pt to resume from; start anew without --init_from=resume")
-    return load_tensors(path)
+    state = load_tensors(path, mmap=mmap)
+    missing = [name for name, kind in PARTS.items() if not isinstance(state.get(name), kind)]
+    if missing:
+        raise InputError(f"{path}: not the state of a run of train.py (it has no {missing[0]})")
+    return state
+
+
+def load_settings(folder: str | Path) -> dict[str, Any]:
+    """The settings of the run whose state it is. Raises InputError as `load` does."""
+    return dict(load(folder, mmap=True)["config"])

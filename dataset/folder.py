@@ -86,17 +86,22 @@ def map_file(path: Path, dtype: type[np.generic]) -> np.ndarray:
 
 def read_records(folder: str | Path, split: str) -> Iterator[dict[str, Any]]:
     """
-    Yield what a split of a data folder holds: {"messages": ...} of a conversation, as chat_format.parse has them, or
-    {"text": ...} of a document. Raises InputError as open_meta does.
+    Yield what a split of a data folder holds: {"messages": ...} of a conversation, as chat_format.parse has them with
+    their weights, or {"text": ...} of a document. Raises InputError as open_meta does.
     """
     _, tokenizer = open_meta(folder)
-    conversations = open_split(folder, split, tokenizer)
-    for start, end in itertools.pairwise(conversations.starts.tolist()):
-        ids = conversations.ids[start:end].tolist()
-        messages = parse(ids, tokenizer)
+    for ids, supervised in rows(open_split(folder, split, tokenizer)):
+        messages = parse(ids, tokenizer, supervised)
         yield {"messages": messages} if messages else {"text": tokenizer.decode(ids[1:])}
 
 
 def read_conversations(folder: str | Path, split: str) -> Iterator[list[Message]]:
-    """Yield the messages of each conversation in a split of a data folder, as read_records has them."""
-    return (record["messages"] for record in read_records(folder, split) if "messages" in record)
+    """Yield the messages of each conversation in a split of a data folder, one for each turn, without weights."""
+    _, tokenizer = open_meta(folder)
+    return (messages for ids, _ in rows(open_split(folder, split, tokenizer)) if (messages := parse(ids, tokenizer)))
+
+
+def rows(split: Split) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield (ids, supervised) of each conversation."""
+    for start, end in itertools.pairwise(split.starts.tolist()):
+        yield split.ids[start:end].tolist(), split.supervised[start:end].tolist()

@@ -6,14 +6,17 @@ A split of a data folder to endless packed batches, which train.py learns from.
     loss = model.loss(**device.tensors(batch.arrays))
 """
 
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from torch import Tensor
 
 from dataset.folder import Split
+from dataset.learned import everybody, last_turns
 from dataset.packing import find_segments, pack_best_fit
 from runtime.errors import InputError
 from tokenization.tokenizer import Tokenizer
@@ -38,17 +41,23 @@ class Batch:
     unlikelihood_candidates: np.ndarray | None = (
         None  # (2, m) int64: numbers of learned tokens, ids that are wrong there
     )
+    tensors: dict[str, Tensor] | None = None  # the arrays on the device, if they are there already
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arguments of GPT.loss, as numpy arrays."""
-        names = ("idx", "targets", "positions", "cu_seqlens", "unlikelihood_candidates")
+        names = ("idx", "targets", "positions", "cu_seqlens", "learned", "unlikelihood_candidates")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @functools.cached_property
+    def learned(self) -> np.ndarray:
+        """(n,) int64: the places of the tokens that are learned."""
+        return np.flatnonzero(self.targets >= 0)
 
     @property
     def n_supervised(self) -> int:
         """Tokens that are learned."""
-        return int((self.targets >= 0).sum())
+        return len(self.learned)
 
 
 class Loader:
@@ -56,8 +65,9 @@ class Loader:
     Endless rows of at most `block_size` tokens, in a new order each epoch that (seed, epoch) decides. `rows_drawn` is
     the whole state: a Loader that is made with it goes on with the same rows.
 
-    Of each draw, rank r of world_size takes the r-th batch. train_on: "bot", the supervised tokens, or "all",
-    everybody's. unlikelihood: whether batches have candidates. Raises InputError where there is nothing to learn from.
+    Of each draw, rank r of world_size takes the r-th batch. train_on: "bot", the supervised tokens, "last", those of
+    each conversation's last turn, or "all", everybody's. unlikelihood: whether batches have candidates. Raises
+    InputError where there is nothing to learn from.
     """
 
     def __init__(
@@ -69,12 +79,14 @@ class Loader:
         rank: int = 0,
         world_size: int = 1,
         rows_drawn: int = 0,
-        train_on: Literal["bot", "all"] = "bot",
+        train_on: Literal["bot", "last", "all"] = "bot",
         unlikelihood: bool = False,
     ) -> None:
+        split = last_turns(split, tokenizer) if train_on == "last" else split
         self.split, self.block_size, self.tokenizer = split, block_size, tokenizer
+        self.learned = everybody(split, tokenizer) if train_on == "all" else split.supervised
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.train_on, self.unlikelihood = train_on, unlikelihood
+        self.unlikelihood = unlikelihood
         self.segments = find_segments(split, block_size, tokenizer)
         if not len(self.segments):
             raise InputError("no conversation with words of the bot to learn from")
@@ -89,12 +101,12 @@ class Loader:
         rng = np.random.default_rng([self.seed % 2**63, epoch])  # numpy takes no negative seed
         prefix_starts, prefix_ends, starts, ends = self.segments.T
         lengths = prefix_ends - prefix_starts + ends - starts - 1  # inputs: the last token is only a target
-        order = rng.permutation(len(lengths)).tolist()
+        order, lengths = rng.permutation(len(lengths)).tolist(), lengths.tolist()  # Python's own numbers are faster
         waiting: list[int] = []
         for i in range(0, len(order), WINDOW):
             is_last = i + WINDOW >= len(order)
             rows = pack_best_fit(waiting + order[i : i + WINDOW], lengths, self.block_size)
-            is_full = [is_last or sum(lengths[row]) >= FULL * self.block_size for row in rows]
+            is_full = [is_last or sum(lengths[i] for i in row) >= FULL * self.block_size for row in rows]
             full = list(itertools.compress(rows, is_full))
             waiting = [segment for row, ready in zip(rows, is_full, strict=True) if not ready for segment in row]
             yield from (full[j] for j in rng.permutation(len(full)))
@@ -117,27 +129,28 @@ class Loader:
 
     def batch(self, rows: list[list[int]]) -> Batch:
         """The Batch of these rows, each a list of segment numbers: their segments in order."""
-        segments = [self.segments[number] for row in rows for number in row]
-        ids, supervised = (
-            [np.concatenate([array[head:body], array[start:end]]) for head, body, start, end in segments]
-            for array in (self.split.ids, self.split.supervised)
-        )
-        lengths = [len(segment) - 1 for segment in ids]  # the last token is only a target
-        n_filled = sum(lengths)
+        segments = self.segments[list(itertools.chain.from_iterable(rows))]
+        starts = segments[:, [0, 2]].flatten()  # of the prefix and the rest of each segment
+        sizes = segments[:, [1, 3]].flatten() - starts
+        n_ids = sizes.reshape(-1, 2).sum(axis=1)
+        ends = n_ids.cumsum()
+        places = np.repeat(starts - sizes.cumsum() + sizes, sizes) + np.arange(ends[-1])
+        ids, supervised = self.split.ids[places], self.split.supervised[places]
+        lengths = n_ids - 1  # the last token is only a target
+        n_filled = int(lengths.sum())
         N = -(-n_filled // 64) * 64
-        padding = [N - n_filled] if n_filled < N else []
-        cu_seqlens = np.cumsum([0, *lengths, *padding], dtype=np.int32)
+        cu_seqlens = np.concatenate([[0], lengths.cumsum(), [N] * (n_filled < N)]).astype(np.int32)
         idx = np.full((1, N), self.tokenizer.endoftext, dtype=np.int64)
         targets = np.full((1, N), -1, dtype=np.int64)
         positions = np.zeros((1, N), dtype=np.int64)
-        idx[0, :n_filled] = np.concatenate([segment[:-1] for segment in ids])
-        next_ids = np.concatenate([segment[1:] for segment in ids]).astype(np.int64)
-        learned = np.concatenate([segment[1:] for segment in supervised]) if self.train_on == "bot" else True
+        idx[0, :n_filled] = np.delete(ids, ends - 1)
+        next_ids, learned = np.delete(ids, ends - n_ids).astype(np.int64), np.delete(self.learned[places], ends - n_ids)
         targets[0, :n_filled] = np.where(learned, next_ids, -1)
-        positions[0, :n_filled] = np.concatenate([np.arange(n) for n in lengths])
+        positions[0, :n_filled] = np.arange(n_filled) - np.repeat(lengths.cumsum() - lengths, lengths)
         batch = Batch(idx, targets, positions, cu_seqlens, n_filled)
         if self.unlikelihood:
-            batch.unlikelihood_candidates = self.candidates(ids, supervised, cu_seqlens, targets)
+            parts, are_bots = (np.split(array, ends[:-1]) for array in (ids, supervised))
+            batch.unlikelihood_candidates = self.candidates(parts, are_bots, cu_seqlens, targets)
         return batch
 
     def candidates(

@@ -63,11 +63,11 @@ def cut_conversation(
     return parts
 
 
-def pack_best_fit(pieces: Sequence[int], lengths: np.ndarray, capacity: int) -> list[list[int]]:
+def pack_best_fit(pieces: Sequence[int], lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Rows of pieces, by number: the longest first, each into the fullest row that still has space for it."""
     rows: list[list[int]] = []
     spaces: list[tuple[int, int]] = []  # sorted: (tokens left, row number)
-    for piece in sorted(pieces, key=lambda piece: -lengths[piece]):
+    for piece in sorted(pieces, key=lengths.__getitem__, reverse=True):
         i = bisect.bisect_left(spaces, (lengths[piece], -1))
         if i < len(spaces):
             tokens_left, row = spaces.pop(i)

@@ -9,6 +9,7 @@ differently are kept together as well.
 import array
 import itertools
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class PrepareConfig:
     """Turn conversations into the files that train.py reads."""
 
     source: tuple[str, ...] = ()  # local files or folders in place of the download: --source=A --source=B
-    tokenizer: str = "gpt2"  # gpt2, train:8192 (learn that many tokens from these data), or a model folder
+    tokenizer: str = "gpt2"  # gpt2, train:8192 (learn that many tokens from these data), or a model folder or name
     out_dir: str | None = None  # where the files go; default: beside prepare.py
     limit: int | None = None  # take at most so many conversations
     show: int = 0  # print so many of them, what is learned in green
@@ -58,6 +59,8 @@ class PrepareConfig:
             raise ValueError(f"val_share ({self.val_share}) must be from 0 to below 1")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit ({self.limit}) must be at least 1")
+        if self.out_dir == "":
+            raise ValueError("out_dir is empty; it takes a folder")
         if not all(self.source):
             raise ValueError("source is empty; it takes a file or a folder")
 
@@ -130,7 +133,8 @@ def prepare_folder(
     print(f"{total['conversations']:,} conversations ({splits['val']['conversations']:,} of them val)", end=", ")
     print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
     print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
-    print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py --data_dir={folder}")
+    flag = shlex.quote(f"--data_dir={folder}")
+    print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py {flag}")
 
 
 def choose_tokenizer(

@@ -126,7 +126,7 @@ def render_record(record: Record, tokenizer: Tokenizer) -> RenderedConversation:
     texts = [message["content"] for message in talk]
     long_texts = {normalized(text) for text in texts if len(text) >= MIN_DISTINCTIVE}
     sketch = sorted(hash64(text) for text in long_texts if len(text) >= MIN_DISTINCTIVE)[:SKETCH_SIZE]
-    speakers = "".join(message["role"][0] for message in talk)
+    speakers = "".join(message["role"][0] + "-" * (message.get("weight") == 0) for message in talk)
     return RenderedConversation(
         ids=array.array("H", ids).tobytes(),
         supervised=bytes(supervised),

@@ -10,7 +10,7 @@ import os
 import platform
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,14 @@ from evaluation.backends import Answer, Backend, EndpointBackend, LocalBackend
 from evaluation.copying import copy_rows
 from evaluation.fit import f1_rows, fit_rows, hits_at_1
 from evaluation.impersonation import impersonation_rows
-from evaluation.prompting import LIMITS, Context, ask, find_contexts, sampling_modes
+from evaluation.prompting import LIMITS, MODES, Context, ask, find_contexts, sampling_modes
 from evaluation.recall import recall_rows, view_of
 from evaluation.repetition import repeat_rows, repetition_rows, self_chats
 from evaluation.report import FORMAT
 from evaluation.rows import Report, Row, Sample
 from evaluation.safety import forgery_rows
-from evaluation.settings import EvaluateConfig
+from evaluation.sense import sense_rows
+from evaluation.settings import GROUPS, EvaluateConfig
 from evaluation.speed import speed_rows
 from evaluation.stops import stop_rows
 from inference.loading import open_engine
@@ -70,52 +71,94 @@ def measure_endpoint(config: EvaluateConfig) -> Report:
 
 def measure(config: EvaluateConfig, backend: Backend, about: dict[str, Any], data: str) -> Report:
     """The Report of a backend, asked with a data folder's val split. about: Report["model"]."""
-    n, seed, sampling = config.n_questions, config.seed, config.sampling
-    conversations, tokenizer_hash = val_conversations(data, seed)
+    n, seed, groups = config.n_questions, config.seed, config.groups or GROUPS
+    asked: dict[str, Any] = {"folder": None, "tokenizer": None, "conversations": 0}
+    rows: list[Row] = []
+    curves: dict[str, dict[str, Any]] = {}
+    samples: list[Sample] = []
+    with tqdm(desc=about["name"], unit="reply", disable=not sys.stderr.isatty()) as bar:
+        if set(groups) != {"sense"}:  # whose questions lie in a file of its own
+            conversations, tokenizer_hash = val_conversations(data, seed)
+            asked = {"folder": str(data), "tokenizer": tokenizer_hash, "conversations": len(conversations)}
+            rows, curves, samples = measure_with_data(config, backend, data, conversations, bar.update)
+        if "sense" in groups:
+            group_rows, transcripts = sense_rows(backend, config.sampling, n, seed, bar.update)
+            rows += group_rows
+            samples = samples or random.Random(f"{seed}/samples").sample(
+                transcripts, min(config.samples, len(transcripts))
+            )
+    return {
+        "format": FORMAT,
+        "model": about,
+        "data": asked,
+        "settings": {
+            "n": n,
+            "seed": seed,
+            "sampled": sampling_settings(config.sampling),
+            **({"groups": list(groups)} if config.groups else {}),
+        },
+        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "rows": [dataclasses.asdict(row) for row in rows],
+        "curves": curves,
+        "samples": samples,
+    }
+
+
+def measure_with_data(
+    config: EvaluateConfig,
+    backend: Backend,
+    data: str,
+    conversations: list[list[Message]],
+    progress: Callable[[int], object],
+) -> tuple[list[Row], dict[str, dict[str, Any]], list[Sample]]:
+    """
+    (rows, curves, samples) of the groups that are asked with a data folder's conversations.
+    progress: called with the number of replies that were made. Raises InputError if the data have too few.
+    """
+    n, seed, sampling, groups = config.n_questions, config.seed, config.sampling, set(config.groups or GROUPS)
     contexts = find_contexts(conversations, n, seed)
     if len(contexts) < 2:
         raise InputError(
             f"{data}: its val split has {len(contexts)} replies to ask for; prepare it with a larger --val_share"
         )
     prompts, gold = [context.messages for context in contexts], [context.reply for context in contexts]
-    filler = Filler([data], "val")
-
     rows: list[Row] = []
     curves: dict[str, dict[str, Any]] = {}
+    answers: dict[str, list[Answer]] = {mode: [] for mode in MODES}
+    chats: list[list[Message]] = []
     in_view = None
-    with tqdm(desc=about["name"], unit="reply", disable=not sys.stderr.isatty()) as bar:
-        if isinstance(backend, LocalBackend):
-            model, template, in_view = backend.engine.model, backend.engine.template, view_of(backend.engine)
-            rows += fit_rows(model, template, first_with_replies(conversations, 20 * n), seed, bar.update)
-            rows.append(hits_at_1(model, template, contexts[: max(2, n // 2)], conversations, seed, bar.update))
-        answers = {
-            mode: ask(backend, prompts, params, seed, bar.update, LIMITS)
-            for mode, params in sampling_modes(sampling).items()
-        }
+    if isinstance(backend, LocalBackend):
+        model, template, in_view = backend.engine.model, backend.engine.template, view_of(backend.engine)
+        if "fit" in groups:
+            rows += fit_rows(model, template, first_with_replies(conversations, 20 * n), seed, progress)
+            rows.append(hits_at_1(model, template, contexts[: max(2, n // 2)], conversations, seed, progress))
+    if groups & {"fit", "stops", "itself", "repetition"}:
+        for mode, params in sampling_modes(sampling).items():
+            answers[mode] = ask(backend, prompts, params, seed, progress, LIMITS)
+    if "fit" in groups:
         rows += f1_rows(answers, gold, seed)
+    if "stops" in groups:
         group_rows, curves["lengths"] = stop_rows(answers, gold, seed)
         rows += group_rows
+    if "itself" in groups:
         rows += impersonation_rows(answers, prompts, gold, seed)
+    if "repetition" in groups:
         rows += repetition_rows(answers, gold, seed, n_words=5 * n)
-        chats = self_chats(backend, conversations, max(2, n // 10), sampling, seed, bar.update)
+        chats = self_chats(backend, conversations, max(2, n // 10), sampling, seed, progress)
         group_rows, curves["overlap"] = repeat_rows(chats, conversations, seed)
         rows += group_rows
+    if "memory" in groups:
         if isinstance(backend, LocalBackend):
             rows += copy_rows(backend.engine.model, backend.engine.template, conversations, seed)
-        group_rows, curves["recall"] = recall_rows(backend, filler, min(n, max(8, n // 4)), seed, bar.update, in_view)
+        n_probes = min(n, max(8, n // 4))
+        group_rows, curves["recall"] = recall_rows(backend, Filler([data], "val"), n_probes, seed, progress, in_view)
         rows += group_rows
+    if "safety" in groups:
         rows.append(forgery_rows(backend, contexts, seed))
+    if "speed" in groups:
         rows += speed_rows(backend, contexts)
-    return {
-        "format": FORMAT,
-        "model": about,
-        "data": {"folder": str(data), "tokenizer": tokenizer_hash, "conversations": len(conversations)},
-        "settings": {"n": n, "seed": seed, "sampled": sampling_settings(sampling)},
-        "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "rows": [dataclasses.asdict(row) for row in rows],
-        "curves": curves,
-        "samples": draw_samples(config.samples, contexts, answers["sampled"], chats, seed),
-    }
+    replies = list(zip(contexts, answers["sampled"], strict=False))
+    return rows, curves, draw_samples(config.samples, replies, chats, seed)
 
 
 def slots_of(model: GPTConfig) -> int:
@@ -156,12 +199,12 @@ def sampling_settings(sampling: SamplingParams) -> dict[str, Any]:
 
 
 def draw_samples(
-    n: int, contexts: Sequence[Context], answers: Sequence[Answer], chats: Sequence[list[Message]], seed: int
+    n: int, replies: Sequence[tuple[Context, Answer]], chats: Sequence[list[Message]], seed: int
 ) -> list[Sample]:
     """n whole transcripts, drawn by the seed: replies to real messages, and a self-chat for every four of them."""
     rng = random.Random(f"{seed}/samples")
-    pairs = rng.sample(list(zip(contexts, answers, strict=True)), min(n, len(contexts)))
-    replies: list[Sample] = [
+    pairs = rng.sample(list(replies), min(n, len(replies)))
+    answered: list[Sample] = [
         {
             "title": f"a reply ({answer.reason}, {answer.n_tokens} tokens)",
             "messages": [*messages, {"role": "assistant", "content": answer.text}],
@@ -172,4 +215,4 @@ def draw_samples(
     talks: list[Sample] = [{"title": "the model with itself", "messages": chat, "note": ""} for chat in chats]
     rng.shuffle(talks)
     n_talks = n // 5
-    return (replies[: n - min(n_talks, len(talks))] + talks[:n_talks])[:n]
+    return (answered[: n - min(n_talks, len(talks))] + talks[:n_talks])[:n]

@@ -25,7 +25,8 @@ def plot_report(path: str | Path, content: Report, baseline: Report | None = Non
     series: Series = [(content["curves"], OURS, content["model"]["name"])]
     if baseline:
         series.append((baseline["curves"], BASELINE, baseline["model"]["name"]))
-    page.suptitle(" and ".join(name for _, _, name in series), fontsize=14, fontweight="bold")
+    names = figure.as_letters(" and ".join(name for _, _, name in series)).replace("$", r"\$")
+    page.suptitle(names, fontsize=14, fontweight="bold")
     plot_recall(recall, series)
     plot_overlap(overlap, series)
     plot_lengths(lengths, series)

@@ -25,7 +25,7 @@ HEADLINE = (  # the figures of report.md's first table, which is the README's to
     "bits_per_byte", "hits_at_1", "f1_sampled", "ended_sampled", "length_median", "impersonates", "copies",
     "seq_rep_4_sampled", "loops_greedy", "loops_sampled", "distinct_2_sampled", "overlap_late", "recall_at_1",
     "recall_at_5", "recall_at_20", "recall_beyond", "correction", "abstention", "persona", "dogecoin", "forged",
-    "ttft", "tokens_per_s",
+    "ttft", "tokens_per_s", "sense_greedy", "sense_sampled",
 )  # fmt: skip
 
 
@@ -140,11 +140,12 @@ def markdown(content: Report, baseline: Report | None = None) -> str:
     model, data = content["model"], content["data"]
     parameters = f", {model['parameters'] / 1e6:,.1f}M parameters" if model["parameters"] else ""
     weights = "" if model.get("weights", "full") == "full" else f", weights in {model['weights']}"
+    val_split = f"the val split of {escaped(data['folder'])} ({data['conversations']:,} conversations)"
     out = [
         f"# Report card of {escaped(model['name'])}",
         "",
         f"{escaped(model['folder'])}{parameters}{weights}, spoken to in {escaped(model['rendering'])}.",
-        f"Asked with the val split of {escaped(data['folder'])} ({data['conversations']:,} conversations).",
+        f"Asked with {val_split if data['folder'] else 'evaluation/sense.txt alone'}.",
         f"Settings: {', '.join(f'{name} {value}' for name, value in content['settings'].items())}.",
         f"Machine: {content['machine']}.",
         "",

@@ -7,17 +7,19 @@ from typing import Literal
 from inference.settings import TRAINED, EngineConfig, SamplingParams
 
 MAX_NEW_TOKENS = 200  # of every reply; a report with another limit could not stand beside the others
+GROUPS = ("fit", "stops", "itself", "repetition", "memory", "safety", "speed", "sense")
 
 
 @dataclass(frozen=True)
 class EvaluateConfig(EngineConfig):
     """Measure a chat model, or a server's, on real conversations."""
 
-    init_from: str = TRAINED  # any GPT-2 folder, ours or Hugging Face's, or gpt2 ... gpt2-xl
+    init_from: str = TRAINED  # any GPT-2 folder, ours or Hugging Face's, or a name of the hub
     data: str | None = None  # whose val split is asked; default: what the model was trained on, or data/personachat
     baseline: str | None = None  # a second model to stand beside it; its report.json is used if it measured the same
     quick: bool = False  # a tenth of the questions
     n: int | None = None  # questions of each kind; default: 200, with --quick 20
+    groups: tuple[str, ...] = ()  # these groups of figures alone, once for each: --groups=sense; default: all
     samples: int = 0  # transcripts to add, drawn by the seed
     fail_under: str | None = None  # a file of lines `name, limit`: exit status 1 if the model falls short of one
     seed: int = 1  # draws the questions; the same seed and folder give the same report
@@ -32,6 +34,9 @@ class EvaluateConfig(EngineConfig):
             raise ValueError(f"max_new_tokens ({self.max_new_tokens}) is {MAX_NEW_TOKENS} in every report")
         if self.n is not None and self.n < 2:
             raise ValueError(f"n ({self.n}) must be at least 2")
+        for name in self.groups:
+            if name not in GROUPS:
+                raise ValueError(f"groups: there is no {name}; there are {', '.join(GROUPS)}")
         if self.samples < 0:
             raise ValueError(f"samples ({self.samples}) must be at least 0")
         if self.endpoint and not self.out_dir:

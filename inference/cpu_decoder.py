@@ -11,6 +11,7 @@ from numba.core import config as numba_config
 from torch.nn import functional as F
 
 from inference.quantize import (
+    MAX_KERNEL_ROWS,
     ROW_MULTIPLE,
     QuantizedEmbedding,
     QuantizedLinear,
@@ -56,10 +57,11 @@ class CPUDecoder:
     """
 
     WIDE = 8  # tokens; more at once are faster by torch in bfloat16 than by the kernels
+    MAX_ROWS = MAX_KERNEL_ROWS  # tokens of one sequence; for more the model itself is faster
 
     def __init__(self, model: GPT) -> None:
         configure_numba()
-        self.model = model
+        self.model, self.cache_dtype = model, cache_dtype(model)
         self.blocks = cast(list[Block], list(model.transformer.h))
         self.layers = [
             (norm_arrays(block.ln_1), linear_arrays(block.attn.c_attn), linear_arrays(block.attn.c_proj))

@@ -14,26 +14,29 @@ The KV cache survives from one call to the next: of a prompt, only what differs 
 import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
-from inference.cpu_decoder import CPUDecoder, cache_dtype
-from inference.quantize import MAX_KERNEL_ROWS
+from inference.gpu_decoder import GPUDecoder
 from inference.sequence import Sequence, Token
 from inference.settings import SamplingParams
 from inference.streaming import Detokenizer, Piece
 from model import GPT, KVCache
 from runtime.errors import InputError
-from tokenization.chat_template import ChatTags, ChatTemplate
+from tokenization.chat_template import ChatTags, ChatTemplate, document
 from tokenization.context import messages_in_view
 from tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from inference.cpu_decoder import CPUDecoder  # it imports numba, which is of no use on a GPU
 
 # Tokens. A prompt waits one step if another prompt of that step begins with at least so many tokens more of it than its
 # own slot holds: copying their keys and values is cheaper than computing them again.
 MIN_SHARED_PREFIX = 8
 # Tokens of prompts in one step while several sequences run: a long prompt is computed in parts, so that the others
 # need not wait long for their next token.
-MAX_PREFILL_TOKENS = 256
+MAX_PREFILL_TOKENS = {"cpu": 256, "cuda": 4096, "mps": 256}
 
 
 class CapacityError(RuntimeError):
@@ -58,8 +61,11 @@ class Engine:
         self.template = template or ChatTags(tokenizer)
         self.block_size = model.config.block_size
         self.device = model.get_parameter("transformer.wpe.weight").device
-        self.cache = KVCache(model.config, slots, self.device, cache_dtype(model))
-        self.decoder = CPUDecoder(model) if CPUDecoder.fits(model) else None
+        self.decoder = cpu_decoder(model) if self.device.type == "cpu" else None
+        self.kernel_rows = self.decoder.MAX_ROWS if self.decoder else 0
+        dtype = self.decoder.cache_dtype if self.decoder else model.get_parameter("transformer.wpe.weight").dtype
+        self.cache = KVCache(model.config, slots, self.device, dtype)
+        self.gpu_decoder = GPUDecoder(model, self.cache) if GPUDecoder.fits(model) else None
         # bytes of weights that are read for each step of decoding
         self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())
         self.cached: list[list[int]] = [[] for _ in range(slots)]  # by slot: the ids whose keys and values it holds
@@ -80,8 +86,8 @@ class Engine:
     ) -> Sequence:
         """
         The Sequence that continues `ids` from the next step on.
-        suppress_tokens: ids that are never drawn. stop_token_ids: ids that end it and are not shown. recent: ids that
-        the penalties look at before any was generated.
+        suppress_tokens: ids that are never drawn, beside those that the model was never taught. stop_token_ids: ids
+        that end it and are not shown. recent: ids that the penalties look at before any was generated.
         Raises CapacityError if no slot is free, ValueError if there are no ids, or more than the context holds.
         """
         if not 1 <= len(ids) <= self.block_size:
@@ -97,7 +103,7 @@ class Engine:
             next(self.arrivals),
             ids,
             sampling,
-            suppress_tokens=suppress_tokens,
+            suppress_tokens=dict.fromkeys((*self.template.untrained, *suppress_tokens)),
             stop_token_ids=stop_token_ids,
             recent=recent,
         )
@@ -118,7 +124,7 @@ class Engine:
     def schedule(self) -> dict[Sequence, int]:
         """How many of the ids of which sequences are computed in this step."""
         running = sorted((sequence for sequence in self.running if sequence), key=lambda sequence: sequence.arrival)
-        budget = MAX_PREFILL_TOKENS if len(running) > 1 else self.block_size
+        budget = MAX_PREFILL_TOKENS[self.device.type] if len(running) > 1 else self.block_size
         scheduled: dict[Sequence, int] = {}
         prompts: list[list[int]] = []  # the prompts of this step
         for sequence in running:
@@ -136,16 +142,22 @@ class Engine:
                 prompts.append(sequence.ids)
         return scheduled
 
-    def run(self, scheduled: dict[Sequence, int]) -> dict[Sequence, torch.Tensor]:
-        """Compute so many ids of each sequence: logits (n_vocab,) of those of which no id is left to compute."""
+    def run(self, scheduled: dict[Sequence, int]) -> dict[Sequence, torch.Tensor | int]:
+        """
+        Compute so many ids of each sequence: logits (n_vocab,) of those of which no id is left to compute, or the next
+        id, where a GPU drew it already.
+        """
         batched = [sequence for sequence, n in scheduled.items() if n == 1 or self.wide]
         groups = [[sequence] for sequence in scheduled if sequence not in batched]  # a prompt alone
         if batched:
             groups.append(sorted(batched, key=lambda sequence: sequence.slot))
-        logits = {}
+        logits: dict[Sequence, torch.Tensor | int] = {}
         for group in groups:
             new_ids = [sequence.ids[len(self.cached[sequence.slot]) :][: scheduled[sequence]] for sequence in group]
-            rows = self.logits([sequence.slot for sequence in group], new_ids)
+            if self.gpu_decoder and len(new_ids[0]) == 1:
+                rows = self.decode_on_gpu(self.gpu_decoder, group)
+            else:
+                rows = self.logits([sequence.slot for sequence in group], new_ids)
             for sequence, ids, row in zip(group, new_ids, rows, strict=True):
                 self.computed += len(ids)
                 self.cached[sequence.slot] += ids
@@ -153,7 +165,7 @@ class Engine:
                     logits[sequence] = row
         return logits
 
-    def draw(self, logits: dict[Sequence, torch.Tensor]) -> list[tuple[Sequence, Token]]:
+    def draw(self, logits: dict[Sequence, torch.Tensor | int]) -> list[tuple[Sequence, Token]]:
         """The next token of each sequence, in the order of their slots; those that end leave their slots."""
         tokens = []
         for sequence in sorted(logits, key=lambda sequence: sequence.slot):
@@ -180,17 +192,40 @@ class Engine:
         Logits (len(slots), n_vocab), float32 on the CPU, after new_ids[i], which follow what slots[i] has cached: one
         id of each slot, or many of a single one; where the decoder is wide, any.
         """
-        if self.decoder and (self.wide or len(new_ids[0]) <= MAX_KERNEL_ROWS):
+        if self.decoder and (self.wide or len(new_ids[0]) <= self.kernel_rows):
             return self.decode(self.decoder, slots, new_ids)
         return self.forward(slots, new_ids)
 
-    def decode(self, decoder: CPUDecoder, slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
+    def decode(self, decoder: "CPUDecoder", slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
         """`logits` by the kernels for a CPU, which take the tokens of all slots in a flat list."""
         token_slots = [slot for slot, ids in zip(slots, new_ids, strict=True) for _ in ids]
         lengths = [len(self.cached[slot]) for slot in slots]
         positions = [n + i for n, ids in zip(lengths, new_ids, strict=True) for i in range(len(ids))]
         last_of_each = [end - 1 for end in itertools.accumulate(map(len, new_ids))]
         return decoder(list(itertools.chain(*new_ids)), token_slots, positions, self.cache, last_of_each)
+
+    def decode_on_gpu(self, decoder: GPUDecoder, group: list[Sequence]) -> torch.Tensor | list[int]:
+        """
+        Logits (len(group), n_vocab), float32 on the CPU, after the last id of each sequence; where all of them want the
+        likeliest token, that one's id. The other slots compute a dummy token, after all that they have cached.
+        """
+        ids, positions = [0] * len(self.cached), []
+        for sequence in group:
+            ids[sequence.slot] = sequence.ids[-1]
+        for cached in self.cached:
+            del cached[self.block_size - 1 :]  # a full slot forgets its last token to have a position
+            positions.append(len(cached))
+        logits = decoder(ids, positions)
+        if not all(sequence.is_greedy for sequence in group):
+            return logits.cpu()[[sequence.slot for sequence in group]]
+        suppressed = {tuple(sequence.suppress_tokens) for sequence in group}
+        for tokens in suppressed:
+            if tokens:
+                slots = [sequence.slot for sequence in group if tuple(sequence.suppress_tokens) == tokens]
+                rows = slice(None) if len(suppressed) == 1 else torch.tensor(slots, device=self.device)[:, None]
+                logits[rows, list(tokens)] = -torch.inf
+        likeliest = logits.argmax(1).tolist()
+        return [likeliest[sequence.slot] for sequence in group]
 
     def forward(self, slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
         """`logits` by the model. Slots in between compute a dummy token, after all that they have cached."""
@@ -281,11 +316,15 @@ class Engine:
 
     def start_continuation(self, text: str, sampling: SamplingParams) -> tuple[Sequence, Detokenizer]:
         """Add the request for a continuation. The penalties look at the text as well."""
-        endoftext = self.tokenizer.endoftext
-        ids = [endoftext, *self.tokenizer.encode(text)]  # GPT-2 saw each document behind this token
+        ids = document(self.template, text)
         if len(ids) > self.block_size:
             raise InputError(f"a prompt has {len(ids)} tokens, the context {self.block_size}; shorten it")
-        sequence = self.add_request(ids, sampling, stop_token_ids=(endoftext,), recent=ids)
+        sequence = self.add_request(
+            ids,
+            sampling,
+            stop_token_ids=self.template.document_stop_ids,
+            recent=ids,
+        )
         return sequence, Detokenizer(self.tokenizer.decoder(), sampling.stop, strip=False)
 
     def stream(self, requests: Iterable[tuple[Sequence, Detokenizer]]) -> Generator[tuple[int, Piece], None, None]:
@@ -317,6 +356,13 @@ class Engine:
 def goes_on(messages: list[dict[str, str]]) -> bool:
     """Whether a reply to the messages is the rest of their last one, the bot's own."""
     return messages[-1:] != [] and messages[-1]["role"] == "assistant"
+
+
+def cpu_decoder(model: GPT) -> "CPUDecoder | None":
+    """The kernels for a CPU, where they can compute this model."""
+    from inference.cpu_decoder import CPUDecoder
+
+    return CPUDecoder(model) if CPUDecoder.fits(model) else None
 
 
 def common_prefix_length(a: list[int], b: list[int]) -> int:

@@ -27,7 +27,7 @@ class LLM:
     """
     A model and its tokenizer, opened once. Not for several threads at a time.
 
-    model: a folder that train.py wrote, any Hugging Face GPT-2 folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl.
+    model: a folder that train.py wrote, any Hugging Face GPT-2 folder, a LoRA adapter of one, or a name of the hub.
     device, dtype, weights, threads: as in EngineConfig. slots: how many prompts `generate` computes at once; each takes
     memory for a whole context. Raises InputError if there is no such model or device.
     """

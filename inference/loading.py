@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint import model_folder
-from checkpoint.pretrained import HUB_NAMES
-from inference.cpu_decoder import CPUDecoder, compile_kernels
 from inference.engine import Engine
-from inference.quantize import QuantizedLinear, quantize_model
 from inference.settings import EngineConfig
 from model import GPTConfig
 from runtime.device import DTYPES, choose_device
 from runtime.errors import InputError
+from runtime.hub import is_hub_name
 from tokenization.chat_template import template_for
 
 
 def check_exists(folder: str) -> None:
     """Raise InputError, which says what to do, if the folder of the model is not there."""
-    if Path(folder).exists() or folder in HUB_NAMES:
+    if Path(folder).exists() or is_hub_name(folder):
         return
     others = sorted(path.parent.name for path in Path().glob("*/model.safetensors"))
     if others:
@@ -54,14 +52,23 @@ def open_engine(
         if device.type != "cpu" or settings.dtype != "auto":  # else float32 is not slower to compute than to convert
             model = model.to(device.name, dtype)
     else:
+        from inference.cpu_decoder import compile_kernels  # in here: a GPU has no use for numba
+        from inference.quantize import QuantizedLinear, quantize_model
+
         packed = functools.partial(QuantizedLinear, weight_format=weights, dtype=dtype)
         with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the kernels are compiled while the weights are read
             compiled = pool.submit(compile_kernels, weights)
             model, tokenizer, chat = model_folder.load(folder, make_linear=packed)
             model = quantize_model(model, weights, dtype)
             compiled.result()
+    for name, ids in (("logit_bias", settings.logit_bias), ("stop_ids", settings.stop_ids)):
+        for token_id in ids:
+            if token_id >= model.config.vocab_size:
+                last = model.config.vocab_size - 1
+                raise InputError(f"{name}: {token_id} is no token of {folder}; its ids go from 0 to {last}")
     n_slots = slots if isinstance(slots, int) else slots(model.config)
-    engine = Engine(model, tokenizer, template_for(folder, tokenizer, chat), n_slots)
-    if wide and engine.decoder and n_slots > CPUDecoder.WIDE:
+    template = template_for(model_folder.speech_folder(folder), tokenizer, chat)
+    engine = Engine(model, tokenizer, template, n_slots)
+    if wide and engine.decoder and n_slots > engine.decoder.WIDE:
         engine.wide = engine.decoder.widen()
     return engine, chat

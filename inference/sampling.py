@@ -43,8 +43,9 @@ def apply_penalties(logits: torch.Tensor, sampling: SamplingParams, recent: Iter
                 logits[token_id] -= sampling.dry_multiplier * sampling.dry_base**excess
     if sampling.no_repeat_ngram:
         banned = ngram_completions(list(recent), sampling.no_repeat_ngram)
-        if banned:
-            logits[banned] = -torch.inf
+        allowed = logits.clone()
+        allowed[banned] = -torch.inf
+        logits = allowed if allowed.max() > -torch.inf else logits  # something has to be said
     return logits
 
 
@@ -80,7 +81,7 @@ def filter_logits(logits: torch.Tensor, sampling: SamplingParams) -> tuple[torch
     """
     logits = logits / sampling.temperature
     ids = None  # all
-    if sampling.top_k is not None and sampling.top_k < len(logits):
+    if sampling.top_k and sampling.top_k < len(logits):
         # with ties more than k, as others do
         ids = (logits >= torch.topk(logits, sampling.top_k).values[-1]).nonzero().squeeze(1)
         logits = logits[ids]

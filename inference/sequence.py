@@ -45,15 +45,27 @@ class Sequence:
         self.num_generated = 0
         self.num_cached_tokens = 0  # of the prompt, how many ids the KV cache held already
 
-    def next_token(self, logits: torch.Tensor, block_size: int) -> Token:
-        """Draw the next Token from logits (n_vocab,) and append it; the last one has a reason."""
-        if self.suppress_tokens:
-            logits[self.suppress_tokens] = -torch.inf
-        token_id = sample_token(logits, self.sampling, self.generator, self.recent)
+    @property
+    def is_greedy(self) -> bool:
+        """Whether its next token is the likeliest and nothing else is asked of the logits."""
+        sampling = self.sampling
+        return sampling.temperature == 0 and not sampling.changes_logits and sampling.logprobs is None
+
+    def next_token(self, logits: torch.Tensor | int, block_size: int) -> Token:
+        """
+        Draw the next Token from logits (n_vocab,), unless its id is given in their place, and append it; the last one
+        has a reason.
+        """
+        if isinstance(logits, int):
+            token_id = logits
+        else:
+            if self.suppress_tokens:
+                logits[self.suppress_tokens] = -torch.inf
+            token_id = sample_token(logits, self.sampling, self.generator, self.recent)
         if token_id in self.stop_token_ids:
             return Token(None, FinishReason.STOP_TOKEN)
         logprob, likeliest = None, ()
-        if self.sampling.logprobs is not None:
+        if self.sampling.logprobs is not None and not isinstance(logits, int):
             logprob, likeliest = logprobs_of(logits, token_id, self.sampling.logprobs)
         self.ids.append(token_id)
         self.recent.append(token_id)

@@ -22,7 +22,7 @@ class SamplingParams:
     """How the next token is drawn; sampling.py has the order of the steps. Raises ValueError for impossible values."""
 
     temperature: float = 0.8  # 0 always takes the likeliest token
-    top_k: int | None = None  # keep the k likeliest tokens
+    top_k: int | None = None  # keep the k likeliest tokens; 0 or None: all
     top_p: float = 0.9  # keep the likeliest tokens that make up this share (Holtzman 2019); 1.0 keeps all
     min_p: float = (
         0.0  # keep tokens with at least this share of the likeliest one's probability (Nguyen 2024); 0.0: all
@@ -44,30 +44,31 @@ class SamplingParams:
     seed: int | None = None  # the same seed gives the same text
 
     def __post_init__(self) -> None:
-        in_range = {
-            "temperature": self.temperature == 0 or 1e-6 <= self.temperature < math.inf,  # float32 holds the quotients
-            "top_k": self.top_k is None or self.top_k >= 1,
-            "top_p": 0 < self.top_p <= 1,
-            "min_p": 0 <= self.min_p <= 1,
-            "typical_p": 0 < self.typical_p <= 1,
-            "repetition_penalty": 1e-3 <= self.repetition_penalty < math.inf,  # below it float32 may overflow
-            "frequency_penalty": math.isfinite(self.frequency_penalty),
-            "presence_penalty": math.isfinite(self.presence_penalty),
-            "dry_multiplier": 0 <= self.dry_multiplier < math.inf,
-            "dry_base": 1 <= self.dry_base < math.inf,
-            "dry_allowed_length": self.dry_allowed_length >= 1,
-            "no_repeat_ngram": self.no_repeat_ngram >= 0,
-            "penalty_window": self.penalty_window >= 0,
-            "max_new_tokens": self.max_new_tokens >= 1,
-            "logit_bias": all(id >= 0 and math.isfinite(bias) for id, bias in self.logit_bias.items()),
-            "stop": all(self.stop),
-            "stop_ids": all(id >= 0 for id in self.stop_ids),
-            "logprobs": self.logprobs is None or 0 <= self.logprobs <= 20,
-            "seed": self.seed is None or 0 <= self.seed < 2**62,
+        biases_fit = all(id >= 0 and math.isfinite(bias) for id, bias in self.logit_bias.items())
+        in_range = {  # float32 holds the quotients of the temperature and the penalty
+            "temperature": (self.temperature == 0 or 1e-6 <= self.temperature < math.inf, "0, or at least 0.000001"),
+            "top_k": (self.top_k is None or self.top_k >= 0, "at least 0, which keeps all"),
+            "top_p": (0 < self.top_p <= 1, "above 0 and at most 1, which keeps all"),
+            "min_p": (0 <= self.min_p <= 1, "from 0, which keeps all, to 1"),
+            "typical_p": (0 < self.typical_p <= 1, "above 0 and at most 1, which keeps all"),
+            "repetition_penalty": (1e-3 <= self.repetition_penalty < math.inf, "at least 0.001; 1 is none"),
+            "frequency_penalty": (math.isfinite(self.frequency_penalty), "finite"),
+            "presence_penalty": (math.isfinite(self.presence_penalty), "finite"),
+            "dry_multiplier": (0 <= self.dry_multiplier < math.inf, "at least 0, which is none"),
+            "dry_base": (1 <= self.dry_base < math.inf, "at least 1"),
+            "dry_allowed_length": (self.dry_allowed_length >= 1, "at least 1"),
+            "no_repeat_ngram": (self.no_repeat_ngram >= 0, "at least 0, which is none"),
+            "penalty_window": (self.penalty_window >= 0, "at least 0"),
+            "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "logit_bias": (biases_fit, "of ids from 0 on, and finite"),
+            "stop": (all(self.stop), "text that is not empty"),
+            "stop_ids": (all(id >= 0 for id in self.stop_ids), "ids from 0 on"),
+            "logprobs": (self.logprobs is None or 0 <= self.logprobs <= 20, "from 0 to 20"),
+            "seed": (self.seed is None or 0 <= self.seed < 2**62, "from 0 to 2**62 - 1"),
         }
-        for name, fine in in_range.items():
+        for name, (fine, limits) in in_range.items():
             if not fine:
-                raise SettingError(name, f"{name} ({getattr(self, name)!r}) is out of its range")
+                raise SettingError(name, f"{name} ({getattr(self, name)!r}) is out of its range: {limits}")
 
     @property
     def changes_logits(self) -> bool:
@@ -84,8 +85,23 @@ BOX = Path(__file__).parents[1] / "models" / "small-talk"  # the model that come
 class EngineConfig(SamplingParams):
     """Where the model is and how it speaks: shared by every script that generates."""
 
+    old_names = {  # as configurator.py has them: nanoGPT's and transformers'
+        "compile": "is not needed: on a CPU there are kernels, on a GPU it is not used",
+        **dict.fromkeys(("max_length", "max_tokens", "length", "num_tokens"), "max_new_tokens"),
+        **dict.fromkeys(("temp", "t"), "temperature"),
+        **dict.fromkeys(("model", "model_name_or_path", "model_path", "ckpt", "checkpoint"), "init_from"),
+        **dict.fromkeys(("num_return_sequences", "nsamples", "n_samples"), "num_samples"),
+        "no_repeat_ngram_size": "no_repeat_ngram",
+        "do_sample": "is temperature here: 0 takes the likeliest token",
+        **dict.fromkeys(("stop_words", "stop_sequences"), "stop"),
+        **dict.fromkeys(("eos_token_id", "stop_token_ids"), "stop_ids"),
+        **dict.fromkeys(("system_prompt", "persona"), "system"),
+        **dict.fromkeys(("load_in_8bit", "load_in_4bit", "quantize", "quantization"), "weights"),
+        **dict.fromkeys(("num_threads", "n_threads"), "threads"),
+    }
+
     out_dir: str = TRAINED  # the model folder that train.py wrote; while there is none, models/small-talk
-    init_from: str | None = None  # in its place: any GPT-2 folder, or gpt2, gpt2-medium, gpt2-large, gpt2-xl
+    init_from: str | None = None  # in its place: any GPT-2 folder, a LoRA adapter, or a name of the hub
     device: str = "auto"  # cpu, cuda, cuda:1, mps
     dtype: str = "auto"  # of the computation: float32, bfloat16, float16
     weights: Literal["auto", "full", "bfloat16", "int8", "int4"] = "auto"  # how a CPU stores them; auto: int8

@@ -2,7 +2,7 @@
 Causal attention within the conversations of a packed batch. No token sees another conversation's, and nothing of the
 size of tokens x tokens is kept: each conversation is attended by itself, or all by one kernel that knows their starts.
 
-    layout = packed_layout(cu_seqlens, x, head_size)      # once a batch
+    layout = packed_layout(cu_seqlens, x, head_size, longest)      # once a batch
     y = packed_attention(qkv, n_head, layout)             # (N, 3 n_embd) -> (N, n_embd), in each layer
 
 CUDA in 16 bits: torch's variable-length flash attention. A CPU in bfloat16: PackedOnCPU below, a third faster than
@@ -12,6 +12,7 @@ torch's own flash kernel there. All else: scaled_dot_product_attention for each 
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 QUERIES_PER_PIECE = 128  # queries at a time: their scores stay in the processor's cache
+VARLEN: list[Callable[..., Any]] = []  # torch's variable-length attention, once it is imported
 QUERY_MULTIPLE = 32  # pieces are rounded up to a multiple of so many queries, so that oneDNN meets few shapes
 
 
@@ -28,28 +30,31 @@ class PackedLayout(NamedTuple):
     cu_seqlens: Tensor  # (conversations + 1,) int32 on the row's device: where each begins, and the row's length
     boundaries: list[int] | None  # the same numbers for the kernels that read them one by one; None for "varlen"
     kernel: Literal["varlen", "cpu", "sdpa"]
+    longest: int  # no conversation has more tokens: "varlen" starts so many threads for each of them
 
 
-def packed_layout(cu_seqlens: Tensor, x: Tensor, head_size: int) -> PackedLayout:
-    """The layout of a row x whose conversations begin at `cu_seqlens`, for heads of this size."""
+def packed_layout(cu_seqlens: Tensor, x: Tensor, head_size: int, longest: int) -> PackedLayout:
+    """The layout of a row x whose conversations begin at `cu_seqlens`, each of at most `longest` tokens."""
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     varlen = device == "cuda" and dtype in (torch.bfloat16, torch.float16) and head_size % 8 == 0
     if varlen and torch.cuda.get_device_capability(x.device) >= (8, 0):
-        return PackedLayout(cu_seqlens, None, "varlen")
+        if not VARLEN:  # imported only where it is used, and before torch.compile meets it
+            from torch.nn.attention.varlen import varlen_attn
+
+            VARLEN.append(varlen_attn)
+        return PackedLayout(cu_seqlens, None, "varlen", longest)
     kernel = "cpu" if device == "cpu" and dtype == torch.bfloat16 else "sdpa"
-    return PackedLayout(cu_seqlens, cu_seqlens.tolist(), kernel)
+    return PackedLayout(cu_seqlens, cu_seqlens.tolist(), kernel, longest)
 
 
 def packed_attention(qkv: Tensor, n_head: int, layout: PackedLayout) -> Tensor:
     """qkv: (N, 3 n_embd), the queries, keys and values of the N tokens of a packed row. Returns (N, n_embd)."""
     N, C = qkv.size(0), qkv.size(1) // 3
     if layout.boundaries is None:
-        from torch.nn.attention.varlen import varlen_attn
-
         q, k, v = qkv.view(N, 3, n_head, C // n_head).unbind(1)
-        cu_seqlens = layout.cu_seqlens
-        y = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, N, N, window_size=(-1, 0))  # (-1, 0): causal
+        starts, longest = layout.cu_seqlens, layout.longest
+        y = VARLEN[0](q, k, v, starts, starts, longest, longest, window_size=(-1, 0))  # (-1, 0): causal
         assert isinstance(y, Tensor)
         return y.reshape(N, C)
     if layout.kernel == "cpu":

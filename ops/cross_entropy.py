@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 MAX_LOGITS = 2**22  # computed at a time: 16 MB in float32
+MAX_LOGITS_ON_GPU = 2**26  # whose products are slow when they are small: 256 MB
 MIN_TOKENS = 64  # at a time, however large the vocabulary is
 
 
@@ -33,6 +34,25 @@ class HeadBuffer:
         return self.buffer.copy_(weight)
 
 
+def loss_and_gradient(logits: Tensor, wanted: Tensor, n_vocab: int) -> tuple[Tensor, Tensor]:
+    """
+    (the sum of -log p(wanted), its gradient by the logits) of logits (n, rows) and the ids wanted (n,). torch.compile
+    makes two passes over the logits of it, and keeps nothing in float32.
+    """
+    columns = torch.arange(logits.size(1), device=logits.device)
+    x = logits.float().masked_fill(columns >= n_vocab, -math.inf)
+    log_sums = x.logsumexp(1, keepdim=True)
+    is_wanted = columns == wanted[:, None]
+    loss = (log_sums - x.gather(1, wanted[:, None])).sum()
+    return loss, ((x - log_sums).exp() - is_wanted.float()).to(logits.dtype)
+
+
+def compile_for_gpu() -> None:
+    """Have torch.compile make a kernel or two of loss_and_gradient, by which a GPU computes the loss."""
+    global loss_and_gradient
+    loss_and_gradient = torch.compile(loss_and_gradient)
+
+
 def cross_entropy(
     hidden_states: Tensor,
     weight: Tensor,
@@ -52,17 +72,11 @@ def cross_entropy(
     """
     device = hidden_states.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden_states.dtype
-    loss = ChunkedCrossEntropy.apply(
-        hidden_states,
-        weight,
-        targets,
-        n_vocab,
-        dtype,
-        torch.is_grad_enabled(),
-        buffer or HeadBuffer(),
-        unlikelihood_candidates,
-        unlikelihood,
-    )
+    shared = hidden_states, weight, targets, n_vocab, dtype, torch.is_grad_enabled()
+    if device == "cuda" and unlikelihood_candidates is None:
+        loss = CrossEntropyOnGPU.apply(*shared)
+    else:
+        loss = ChunkedCrossEntropy.apply(*shared, buffer or HeadBuffer(), unlikelihood_candidates, unlikelihood)
     assert isinstance(loss, Tensor)
     return loss
 
@@ -146,3 +160,41 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         dx = dx.to(ctx.dtypes[0]).mul_(scale) if dx is not None else None
         dw = dw.mul_(scale) if dw is not None else None
         return dx, dw, *[None] * 7
+
+
+class CrossEntropyOnGPU(torch.autograd.Function):
+    """The same in few large pieces, whose memory a GPU's allocator keeps anyway, and without a word from Python."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_states: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        n_vocab: int,
+        dtype: torch.dtype,
+        with_gradients: bool,
+    ) -> Tensor:
+        n_pieces = max(1, -(-len(targets) * len(weight) // MAX_LOGITS_ON_GPU))
+        x, w = hidden_states.to(dtype), weight.to(dtype)
+        needs_dx, needs_dw = (with_gradients and needed for needed in ctx.needs_input_grad[:2])
+        total, dx, dw = torch.zeros((), device=x.device), torch.empty_like(x) if needs_dx else None, None
+        start = 0
+        for piece, wanted in zip(x.chunk(n_pieces), targets.chunk(n_pieces), strict=True):
+            loss, d = loss_and_gradient(piece @ w.t(), wanted, n_vocab)
+            total += loss
+            if dx is not None:
+                torch.mm(d, w, out=dx[start : start + len(piece)])
+            if needs_dw:
+                dw = d.t() @ piece if dw is None else dw.addmm_(d.t(), piece)
+            start += len(piece)
+        ctx.dtypes, ctx.n = (hidden_states.dtype, weight.dtype), len(targets)
+        ctx.save_for_backward(dx, dw)
+        return total / len(targets)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        dx, dw = ctx.saved_tensors
+        scale = g / ctx.n
+        found = (d if d is None else d.to(dtype) * scale for d, dtype in zip((dx, dw), ctx.dtypes, strict=True))
+        return *found, None, None, None, None

@@ -44,7 +44,8 @@ class BFloat16LinearOnCPU(torch.autograd.Function):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, gelu: bool = False) -> Tensor:
     """F.linear of x (..., n_in), or of gelu(x) in the tanh form that GPT-2 was trained with; returns (..., n_out)."""
-    if bias is not None and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu") and x.device.type == "cpu":
+    autocasts = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if bias is not None and autocasts and torch.is_grad_enabled() and x.device.type == "cpu":
         return BFloat16LinearOnCPU.apply(x, weight, bias, gelu)  # pyright: ignore[reportReturnType]  (torch's stub)
     if gelu:
         x = F.gelu(x, approximate="tanh")

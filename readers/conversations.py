@@ -3,20 +3,35 @@ From turns and messages to records: which side becomes the bot, what is no messa
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from readers.source import LogMessage, Record, Skipped
 
 Speaker = TypeVar("Speaker", bound=Hashable)
+WEIGHTS = ("weight", "train", "loss")  # what says of a message whether it is learned: OpenAI's, Axolotl's, ms-swift's
 
 
-def talk_record(turns: Iterable[tuple[str, str]], place: str, skipped: Skipped) -> Iterator[Record]:
+def weight_of(message: Mapping[str, Any], place: str, skipped: Skipped) -> int | None:
+    """1 if the message is to be learned, 0 if it says that it is not; None, once it is noted, if it says neither."""
+    for name in WEIGHTS:
+        weight = message.get(name)
+        if weight not in (None, 0, 1):  # True and False are 1 and 0
+            skipped.broken(place, f"{name} of a message must be 0 or 1, not {weight!r:.40}")
+            return None
+        if weight == 0:
+            return 0
+    return 1
+
+
+def talk_record(
+    turns: Iterable[tuple[str, str] | tuple[str, str, int]], place: str, skipped: Skipped
+) -> Iterator[Record]:
     """
     Yield the record of (role, text) pairs, or none where only one side speaks. Empty texts are left out; the system
-    messages at the beginning are joined, later ones are left out.
+    messages at the beginning are joined, later ones are left out. A third item is the weight: 0 is not learned.
     """
-    messages = []
-    for role, text in turns:
+    messages: list[dict[str, Any]] = []
+    for role, text, *weight in turns:
         if not text.strip():
             skipped.note("empty message", place)
         elif role == "system" and messages and messages[-1]["role"] != "system":
@@ -25,6 +40,9 @@ def talk_record(turns: Iterable[tuple[str, str]], place: str, skipped: Skipped) 
             messages[-1]["content"] += "\n" + text.strip()
         else:
             messages.append({"role": role, "content": text.strip()})
+            if role == "assistant" and weight == [0]:
+                messages[-1]["weight"] = 0
+                skipped.note("message of weight 0, which is read and not learned", place, kept=True)
     if {"user", "assistant"} <= {message["role"] for message in messages}:
         yield {"messages": messages}
     else:

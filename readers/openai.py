@@ -3,14 +3,15 @@
 
     {"messages": [{"role": "system", "content": "..."}, {"role": "user", "content": "hi"}, ...]}
 
-on a line each, or as one array. The list may also be named `conversations`, or be the whole line.
+on a line each, or as one array. The list may also be named `conversations`, or be the whole line. A message of the
+assistant with `"weight": 0` is not learned.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from readers import json_rows, rows
-from readers.conversations import talk_record
+from readers.conversations import talk_record, weight_of
 from readers.source import Record, Skipped, Source
 
 NAME = "OpenAI messages"
@@ -41,7 +42,10 @@ def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
         elif message.get("tool_calls") or message.get("function_call"):
             skipped.note("tool call", place)
         else:
-            turns.append((role, text_of(rows.required(message, "content", object), place, skipped)))
+            weight = weight_of(message, place, skipped)
+            if weight is None:
+                return
+            turns.append((role, text_of(rows.required(message, "content", object), place, skipped), weight))
     yield from talk_record(turns, place, skipped)
 
 

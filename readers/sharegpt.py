@@ -3,14 +3,14 @@ ShareGPT, as people share and train on finished chats with an AI:
 
     [{"id": "x", "system": "...", "conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "ho"}]}]
 
-as one array or as JSON lines.
+as one array or as JSON lines. A reply of `"weight": 0` is not learned.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from readers import json_rows, rows
-from readers.conversations import talk_record
+from readers.conversations import talk_record, weight_of
 from readers.source import Record, Skipped, Source
 
 NAME = "ShareGPT"
@@ -32,7 +32,7 @@ def records(source: Source, skipped: Skipped) -> Iterator[Record]:
 
 def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
     system = rows.optional(row, "system", str)
-    turns = [("system", system)] if system else []
+    turns: list[tuple[str, str, int]] = [("system", system, 1)] if system else []
     for turn in rows.required_list(row, "conversations", dict):
         sender = str(rows.required(turn, "from", object))
         role = ROLES.get(sender.lower())
@@ -40,5 +40,8 @@ def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
             skipped.note(f"message from {sender[:20]!r}", place)
         else:
             rows.required(turn, "value", object)  # which may be null
-            turns.append((role, rows.optional(turn, "value", str) or ""))
+            weight = weight_of(turn, place, skipped)
+            if weight is None:
+                return
+            turns.append((role, rows.optional(turn, "value", str) or "", weight))
     yield from talk_record(turns, place, skipped)

@@ -39,7 +39,7 @@ class LogMessage(NamedTuple):
 class Record(TypedDict):
     """A conversation, as tokenization/chat_format.py takes it."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
 
 
 class SourceSettings(Protocol):

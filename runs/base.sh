@@ -3,7 +3,7 @@
 # that has ended is passed over. Meant for some 30 hours of two cores, or ten minutes of one large GPU.
 #
 #     bash runs/base.sh FOLDER              # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
-#     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, school, drills, language, chat
+#     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, school, drills, language, chat, ship
 #     bash runs/base.sh FOLDER pack         # the data as one archive, out-base/data.tar.xz, for a machine without network
 #     bash runs/base.sh out-base/data.tar.xz chat --max_minutes=4     # there; flags behind a stage go to train.py
 #
@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt
 sources=${1:?say where the data sets are that no hub has: bash runs/base.sh FOLDER}
-last=${2:-chat}
+last=${2:-ship}
 
 # prepare NAME FLAGS...: data/NAME, unless it is there. The files of FOLDER/NAME are its sources, if there are any.
 prepare() {
@@ -83,3 +83,15 @@ for stage in drills language chat; do
     train "$stage" ${faster[@]+"${faster[@]}"} "${@:3}"
     [ "$last" != "$stage" ] || exit 0
 done
+
+# the model in the box: half the bytes, and without what only training needs
+python - <<'END'
+import torch
+
+from checkpoint import model_folder
+
+model, tokenizer, chat = model_folder.load("out-base/chat")
+told = {name: value for name, value in chat.items() if name not in ("format", "version", "tokenizer")}
+model_folder.save("models/small-talk", model, tokenizer, told, dtype=torch.bfloat16)
+END
+echo "wrote models/small-talk; talk to it: python chat.py"

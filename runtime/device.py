@@ -6,6 +6,7 @@ automatically and can be overridden: --device=cpu, --dtype=float32.
 import contextlib
 import os
 import random
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from runtime.errors import InputError
 
+MAX_THREADS = 1024  # more than that no pool of threads starts
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -49,7 +51,9 @@ class Device:
     def free_bytes(self) -> int:
         """The bytes that this process may use in all on the device."""
         if self.type == "cuda":
-            return torch.cuda.mem_get_info(self.name)[0]
+            free, total = torch.cuda.mem_get_info(self.name)
+            share = torch.cuda.get_per_process_memory_fraction(self.name)
+            return min(free + torch.cuda.memory_reserved(self.name), int(share * total))
         if self.type == "mps":
             return torch.mps.recommended_max_memory()
         return psutil.virtual_memory().available + psutil.Process().memory_info().rss
@@ -57,7 +61,7 @@ class Device:
     def tensors(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
         """The arrays as tensors on the device, under the same names."""
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        if self.type == "cuda":
+        if self.type == "cuda":  # from memory that stays where it is, the copy needs nobody to wait
             return {name: tensor.pin_memory().to(self.name, non_blocking=True) for name, tensor in tensors.items()}
         return {name: tensor.to(self.name) for name, tensor in tensors.items()}
 
@@ -68,14 +72,14 @@ def choose_device(device: str = "auto", dtype: str = "auto", threads: int | None
     mps = torch.backends.mps.is_available()
     if kind == "auto":
         kind = device = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    if kind not in ("cpu", "cuda", "mps"):
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", device):
         raise InputError(f"--device={device}: must be auto, cpu, cuda, cuda:N or mps")
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not mps):
         raise InputError(f"--device={device}: torch sees no {kind} device here; --device=auto takes what there is")
     if dtype not in ("auto", *DTYPES):
         raise InputError(f"--dtype={dtype}: must be auto, {', '.join(DTYPES)}")
-    if threads is not None and threads < 1:
-        raise InputError(f"--threads={threads}: must be at least 1")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"--threads={threads}: must be from 1 to {MAX_THREADS:,}")
     if threads:
         torch.set_num_threads(threads)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -83,7 +87,7 @@ def choose_device(device: str = "auto", dtype: str = "auto", threads: int | None
         index = int(os.environ["LOCAL_RANK"]) if "LOCAL_RANK" in os.environ else torch.device(device).index or 0
         device = f"cuda:{index}"
         torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.matmul.allow_tf32 = dtype != "float32"  # who asks for float32 gets all of its digits
     if world_size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if kind == "cuda" else "gloo")
     if dtype == "auto":
@@ -121,7 +125,7 @@ def matmul_seconds(
 
 def matmul_flops(device: Device) -> float:
     """Multiplications and additions a second of one large product on the device, in its dtype."""
-    dtype, n = DTYPES[device.dtype], 512
+    dtype, n = DTYPES[device.dtype], 8192 if device.type == "cuda" else 512
     return 2 * n**3 / matmul_seconds((dtype,), device.name, n, repeats=5)[dtype]
 
 

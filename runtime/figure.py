@@ -30,6 +30,11 @@ def new_figure(width: float = 7.0, height: float = 4.0, dpi: int = 120) -> "Figu
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
+def as_letters(text: str) -> str:
+    """A text that can be drawn: bytes of a path that are no UTF-8 as escapes. (Dollars are a matter of parse_math.)"""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def style_axes(axes: "Axes", grid: Literal["x", "y", "both"] | None = None) -> None:
     """Take the top and right border off the axes, and lay a faint grid behind the lines along `grid`."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -83,7 +83,7 @@ def text_generations(body: CompletionRequest, address: str, server: ServerState)
                 sampling=body.sampling(defaults, engine.tokenizer.n_vocab, max_new_tokens, index),
                 client=(address, body.user),
                 deadline=time.monotonic() + server.max_seconds,
-                stop_token_ids=(engine.tokenizer.endoftext,),
+                stop_token_ids=engine.template.document_stop_ids,
                 recent=ids,
                 strip=False,
             )

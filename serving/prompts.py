@@ -7,6 +7,7 @@ from inference.engine import Engine
 from runtime.errors import InputError
 from serving.protocol import APIError, ChatRequest, CompletionRequest, Message
 from tokenization.chat_format import without_lone_surrogates
+from tokenization.chat_template import document
 from tokenization.context import messages_in_view
 
 
@@ -36,11 +37,11 @@ def chat_prompt(
     messages = plain_messages(body.messages, param_name)
     last = messages[-1]
     continues = last["role"] == "assistant"
-    begun = [id for id in template.reply(last["content"]) if id not in template.stop_token_ids] if continues else []
 
     def prompt(view: list[dict[str, str]]) -> list[int]:
         if continues and view and view[-1] is last:
-            return template.prompt(view[:-1]) + begun
+            begun = (id for id in template.reply(last["content"]) if id not in template.stop_token_ids)
+            return [*template.prompt(view[:-1]), *begun]
         return template.prompt(view)
 
     wanted = body.max_completion_tokens or body.max_tokens
@@ -53,7 +54,10 @@ def chat_prompt(
             raise APIError(400, str(error), param_name(), "context_length_exceeded") from None
         max_new_tokens = min(wanted, block_size - len(ids))
     else:
-        ids = prompt(messages)
+        try:
+            ids = prompt(messages)
+        except InputError as error:  # the folder's chat template takes no such conversation
+            raise APIError(400, str(error), param_name(), "invalid_value") from None
         hint = ", or truncation: auto"
         max_new_tokens = reply_budget(len(ids), wanted, block_size, default_max_tokens, param_name(), hint)
     replies = [message["content"] for message in messages if message["role"] == "assistant"]
@@ -78,7 +82,7 @@ def text_prompts(body: CompletionRequest, engine: Engine, default_max_tokens: in
     tokenizer = engine.tokenizer
     for prompt in body.prompts:
         if isinstance(prompt, str):
-            ids = [tokenizer.endoftext, *tokenizer.encode(without_lone_surrogates(prompt))]
+            ids = document(engine.template, without_lone_surrogates(prompt))
         else:
             ids = list(prompt)
             if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):

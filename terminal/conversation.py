@@ -189,10 +189,10 @@ class Conversation:
 
     def generate(self, messages: list[Message], display: Display) -> Reply:
         """One reply as it comes, ended early where it loops or is stopped."""
-        self.n_replies += 1
         sampling = self.sampling
         if sampling.seed is not None:
             sampling = dataclasses.replace(sampling, seed=sampling.seed + self.n_replies)
+        self.n_replies += 1
         text, reason, n_tokens, start, first, looked = "", None, 0, time.perf_counter(), 0.0, 0
         pieces = self.engine.reply(messages, sampling)
         try:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", CUDA_VISIBLE_DEVICES="")
 # models this small only wait for a second thread: with one, tests of the engine take a fifth of the time, also in the
 # processes that tests start, which run side by side
@@ -18,8 +19,6 @@ sys.path.insert(0, str(ROOT))
 
 import pytest
 import torch
-from scripted import Scripted
-from tab import Tab
 
 from dataset.prepare import PrepareConfig, prepare_folder
 from model import GPT, GPTConfig
@@ -39,6 +38,14 @@ DIALOGUES = [
     ],
     [("system", "you like cheetahs."), ("user", "what do you like?"), ("assistant", "cheetahs, and naïve café 🐆!")],
 ]
+
+
+def pytest_configure(config):
+    """Only what is marked `gpu` sees the GPUs."""
+    if config.option.markexpr == "gpu":
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+        if GPUS is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = GPUS
 
 
 def pytest_collection_modifyitems(items):
@@ -186,6 +193,8 @@ def chromium():
 @pytest.fixture
 def scripted():
     """A server that says what the test wants said."""
+    from scripted import Scripted  # in here: the tests on a GPU need no FastAPI
+
     server = Scripted()
     yield server
     server.stop()
@@ -194,6 +203,8 @@ def scripted():
 @pytest.fixture
 def tabs(chromium, scripted):
     """Makes tabs; in the end none has seen a violation of the policy or an error that it did not expect."""
+    from tab import Tab
+
     made = []
 
     def opened(server, **options):

@@ -3,6 +3,7 @@ chat.py is a conversation: a line in, a line out from a pipe; in a real terminal
 commands work (tests/terminal has the rest). It starts quickly since it imports little, and tells the lost what to do.
 """
 
+import dataclasses
 import io
 import json
 import os
@@ -55,6 +56,41 @@ def test_a_line_in_a_line_out(monkeypatch, capsys):
     assert capsys.readouterr().out == "1: hi\n3: naïve 🐆\n5: \ufffd\ufffd\n7: last, without a newline\n"
 
 
+def test_a_line_that_is_too_long_ends_nothing(monkeypatch, capsys, learned):
+    """It is answered by a line that names it and says why; those behind it are answered as if it were not there."""
+    lines = (b"hi, how are you?\n", b"\n" + b"maybe then " * 500 + b"\n", b"what are they called?\n")
+    config = chat.ChatConfig(out_dir=str(learned), system=PERSONA, **GREEDY)
+    said = []
+    for data in (lines, lines[::2]):
+        piped(monkeypatch, b"".join(data))
+        chat.chat(config)
+        said.append(capsys.readouterr().out.splitlines())
+    assert len(said[0]) == 3 and said[0][1].startswith("error: line 3: ") and "tokens" in said[0][1]
+    assert said[0][::2] == said[1]
+    piped(monkeypatch, lines[1])
+    with pytest.raises(InputError, match="line 2: "):
+        chat.chat(config)
+
+
+def test_a_pipe_and_a_prompt_draw_alike(monkeypatch, capsys, learned):
+    """With a seed, the first line of a pipe has the reply that --prompt has."""
+    config = chat.ChatConfig(out_dir=str(learned), temperature=3.0, top_p=1.0, seed=7, device="cpu", max_new_tokens=20)
+    chat.chat(dataclasses.replace(config, prompt="hi"))
+    piped(monkeypatch, b"hi\nhi\n")
+    alone = " ".join(capsys.readouterr().out.split())
+    chat.chat(config)
+    first, second = capsys.readouterr().out.splitlines()
+    assert " ".join(first.split()) == alone != " ".join(second.split())
+
+
+def test_an_id_of_no_token_is_named(learned):
+    """--logit_bias and --stop_ids beyond the vocabulary are refused with its last id."""
+    last = model_folder.load(learned).tokenizer.n_vocab - 1
+    for how in (dict(logit_bias={last + 1: 1.0}), dict(stop_ids=(last + 1,))):
+        with pytest.raises(InputError, match=f"{next(iter(how))}: {last + 1} is no token .* from 0 to {last}"):
+            chat.chat(chat.ChatConfig(out_dir=str(learned), prompt="hi", **GREEDY, **how))
+
+
 def test_nothing_said_is_one_line(monkeypatch, learned):
     """An empty pipe, an empty prompt, a folder without a model: each is an InputError that says what would be right."""
     for data in (b"", b"\n  \n"):
@@ -93,8 +129,10 @@ def test_a_prompt_is_answered_in_process(learned, capsys):
 def test_a_model_that_never_chatted_is_noted(tiny, tokens, tmp_path, capsys):
     """Any GPT-2 folder answers, after a note that it was not trained to."""
     model_folder.save(tmp_path, tiny, tokens, {})
-    for name in ("chat.json", "tokenizer_config.json"):  # which has the chat template
-        (tmp_path / name).unlink()
+    (tmp_path / "chat.json").unlink()
+    chat.chat(chat.ChatConfig(init_from=str(tmp_path), prompt="hi", max_new_tokens=3, **GREEDY))
+    assert "never trained to chat" not in capsys.readouterr().err  # its chat template says that it was
+    (tmp_path / "tokenizer_config.json").unlink()
     chat.chat(chat.ChatConfig(init_from=str(tmp_path), prompt="hi", max_new_tokens=3, **GREEDY))
     err = capsys.readouterr().err
     assert "never trained to chat" in err and f"config/finetune_chat.py --init_from={tmp_path}" in err

@@ -219,12 +219,51 @@ def test_each_mistake_in_a_file_has_its_line(file, content, message):
         ("--compile=maybe", "--compile must be true or false or none, not 'maybe'"),
         ("-h2", "-h2: no such config file (a flag is written --name=value)"),
         ("3", "3: no such config file (a flag is written --name=value)"),
+        ("--start=a\0b", "--start must not hold the character NUL"),
+        ("--stop=a\0b", "--stop must not hold the character NUL"),
         (".", ".: cannot be read as a config file (Is a directory)"),
     ],
 )
 def test_each_mistake_in_a_flag_is_one_line(flag, message):
     """The flag, what is wrong, what would be right."""
     assert error(flag) == message
+
+
+def test_what_is_remembered_stands_for_the_defaults(file):
+    """Files and flags beat it, what the class has not is passed over, and a value of another type is named."""
+    path, seen = file("start = 'file'\n"), []
+
+    def remembered(given):
+        seen.append(dict(given))
+        return {"max_iters": 7, "start": "old", "grad_clip": None, "gone": 1}
+
+    found = configurator.load(Settings, ["--grad_clip=2", path], remembered)
+    assert found == Settings(max_iters=7, start="file", grad_clip=2.0)
+    assert seen == [{"grad_clip": 2.0, "start": "file"}]
+    with pytest.raises(InputError, match="^max_iters of the earlier run must be a whole number, not 'x'$"):
+        configurator.load(Settings, [], lambda given: {"max_iters": "x"})
+
+
+def test_an_old_name_is_told_the_new_one(file):
+    """A flag's by itself, a file's all at once with their lines; where nothing is old, nothing changes."""
+
+    @dataclass(frozen=True)
+    class Renamed(Settings):
+        """With names from elsewhere."""
+
+        old_names = {"steps": "max_iters", "bias": "max_iters", "backend": "is not needed"}
+
+    def said(*words):
+        with pytest.raises(InputError) as caught:
+            configurator.load(Renamed, list(words))
+        return str(caught.value)
+
+    assert said("--steps=3") == "--steps=3: steps is called max_iters here"
+    assert said("--backend=nccl") == "--backend=nccl: backend is not needed"
+    path = file("steps = 3\nstart = 'x'\nbackend = 'nccl'\nmax_iters = steps\n")
+    assert said(path) == "a.py: line 1: steps is called max_iters here; line 3: backend is not needed"
+    assert configurator.load(Renamed, ["--bias=1:2"]).bias == {1: 2.0}  # a setting's own name holds
+    assert "did you mean max_iters?" in said("--max_iter=3")
 
 
 def test_a_field_without_default_is_asked_for():
@@ -277,6 +316,8 @@ def script(settings):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     if settings.fail == "folder":
         open(os.curdir)
+    if settings.fail == "memory":
+        raise MemoryError
     if settings.fail == "stop":
         raise KeyboardInterrupt
     print("naïve 🐆")
@@ -291,6 +332,7 @@ configurator.main(script, Settings)
         ("input", 2, "error: out-chat has no model\n"),
         ("disk", 2, "error: input or output: No space left on device\n"),
         ("folder", 2, "error: .: Is a directory\n"),
+        ("memory", 2, "error: there is not enough memory; a smaller model, batch or context would do\n"),
         ("stop", 130, "\nstopped\n"),
     ],
 )

@@ -58,6 +58,24 @@ def test_greedy_text_equals_transformers(pair, tokens):
     assert len(set(wanted)) > 5
 
 
+@pytest.mark.parametrize(
+    "how", [dict(repetition_penalty=1.3), dict(no_repeat_ngram_size=2), dict(no_repeat_ngram_size=1)], ids=str
+)
+def test_greedy_text_with_penalties_equals_transformers(pair, tokens, how):
+    """transformers' penalties look at all that stands before; where all of it is recent, ours give its text."""
+    theirs, ours = pair
+    start = ids_of((1, 5), ours.config.vocab_size, seed=3)
+    with_mask = dict(attention_mask=torch.ones_like(start), max_new_tokens=40, do_sample=False, eos_token_id=None)
+    wanted = theirs.generate(start, **with_mask, **how)[0, 5:].tolist()
+    mine = {name.removesuffix("_size"): value for name, value in how.items()}
+    sampling = SamplingParams(
+        **{"temperature": 0, "repetition_penalty": 1.0, "penalty_window": 64, **mine}, max_new_tokens=40
+    )
+    recent = start[0].tolist()
+    found = [token.id for token in Engine(ours, tokens).generate(start[0].tolist(), sampling, recent=recent)]
+    assert found == wanted and len(set(wanted)) > 5
+
+
 @pytest.mark.parametrize("chunks", [[64], [1] * 64, [20, 1, 1, 30, 12], [63, 1], [1, 63]])
 def test_cached_equals_uncached(tiny, chunks):
     """Prefill, chunk and decode in any mixture give the logits of one pass without a cache."""

@@ -79,6 +79,16 @@ def test_a_run_writes_what_it_says(settings, tmp_path, capsys):
     AutoModelForCausalLM.from_pretrained(out)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of folders that are no text")
+@pytest.mark.parametrize("name", [b"caf\xe9", b"cost $x^$ and $_", "日本 🐆".encode()], ids=str)
+def test_a_folder_may_have_any_name(settings, tmp_path, name):
+    """A name that is no UTF-8, or that matplotlib would take for a formula, is in no picture's and no file's way."""
+    folder = os.path.join(str(tmp_path), os.fsdecode(name))
+    train(settings(out_dir=folder, max_iters=3))
+    assert json.loads((Path(folder) / "chat.json").read_text())["settings"]["out_dir"] == folder
+    train(settings(out_dir=folder, max_iters=4, init_from="resume"))
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_resume_is_bit_identical(settings, tmp_path, dropout):
     """Stopped at step 3 and resumed to 6, the weights, moments and losses are those of six steps in one go."""
@@ -268,7 +278,9 @@ def test_the_schedule():
     timed = dataclasses.replace(config, max_minutes=1.0)
     assert get_lr(20, 30, 0, timed) == pytest.approx(0.55)  # half the time is gone, if not half the steps
     assert get_lr(20, 50, 10, timed) == pytest.approx(0.1)  # the last 10 s belong to the end's save
-    assert get_lr(0, 6, 0, timed) > 0.9  # steps so slow that 10 of them would be all of it
+    assert get_lr(0, 6, 0, timed) < 0.1  # ten steps of warm-up are ten, however slow they are
+    slow = dataclasses.replace(timed, warmup_iters=None)  # nobody said how many: a twentieth of the time at most
+    assert get_lr(0, 6, 0, slow) > 0.9 and get_lr(0, 0, 0, slow) == pytest.approx(1 / 51)
     assert not math.isnan(get_lr(0, 0, 0, TrainConfig(warmup_iters=5, max_iters=5)))
 
 
@@ -354,9 +366,9 @@ def test_a_leap_is_shortened(settings, tmp_path, capsys):
     moves = []
     step = Optimizer.step
 
-    def measured(self, lr, muon_lr=0.0, scale=1.0):
-        moves.append(self.grad_norm().item() * scale)
-        step(self, lr, muon_lr, scale)
+    def measured(self, lr, muon_lr, scale, is_good):
+        moves.append((self.grad_norm() * scale).item())
+        step(self, lr, muon_lr, scale, is_good)
 
     get_batch = Loader.get_batch
 
@@ -462,7 +474,12 @@ def test_tensorboard_has_every_row(settings, tmp_path):
         dict(max_minutes=0.0),
         dict(learning_rate=-1.0),
         dict(beta2=1.0),
-        dict(grad_clip=0.0),
+        dict(grad_clip=-1.0),
+        dict(min_lr=2e-3),
+        dict(out_dir=""),
+        dict(epochs=0.0),
+        dict(keep=-1),
+        dict(save_minutes=0.0),
         dict(eval_interval=0),
     ],
     ids=str,

@@ -8,15 +8,18 @@ conversation is plain text, one line for each turn.
     ids = template.prompt(messages)                   # what to continue
 """
 
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
 from runtime.errors import InputError
-from tokenization import chat_format
+from tokenization import chat_format, jinja_template
+from tokenization.added_tokens import named_tokens
 from tokenization.chat_format import Message
+from tokenization.end_tokens import end_token_ids, opening_ids
 from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
 from tokenization.tokenizer import Tokenizer
+
+BARRIER = "\ufdd0"  # a code point that Unicode keeps free for programs; no text holds it
 
 
 class ChatTemplate(Protocol):
@@ -26,7 +29,10 @@ class ChatTemplate(Protocol):
     tokenizer: Tokenizer
     n_vocab: int  # ids from here on were never taught to the model
     stop_token_ids: tuple[int, ...]  # any of these ends a reply
-    suppress_tokens: tuple[int, ...]  # these are never sampled
+    suppress_tokens: tuple[int, ...]  # these are never sampled in a reply
+    opening: tuple[int, ...]  # what a document begins with
+    document_stop_ids: tuple[int, ...]  # any of these ends a document
+    untrained: tuple[int, ...]  # these are never sampled at all
 
     def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
         """
@@ -44,6 +50,12 @@ class ChatTemplate(Protocol):
         ...
 
 
+def document(template: ChatTemplate, text: str) -> list[int]:
+    """The ids of the beginning of a document, at least one. GPT-2 saw each document behind <|endoftext|>."""
+    tokenizer = template.tokenizer
+    return [*template.opening, *tokenizer.encode(text)] or tokenizer.encode("\n") or [0]
+
+
 class ChatTags:
     """The template of our own models: the tags of chat_format.py, each a token."""
 
@@ -54,6 +66,8 @@ class ChatTags:
         self.stop_token_ids = (tokenizer.end_of_turn, tokenizer.endoftext)
         self.suppress_tokens = (tokenizer.system, tokenizer.human, tokenizer.bot)  # the bot opens nobody's turn
         self.n_vocab = tokenizer.n_vocab
+        self.opening = self.document_stop_ids = (tokenizer.endoftext,)
+        self.untrained = ()
 
     def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
         return chat_format.render(messages, self.tokenizer)
@@ -65,21 +79,30 @@ class ChatTags:
         return [*self.tokenizer.encode(" " + text), self.tokenizer.end_of_turn]
 
 
-class PlainText:
+class ForeignTemplate:
+    """What the templates have in common of models that were never taught our tags. folder: where theirs are said."""
+
+    def __init__(self, tokenizer: Tokenizer, folder: str | Path | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.n_vocab = tokenizer.n_base_vocab
+        self.suppress_tokens = self.untrained = tokenizer.untrained
+        self.opening = opening_ids(tokenizer, folder)
+        self.stop_token_ids = self.document_stop_ids = end_token_ids(tokenizer, folder)
+
+
+class PlainText(ForeignTemplate):
     """For a GPT-2 that was never taught to chat: a line for each turn, the tags as letters; a newline ends a reply."""
 
     name = "plain text"
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.n_vocab = tokenizer.n_base_vocab
-        self.suppress_tokens = tuple(range(self.n_vocab, tokenizer.n_vocab))
+    def __init__(self, tokenizer: Tokenizer, folder: str | Path | None = None) -> None:
+        super().__init__(tokenizer, folder)
         newlines = (i for i, letters in tokenizer.bytes.items() if letters.strip() == b"" and b"\n" in letters)
-        self.stop_token_ids = (tokenizer.endoftext, *(i for i in newlines if i < self.n_vocab))
+        self.stop_token_ids = (*self.document_stop_ids, *(i for i in newlines if i < self.n_vocab))
         self.newline = tokenizer.encode("\n")
 
     def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
-        ids, supervised = [self.tokenizer.endoftext], [0]
+        ids, supervised = list(self.opening), [0] * len(self.opening)
         for role, text in chat_format.turns(messages):
             tag, words = self.tokenizer.encode(ROLE_TAGS[role]), self.reply(text)
             ids += tag + words
@@ -93,25 +116,33 @@ class PlainText:
         return self.tokenizer.encode(" " + " ".join(text.splitlines())) + self.newline
 
 
-class FolderTemplate:
-    """The chat template in a folder's tokenizer_config.json or chat_template.jinja, run by transformers."""
+class FolderTemplate(ForeignTemplate):
+    """
+    The chat template in a folder's tokenizer_config.json or chat_template.jinja. Whatever it makes of a conversation,
+    nobody's text becomes a special token. A template that is broken, or refuses a conversation (many take no system
+    message), raises InputError where it is used.
+    """
 
     name = "its own template"
 
     def __init__(self, tokenizer: Tokenizer, folder: str | Path) -> None:
-        from transformers import AutoTokenizer  # takes seconds to import, and few models need it
-
-        self.tokenizer = tokenizer
-        self.hf_tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self.n_vocab = tokenizer.n_base_vocab
-        self.suppress_tokens = tuple(range(self.n_vocab, tokenizer.n_vocab))
-        ends = [tokenizer.endoftext, self.hf_tokenizer.eos_token_id]
-        self.stop_token_ids = tuple(dict.fromkeys(i for i in ends if i is not None and i < self.n_vocab))
+        super().__init__(tokenizer, folder)
+        self.folder = folder
+        self.source = jinja_template.find(folder)
+        self.names = named_tokens(folder)
 
     def apply(self, messages: list[Message], **options: Any) -> list[int]:
         """The ids that transformers' apply_chat_template gives for the turns of `messages`."""
-        content = [{"role": role, "content": text} for role, text in chat_format.turns(messages)]
-        return self.hf_tokenizer.apply_chat_template(content, return_dict=False, **options) if content else []
+        content = [{"role": role, "content": self.as_letters(text)} for role, text in chat_format.turns(messages)]
+        if not content:
+            return []
+        text = jinja_template.rendered(self.source, self.folder, {"messages": content, **self.names, **options})
+        return self.tokenizer.encode_rendered(text, BARRIER)
+
+    def as_letters(self, text: str) -> str:
+        """The text with a barrier in each special token that it spells."""
+        pieces = self.tokenizer.special_pattern.split(text.replace(BARRIER, ""))
+        return "".join(piece[:1] + BARRIER + piece[1:] if i % 2 else piece for i, piece in enumerate(pieces))
 
     def render(self, messages: list[Message]) -> tuple[list[int], list[int]]:
         ids: list[int] = []
@@ -128,7 +159,10 @@ class FolderTemplate:
         return ids, supervised
 
     def prompt(self, messages: list[Message]) -> list[int]:
-        return self.apply(messages, add_generation_prompt=True)
+        ids = self.apply(messages, add_generation_prompt=True)
+        if messages and not ids:
+            raise InputError(f"{self.folder}: its chat template makes nothing of a conversation")
+        return ids
 
     def reply(self, text: str) -> list[int]:
         question = {"role": "user", "content": "hi"}  # templates do not render a reply alone
@@ -142,12 +176,9 @@ def template_for(folder: str | Path, tokenizer: Tokenizer, chat: dict[str, Any])
     """
     if chat:
         return ChatTags(tokenizer)
-    path = Path(folder) / "tokenizer_config.json"
-    if (Path(folder) / "chat_template.jinja").exists():
+    if jinja_template.find(folder):
         return FolderTemplate(tokenizer, folder)
-    if path.exists() and "chat_template" in json.loads(path.read_text(encoding="utf-8")):
-        return FolderTemplate(tokenizer, folder)
-    return PlainText(tokenizer)
+    return PlainText(tokenizer, folder)
 
 
 # chat_format.render for other programs, as Jinja. They would encode a tag that a person typed as the tag's id, so a

@@ -34,7 +34,7 @@ def messages_in_view(
         raise InputError(
             f"the prompt has {n} tokens and the context room for {max_tokens}; shorten the message or the persona"
         )
-    n_system = len(prompt(system))
+    n_system = part_tokens(system, lambda part: len(prompt(part)))
     costs = message_costs(talk, lambda part: len(prompt(part)))
     step = max(1, (max_tokens - n_system) // 2)
     n_dropped = -(-(n_system + sum(costs) - max_tokens) // step) * step  # tokens, rounded up to whole steps
@@ -51,7 +51,7 @@ def split_to_fit(
     """
     system, talk = split_system(messages)
     costs = message_costs(talk, lambda part: len(template.render(part)[0]))
-    capacity = block_size + 1 - len(template.render(system)[0])
+    capacity = block_size + 1 - part_tokens(system, lambda part: len(template.render(part)[0]))
     start = 0
     while start < len(talk):
         end, tokens_left = start, capacity
@@ -76,4 +76,15 @@ def split_system(messages: list[Message]) -> tuple[list[Message], list[Message]]
 def message_costs(messages: list[Message], n_tokens: Callable[[list[Message]], int]) -> list[int]:
     """Tokens that each message takes by itself, by a function that counts those of a conversation."""
     n_empty = n_tokens([])
-    return [n_tokens([message]) - n_empty for message in messages]
+    return [part_tokens([message], n_tokens) - n_empty for message in messages]
+
+
+def part_tokens(messages: list[Message], n_tokens: Callable[[list[Message]], int]) -> int:
+    """
+    Tokens of a part of a conversation, by a function that counts those of a whole one. A folder's template may refuse
+    one that the user does not begin; then it is counted as the user's.
+    """
+    try:
+        return n_tokens(messages)
+    except InputError:
+        return n_tokens([{**message, "role": "user"} for message in messages])

@@ -2,7 +2,7 @@
 Bytes to ids and back: GPT-2's byte-pair encoding or one trained on the data at hand, both run by tiktoken.
 
     tokenizer = load("gpt2")                # from assets/, never from the network
-    tokenizer = load("out-chat")            # from the tokenizer.json of a data or model folder
+    tokenizer = load("out-chat")            # that of a data or model folder, or of a model of the hub
     tokenizer = train(texts, n_vocab=8192)  # a new one; the `tokenizers` library learns the merges
 
 The five special tokens (special_tokens.py) are not text. `encode` never returns them, whatever the text says: they are
@@ -13,20 +13,26 @@ import base64
 import codecs
 import gzip
 import hashlib
-import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tiktoken
 
+from runtime import hub
 from runtime.errors import InputError
+from runtime.json_file import read_json, read_json_if_there
+from tokenization import characters
+from tokenization.added_tokens import AddedToken, Splitter, read_added_tokens
+from tokenization.foreign_tokenizer import check_gpt2_like, check_ids, check_merge_order, has_tokenizer
 from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
 
 # GPT-2's regular expression for words, from its published encoder: contractions, letters, digits, the rest, white space
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 SPECIAL_TOKENS = (ENDOFTEXT, *ROLE_TAGS.values(), END_OF_TURN)
 ASSETS = Path(__file__).parents[1] / "assets"
+MIN_BYTES = 16  # single bytes that a vocabulary must have: with fewer it is none for text
 MAX_RUN = 100_000  # characters encoded at a time: tiktoken's regex backtracks over the whole of a very long word
 
 
@@ -44,25 +50,47 @@ class Tokenizer:
     """
     A byte-level BPE with the five special tokens of a chat.
 
-    ranks: a token's bytes -> its id, in the order of the merges; the ids need not be dense.
-    special: a special token's text -> its id. Those of SPECIAL_TOKENS that are missing get the next free ids.
+    ranks: a token's bytes -> its id, in the order of the merges; the ids need not be dense. A byte that has no token
+    is left out of what is encoded.
+    special: an added token's text -> its id. Those of SPECIAL_TOKENS that are missing get the next free ids.
+    added: what is known of those that other programs added; the rest are special. Those that are not are words: text
+    that spells one is encoded as it.
     """
 
-    def __init__(self, ranks: dict[bytes, int], special: Mapping[str, int] | None = None) -> None:
-        special = dict(special or {})
+    def __init__(
+        self,
+        ranks: dict[bytes, int],
+        special: Mapping[str, int] | None = None,
+        added: Mapping[str, AddedToken] | None = None,
+    ) -> None:
+        self.added = dict(added or {})
+        special = {**(special or {}), **{text: token.id for text, token in self.added.items()}}
         self.n_base_vocab = max([*ranks.values(), *special.values()]) + 1  # ids from here on are added for the chat
         for token in SPECIAL_TOKENS:
             special.setdefault(token, max([*ranks.values(), *special.values()]) + 1)
         self.ranks = ranks
         self.special = special
+        self.added = {text: self.added.get(text, AddedToken(token_id)) for text, token_id in special.items()}
         self.n_vocab = max([*ranks.values(), *special.values()]) + 1
         self.endoftext = special[ENDOFTEXT]
         self.system, self.human, self.bot = (special[tag] for tag in ROLE_TAGS.values())
         self.end_of_turn = special[END_OF_TURN]
-        self.encoding = tiktoken.Encoding("chat", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens=special)
+        alphabet = (bytes([byte]) for byte in range(256))
+        # tiktoken needs a token for each byte; these are dropped again
+        self.dropped = {byte: self.n_vocab + i for i, byte in enumerate(byte for byte in alphabet if byte not in ranks)}
+        self.encoding = tiktoken.Encoding(
+            "chat", pat_str=PATTERN, mergeable_ranks=ranks | self.dropped, special_tokens=special
+        )
+        words = {text: token for text, token in self.added.items() if not token.special}
+        self.words = Splitter(words) if words else None
+        self.all_added = Splitter(self.added)
+        spellings = sorted((text for text in special if self.added[text].special), key=len, reverse=True)
+        self.special_pattern = re.compile(f"({'|'.join(map(re.escape, spellings))})")
         self.bytes = {token_id: token for token, token_id in ranks.items()}
         self.bytes.update({token_id: token.encode() for token, token_id in special.items()})
         self.bytes[self.end_of_turn] = b"\n"
+        foreign = (token for text, token in self.added.items() if text not in SPECIAL_TOKENS)
+        self.hidden = {token.id for token in foreign if token.special}  # ids that a stream of text does not show
 
     @property
     def hash(self) -> str:
@@ -74,15 +102,47 @@ class Tokenizer:
 
     @property
     def name(self) -> str:
-        """gpt2, or bpe-8192 for another of 8,192 tokens."""
-        return "gpt2" if len(self.ranks) == 50256 and self.endoftext == 50256 else f"bpe-{self.n_vocab}"
+        """gpt2, gpt2+2 where a folder adds two tokens to it, or bpe-8192 for another of 8,192 tokens."""
+        if len(self.ranks) != 50256 or self.endoftext != 50256:
+            return f"bpe-{self.n_vocab}"
+        n_more = len(self.special) - len(SPECIAL_TOKENS)
+        return f"gpt2+{n_more}" if n_more else "gpt2"
+
+    @property
+    def untrained(self) -> tuple[int, ...]:
+        """The ids that a model with this tokenizer never saw: those added for the chat, and those of no token."""
+        holes = (token_id for token_id in range(self.n_base_vocab) if token_id not in self.bytes)
+        return (*holes, *range(self.n_base_vocab, self.n_vocab))
+
+    def id_of(self, text: str) -> int | None:
+        """The id of the token that is spelled so; None if there is none."""
+        return self.special.get(text, self.ranks.get(text.encode("utf-8", errors="replace")))
 
     def encode(self, text: str) -> list[int]:
         """The ids of ordinary text; the spelling of a special token in it is encoded as letters."""
+        return self.encode_pieces(self.words.split(text)) if self.words else self.encode_letters(text)
+
+    def encode_rendered(self, text: str, barrier: str) -> list[int]:
+        """
+        The ids of what a chat template made: a special token's spelling is that token, unless `barrier`, which is no
+        part of the text, stands in it.
+        """
+        pieces = self.all_added.split(text)
+        return self.encode_pieces([each.replace(barrier, "") if isinstance(each, str) else each for each in pieces])
+
+    def encode_pieces(self, pieces: Iterable[str | int]) -> list[int]:
+        """The ids of pieces of text, and the ids between them."""
+        parts = ([piece] if isinstance(piece, int) else self.encode_letters(piece) for piece in pieces)
+        return [token_id for part in parts for token_id in part]
+
+    def encode_letters(self, text: str) -> list[int]:
+        """The ids of text in which no added token is looked for."""
         if len(text) <= MAX_RUN:
-            return self.encoding.encode_ordinary(text)
-        runs = (text[i : i + MAX_RUN] for i in range(0, len(text), MAX_RUN))
-        return [token_id for run in runs for token_id in self.encoding.encode_ordinary(run)]
+            ids = self.encoding.encode_ordinary(text)
+        else:
+            runs = (text[i : i + MAX_RUN] for i in range(0, len(text), MAX_RUN))
+            ids = [token_id for run in runs for token_id in self.encoding.encode_ordinary(run)]
+        return [token_id for token_id in ids if token_id < self.n_vocab] if self.dropped else ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids. A tag reads as it is spelled, end-of-turn as a newline; broken UTF-8 gives U+FFFD."""
@@ -91,14 +151,15 @@ class Tokenizer:
     def decoder(self) -> Callable[[int | None], str]:
         """
         A function that decodes a stream: given the next id it returns the text that is now complete, and holds back
-        half a character. None ends the stream and returns what was held back (U+FFFD).
+        half a character. None ends the stream and returns what was held back (U+FFFD). Special tokens of other programs
+        are not shown.
         """
         decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
         def decode_next(token_id: int | None) -> str:
-            return (
-                decoder.decode(b"", final=True) if token_id is None else decoder.decode(self.bytes.get(token_id, b""))
-            )
+            if token_id is None:
+                return decoder.decode(b"", final=True)
+            return "" if token_id in self.hidden else decoder.decode(self.bytes.get(token_id, b""))
 
         return decode_next
 
@@ -117,10 +178,9 @@ class Tokenizer:
             for i in range(1, len(token))
             if token[:i] in spelled and token[i:] in spelled
         ]
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
         added = [
-            {"id": token_id, "content": text, **flags}
-            for text, token_id in sorted(self.special.items(), key=lambda item: item[1])
+            {"content": text, **token._asdict()}
+            for text, token in sorted(self.added.items(), key=lambda item: item[1].id)
         ]
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         return {
@@ -148,49 +208,48 @@ class Tokenizer:
 
 def load(name: str | Path) -> Tokenizer:
     """
-    The tokenizer called `name`: "gpt2", or a folder that holds a tokenizer.json or GPT-2's vocab.json.
-    Raises InputError if there is none, or if it is not a byte-level BPE that works as GPT-2's does.
+    The tokenizer called `name`: "gpt2", or that of a folder or of a model of the hub: a tokenizer.json, GPT-2's
+    vocab.json, or nanoGPT's meta.pkl. Raises InputError if there is none, or if it is not a byte-level BPE that works
+    as GPT-2's does.
     """
     if str(name) == "gpt2":
         lines = gzip.decompress((ASSETS / "gpt2.tiktoken.gz").read_bytes()).splitlines()
         ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines)}
         return Tokenizer(ranks, {ENDOFTEXT: len(ranks)})
-    folder = Path(name)
+    folder = hub.local_folder(name)
+    if not has_tokenizer(folder):
+        raise InputError(f"{name} has no tokenizer (tokenizer.json, or vocab.json); say gpt2 or a model folder")
     try:
         if (folder / "tokenizer.json").exists():
-            content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-            vocab = content["model"]["vocab"]
+            content = read_json(folder / "tokenizer.json")
             check_gpt2_like(content)
-            special = {token["content"]: token["id"] for token in content["added_tokens"]}
+            vocab, added = content["model"]["vocab"], content["added_tokens"]
+        elif (folder / "vocab.json").exists():
+            vocab, added = read_json(folder / "vocab.json"), []
+            if (folder / "merges.txt").exists():
+                lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+                check_merge_order(vocab, [line for line in lines if line and not line.startswith("#version")])
         else:
-            vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-            special = {ENDOFTEXT: vocab[ENDOFTEXT]}
+            return load_characters(folder / "meta.pkl")
+        if read_json_if_there(folder / "tokenizer_config.json").get("add_prefix_space"):
+            raise ValueError("it puts a space before the text")
+        added = read_added_tokens(folder, vocab, added)
         byte_of = {letter: byte for byte, letter in enumerate(byte_letters())}
-        ranks = {bytes(byte_of[c] for c in token): i for token, i in vocab.items() if token not in special}
-        if len(ranks) < 256 or any(bytes([byte]) not in ranks for byte in range(256)):
+        ranks = {bytes(byte_of[c] for c in token): i for token, i in vocab.items() if token not in added}
+        if sum(len(token) == 1 for token in ranks) < MIN_BYTES:
             raise KeyError("a byte has no token")
-        return Tokenizer(ranks, special)
-    except FileNotFoundError:
-        raise InputError(
-            f"{name} has no tokenizer (tokenizer.json, or vocab.json); say gpt2 or a model folder"
-        ) from None
+        check_ids([*ranks.values(), *(token.id for token in added.values())])
+        return Tokenizer(ranks, added=added)
+    except InputError:
+        raise
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{name}: its tokenizer is not a byte-level BPE as GPT-2's ({error})") from None
 
 
-def check_gpt2_like(content: dict[str, Any]) -> None:
-    """Raise ValueError if a tokenizer.json splits or merges text otherwise than tiktoken does with GPT-2's pattern."""
-    splitter = content["pre_tokenizer"] or {}
-    if content["normalizer"] or splitter.get("type") != "ByteLevel" or not splitter.get("use_regex", True):
-        raise ValueError("it splits text in another way")
-    if splitter["add_prefix_space"]:
-        raise ValueError("it puts a space before the text")
-    vocab, previous = content["model"]["vocab"], -1
-    for merge in content["model"]["merges"]:
-        token_id = vocab["".join(merge.split(" ") if isinstance(merge, str) else merge)]
-        if token_id < previous:
-            raise ValueError("its ids are not in the order of its merges")
-        previous = token_id
+def load_characters(path: Path) -> Tokenizer:
+    """The tokenizer of a character model, from nanoGPT's meta.pkl. Raises InputError if that is another thing."""
+    ascii_ids, others = characters.read_meta(path)
+    return Tokenizer(ascii_ids, added=others)
 
 
 def train(texts: Iterable[str], n_vocab: int) -> Tokenizer:

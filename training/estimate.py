@@ -6,8 +6,8 @@ here.
     helps seconds = step_seconds(model, n_tokens, learned_share, device)
 """
 
-from model import GPT
-from ops.cross_entropy import MAX_LOGITS
+from model import GPT, GPTConfig
+from ops.cross_entropy import MAX_LOGITS, MAX_LOGITS_ON_GPU
 from runtime.device import Device, matmul_flops
 from runtime.errors import InputError
 from training.optimizer import Optimizer
@@ -34,10 +34,20 @@ def memory_bytes(model: GPT, optimizer: Optimizer, n_tokens: int, device: Device
     if model.gradient_checkpointing:
         activations = 4 * config.n_layer * n_numbers + per_number * n_numbers
     itemsize = 2 if is_half else 4
-    head = 2 * config.n_rows * config.n_embd * itemsize + MAX_LOGITS * (
-        4 + itemsize
-    )  # with its gradient, and the logits
+    n_logits = min(MAX_LOGITS_ON_GPU, n_tokens * config.n_rows) if device.type == "cuda" else MAX_LOGITS
+    head = 2 * config.n_rows * config.n_embd * itemsize + n_logits * (4 + itemsize)  # with its gradient, and the logits
     return int(PROCESS_BYTES * (device.type == "cpu") + weights + optimizer.n_bytes + activations + head)
+
+
+def check_shape(config: GPTConfig, device: Device) -> None:
+    """Raise InputError if weights, gradients and moments of a new model of this shape would not fit in memory."""
+    blocks = 12 * config.n_layer * config.n_embd**2
+    n_bytes = 4 * 4 * (blocks + (config.vocab_size + config.block_size) * config.n_embd)
+    if n_bytes > device.free_bytes():
+        raise InputError(
+            f"{config.n_layer} layers x {config.n_embd} with a context of {config.block_size} need "
+            f"{n_bytes / 1e9:,.1f} GB on {device.name}, {device.free_bytes() / 1e9:.1f} GB are free: try a smaller one"
+        )
 
 
 def largest_batch(model: GPT, optimizer: Optimizer, block_size: int, device: Device) -> int:

@@ -6,6 +6,7 @@ TensorBoard.
 import dataclasses
 import importlib.util
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,16 +26,19 @@ class RunLog:
     def __init__(self, config: TrainConfig, iter_num: int | None, is_master: bool) -> None:
         self.is_on = is_master and not config.eval_only
         self.path = Path(config.out_dir) / "metrics.jsonl"
-        self.rows: list[dict[str, float]] = []
+        self.rows: list[dict[str, Any]] = []
+        self.kept = b""  # the lines of the file that stay
         self.file: TextIO | None = None
         self.wandb: Any = None
         self.tensorboard: Any = None
         if not self.is_on:
             return
         if iter_num is not None and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-            rows = [json.loads(line) for line in lines if line.endswith("}")]  # a crash may have cut the last one
-            self.rows = [row for row in rows if row["iter"] <= iter_num]  # what came after it will come again
+            for line in self.path.read_bytes().splitlines(keepends=True):
+                row = row_of(line)
+                if row is None and line.endswith(b"\n") or row and row["iter"] <= iter_num:
+                    self.kept += line.rstrip(b"\r\n") + b"\n"  # the others will come again, or were cut by a crash
+                    self.rows += [row] if row else []
         for package in ("wandb", "tensorboard"):
             if getattr(config, f"{package}_log") and not importlib.util.find_spec(package):
                 raise InputError(f"--{package}_log=true needs the package: pip install {package}")
@@ -51,7 +55,7 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         if self.is_on:
             with atomic.file(self.path) as new:
-                new.write_text("".join(json.dumps(row) + "\n" for row in self.rows), encoding="utf-8")
+                new.write_bytes(self.kept)
             self.file = open(self.path, "a", encoding="utf-8")
         return self
 
@@ -68,8 +72,9 @@ class RunLog:
         if self.file is None:
             return
         self.rows.append(row)
+        strict = {name: value if math.isfinite(value) else None for name, value in row.items()}  # JSON has no NaN
         try:
-            self.file.write(json.dumps(row) + "\n")
+            self.file.write(json.dumps(strict) + "\n")
             self.file.flush()
         except OSError as error:
             raise atomic.with_path(error, self.path) from error
@@ -86,16 +91,26 @@ class RunLog:
         picture = figure.new_figure()
         axes = picture.subplots()
         for name, label, marker, color in (("loss", "train", "", figure.BLUE), ("val", "val", "o", figure.ORANGE)):
-            rows = [row for row in self.rows if name in row]
+            rows = [row for row in self.rows if isinstance(row.get(name), int | float)]
             if rows:
                 steps, losses = [row["iter"] for row in rows], [row[name] for row in rows]
                 label = f"{label}, last {losses[-1]:.3f}"
                 width = 1.5 if marker else 1
                 axes.plot(steps, losses, color=color, label=label, marker=marker, markersize=4, linewidth=width)
-        axes.set(xlabel="step", ylabel="loss per supervised token (nats)", title=str(out_dir))
+        axes.set(xlabel="step", ylabel="loss per supervised token (nats)")
+        axes.set_title(figure.as_letters(str(out_dir)), parse_math=False)
         figure.style_axes(axes, grid="both")
         axes.legend()
         figure.save(picture, out_dir / "loss.png")
+
+
+def row_of(line: bytes) -> dict[str, Any] | None:
+    """The row in a line of metrics.jsonl; None for what a run did not write."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("iter"), int) else None
 
 
 class Throughput:

@@ -6,14 +6,19 @@ Training a little of a model: low-rank matrices beside its own (LoRA, Hu et al. 
     freeze_lowest(model, 6)                 # or: the embeddings and the lowest six blocks stay as they are
 """
 
+import json
 import math
+from pathlib import Path
 
 import torch
 import torch.nn as nn
+from safetensors.torch import save_file
 from torch import Tensor
 
 from model import GPT
 from ops.linear import Linear, linear
+from runtime import atomic
+from runtime.errors import InputError
 
 SCALE = 2.0  # of the low-rank product, as in LoRA's own experiments with alpha = 2 r
 
@@ -61,10 +66,36 @@ def merged_parameters(model: GPT) -> dict[str, Tensor]:
     }
 
 
+def save_adapter(folder: Path, model: GPT, base: str) -> None:
+    """Write what LoRA learned alone, as peft's adapter of the model `base`: a folder or a name of the hub."""
+    layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoRALinear)}
+    tensors = {
+        f"base_model.model.{name}.lora_{kind}.weight": p.detach().cpu().contiguous()
+        for name, layer in layers.items()
+        for kind, p in (("A", layer.A), ("B", layer.B))
+    }
+    rank = next(iter(layers.values())).A.size(0)
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": SCALE * rank,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted({name.rpartition(".")[2] for name in layers}),
+        "fan_in_fan_out": True,  # GPT-2 keeps its matrices as (in, out)
+        "inference_mode": True,
+    }
+    with atomic.folder(folder) as new:
+        save_file(tensors, new / "adapter_model.safetensors", metadata={"format": "pt"})
+        (new / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
 def freeze_lowest(model: GPT, n: int) -> None:
-    """Keep the embeddings and the lowest n blocks as they are. Raises ValueError if there are not as many."""
+    """Keep the embeddings and the lowest n blocks as they are. Raises InputError if there are not as many."""
     blocks = model.transformer.h
     if n > len(blocks):
-        raise ValueError(f"freeze_layers ({n}) must be at most n_layer ({len(blocks)})")
+        raise InputError(f"freeze_layers ({n}) must be at most n_layer ({len(blocks)})")
     for part in (model.transformer.wte, model.transformer.wpe, *blocks[:n]):
         part.requires_grad_(False)

@@ -15,6 +15,7 @@ import torch.nn as nn
 from dataset.loader import Loader
 from runtime import figure
 from runtime.device import Device
+from runtime.errors import InputError
 from training.optimizer import Optimizer
 from training.settings import TrainConfig
 from training.step import accumulate_gradients, apply_update
@@ -34,17 +35,22 @@ def try_rates(
     config: TrainConfig,
     say: Callable[[str], None],
 ) -> tuple[list[float], list[float]]:
-    """(rates, smoothed losses) of steps at rising rates, until the loss is far above its lowest."""
+    """
+    (rates, smoothed losses) of steps at rising rates, until the loss is far above its lowest. Raises InputError if the
+    first loss is no number.
+    """
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
     for i, rate in enumerate(np.geomspace(LOWEST_RATE, HIGHEST_RATE, STEPS)):
         batches = [loader.get_batch(batch_size) for _ in range(config.gradient_accumulation_steps)]
-        result = accumulate_gradients(loss_module, batches, device)
-        norm = optimizer.grad_norm().item()
-        if not math.isfinite(result.loss + norm):
+        total, _ = accumulate_gradients(loss_module, batches, device)
+        norm, loss = optimizer.grad_norm(), total.item()
+        if not math.isfinite(loss + norm.item()):
+            if not rates:
+                raise InputError(f"the first loss is {loss}, its gradient {norm.item()}: no rate can learn from that")
             break
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * result.loss
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
         rates.append(float(rate))
         losses.append(mean / (1 - SMOOTHING ** (i + 1)))
         say(f"rate {rate:.1e}: loss {losses[-1]:.4f}")

@@ -3,8 +3,8 @@ AdamW, and Muon for the matrices of the blocks, over a model's trainable paramet
 
     optimizer = Optimizer(model, muon=True)
     loss.backward()
-    norm = optimizer.grad_norm().item()
-    optimizer.step(lr=1e-3, muon_lr=0.02, scale=min(1.0, 1.0 / norm))
+    norm = optimizer.grad_norm()
+    optimizer.step(lr=1e-3, muon_lr=0.02, scale=(1.0 / norm).clamp(max=1.0))
     optimizer.zero_grad()
 
 AdamW is Loshchilov and Hutter's (2019), through torch's fused kernel. Muon is Jordan's (2024,
@@ -50,7 +50,13 @@ class Optimizer:
         self.steps = 0
         self.m = {name: torch.zeros_like(local_shard(p), dtype=first_moment_dtype) for name, p in self.others.items()}
         self.v = {name: torch.zeros_like(local_shard(p)) for name, p in self.others.items()}
-        self.momentum_buffer = {name: torch.zeros_like(local_shard(p)) for name, p in self.matrices.items()}
+        self.momentum_buffer: dict[str, Tensor] = {}
+        self.stacks: list[tuple[list[str], Tensor]] = []  # the names of one shape, their momenta (n, rows, columns)
+        for shape in dict.fromkeys(p.shape for p in self.matrices.values()):
+            names = [name for name, p in self.matrices.items() if p.shape == shape]
+            momenta = torch.zeros(len(names), *shape, device=self.matrices[names[0]].device)
+            self.stacks.append((names, momenta))
+            self.momentum_buffer |= zip(names, momenta.unbind(), strict=True)
         for p in trainable.values():
             if gradient_dtype != torch.float32:
                 p.grad_dtype = gradient_dtype
@@ -76,8 +82,12 @@ class Optimizer:
 
     def grad_norm(self) -> Tensor:
         """The norm of all gradients, a float32 scalar."""
-        pieces = [piece for gradient in self.gradients() for piece in gradient.view(-1).split(NUMBERS_PER_PIECE)]
-        norms = [torch.linalg.vector_norm(piece, dtype=torch.float32) for piece in pieces]
+        gradients = self.gradients()
+        if gradients[0].is_cuda:  # few launches
+            norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+        else:
+            pieces = [piece for gradient in gradients for piece in gradient.view(-1).split(NUMBERS_PER_PIECE)]
+            norms = [torch.linalg.vector_norm(piece, dtype=torch.float32) for piece in pieces]
         norm = torch.linalg.vector_norm(torch.stack(norms))
         if self.is_sharded:
             squares = norm.square()
@@ -86,15 +96,20 @@ class Optimizer:
         return norm
 
     @torch.no_grad()
-    def step(self, lr: float, muon_lr: float = 0.0, scale: float = 1.0) -> None:
-        """One step with the gradients times `scale`."""
+    def step(self, lr: float, muon_lr: float = 0.0, scale: Tensor | None = None, is_good: Tensor | None = None) -> None:
+        """
+        One step with the gradients times `scale`. Where is_good is false, it changes nothing but the count of steps.
+        Both are scalars on the parameters' device: for a number of its own Python would wait until a GPU has it.
+        """
         self.steps += 1
         for decays in (True, False):
             names = [name for name, p in self.others.items() if (p.dim() >= 2) == decays]
-            self.adamw(names, lr=lr, weight_decay=self.weight_decay if decays else 0.0, scale=scale)
-        self.muon(muon_lr, scale)
+            self.adamw(names, lr, self.weight_decay if decays else 0.0, scale, is_good)
+        self.muon(muon_lr, scale, is_good)
 
-    def adamw(self, names: Sequence[str], lr: float, weight_decay: float, scale: float) -> None:
+    def adamw(
+        self, names: Sequence[str], lr: float, weight_decay: float, scale: Tensor | None, is_good: Tensor | None
+    ) -> None:
         """A step of AdamW for the parameters of these names."""
         if not names:
             return
@@ -102,16 +117,13 @@ class Optimizer:
         grads = [local_shard(gradient_of(self.others[name])) for name in names]
         m, v = [self.m[name] for name in names], [self.v[name] for name in names]
         if all(grad.dtype == moment.dtype == torch.float32 for grad, moment in zip(grads, m, strict=True)):
-            if scale != 1.0:
-                torch._foreach_mul_(grads, scale)  # pyright: ignore[reportPrivateImportUsage]
-            self.fused_adamw(params, grads, m, v, lr=lr, weight_decay=weight_decay)
+            self.fused_adamw(params, grads, m, v, lr, weight_decay, scale, is_good)
             return
         for tensors in zip(params, grads, m, v, strict=True):
             pieces = zip(*(tensor.view(-1).split(NUMBERS_PER_PIECE) for tensor in tensors), strict=True)
             for p, grad, first_moment, second_moment in pieces:
                 m32 = first_moment.float()
-                g32 = grad.float().mul_(scale)
-                self.fused_adamw([p], [g32], [m32], [second_moment], lr=lr, weight_decay=weight_decay)
+                self.fused_adamw([p], [grad.float()], [m32], [second_moment], lr, weight_decay, scale, is_good)
                 first_moment.copy_(m32)
 
     def fused_adamw(
@@ -122,9 +134,11 @@ class Optimizer:
         v: list[Tensor],
         lr: float,
         weight_decay: float,
+        scale: Tensor | None,
+        is_good: Tensor | None,
     ) -> None:
         """torch's fused kernel, on float32 tensors in place."""
-        steps = torch.tensor(float(self.steps)).to(params[0].device)
+        steps = torch.full((), float(self.steps), device=params[0].device)
         torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
             params,
             grads,
@@ -139,22 +153,29 @@ class Optimizer:
             eps=1e-8,
             amsgrad=False,
             maximize=False,
+            grad_scale=None if scale is None else 1 / scale,  # what gradients are divided by
+            found_inf=None if is_good is None else (~is_good).float(),
         )
 
-    def muon(self, lr: float, scale: float) -> None:
+    def muon(self, lr: float, scale: Tensor | None, is_good: Tensor | None) -> None:
         """A step of Muon for the matrices; those of one shape are orthogonalized together."""
-        groups: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
-        for name, p in self.matrices.items():
-            grad, buffer = gradient_of(p), self.momentum_buffer[name]
-            buffer.lerp_(grad.float().mul_(scale), 1 - self.momentum)
-            update = (grad.float() * scale).lerp_(buffer, self.momentum)  # Nesterov's
-            for part, weight in zip(split_qkv(name, update), split_qkv(name, p), strict=True):
-                groups.setdefault(part.shape, []).append((part, weight))
+        groups: dict[torch.Size, list[tuple[Tensor, Sequence[Tensor]]]] = {}
+        for names, momenta in self.stacks:
+            update = torch.stack([gradient_of(self.matrices[name]) for name in names]).float()
+            update = update if scale is None else update.mul_(scale)
+            update = update if is_good is None else torch.where(is_good, update, momenta)  # which moves no momentum
+            momenta.lerp_(update, 1 - self.momentum)
+            update.lerp_(momenta, self.momentum)  # Nesterov's
+            weights = [part for name in names for part in split_qkv(name, self.matrices[name])]
+            update = update.view(len(weights), *weights[0].shape)
+            groups.setdefault(weights[0].shape, []).append((update, weights))
         for shape, pairs in groups.items():
-            updates = orthogonalize(torch.stack([update for update, _ in pairs]))
-            rate = lr * max(1, shape[0] / shape[1]) ** 0.5
-            for update, (_, weight) in zip(updates, pairs, strict=True):
-                weight.mul_(1 - lr * self.weight_decay).add_(update, alpha=-rate)
+            updates = orthogonalize(torch.cat([update for update, _ in pairs]))
+            weights = [weight for _, weights in pairs for weight in weights]
+            rate = torch.full((), lr, device=updates.device) if is_good is None else lr * is_good
+            updates *= -rate * max(1, shape[0] / shape[1]) ** 0.5
+            torch._foreach_mul_(weights, 1 - rate * self.weight_decay)  # pyright: ignore[reportPrivateImportUsage]
+            torch._foreach_add_(weights, updates.unbind())  # pyright: ignore[reportPrivateImportUsage]
 
     def state_dict(self) -> dict:
         """Whole tensors, by parameter name. Where they are sharded, all ranks call this and rank 0 gets them."""

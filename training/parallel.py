@@ -8,10 +8,12 @@ saved is whole, so that a run goes on with more ranks, fewer, or one.
     unsharded(model)                           # the model in one piece, on the CPU, to save
 """
 
+import contextlib
 import copy
 import importlib.util
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, TypeGuard, cast
 
 import torch
@@ -19,7 +21,7 @@ import torch.nn as nn
 from torch import Tensor
 
 from model import GPT
-from ops import attention
+from ops import attention, cross_entropy
 from runtime.device import Device
 from runtime.errors import InputError
 from training import lora
@@ -76,8 +78,19 @@ def compile_blocks(model: GPT, device: Device, wanted: bool | None, say: Callabl
         return
     say("compiling the model's blocks: the first steps take a minute")
     attention.exclude_from_compile()
+    if device.type == "cuda":
+        cross_entropy.compile_for_gpu()
     for block in model.transformer.h:
         block.compile(dynamic=True)
+
+
+def uncompiled(model: GPT) -> AbstractContextManager:
+    """
+    Inside it the model's blocks run as they are written: for what is done seldom, in shapes of its own, each of which
+    would be compiled for many seconds.
+    """
+    is_compiled = any(block._compiled_call_impl for block in model.transformer.h)
+    return torch.compiler.set_stance("force_eager") if is_compiled else contextlib.nullcontext()
 
 
 def is_sharded(p: Tensor) -> "TypeGuard[DTensor]":

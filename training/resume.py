@@ -8,13 +8,17 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from checkpoint import trainer_state
+from dataset.folder import Split
 from runtime.errors import InputError
 from tokenization.tokenizer import Tokenizer
 from training.settings import TrainConfig
@@ -22,6 +26,9 @@ from training.settings import TrainConfig
 # settings that a resumed run must share with the one it resumes: with another value it would be another run
 FIXED = ("data_dir", "batch_size", "gradient_accumulation_steps", "block_size", "n_layer", "n_head", "n_embd", "seed")
 FIXED += ("muon", "lora_rank", "freeze_layers", "learn")
+# and those that are no part of what a run is told: a resumed one says them anew
+UNREMEMBERED = ("init_from", "out_dir", "overwrite", "eval_only", "find_lr", "profile")
+CHECKED_IDS = 2**25  # of the data, by which it is told that they changed
 MODEL_FILES = ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin")
 
 
@@ -57,10 +64,32 @@ def refuse_other_run(out_dir: Path) -> None:
             )
 
 
-def load_resumable(config: TrainConfig, tokenizer: Tokenizer, say: Callable[[str], None]) -> dict:
+def remembered(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the run that is to be resumed, where `given` settings ask for that; else none."""
+    if given.get("init_from") != "resume":
+        return {}
+    settings = trainer_state.load_settings(given.get("out_dir", TrainConfig.out_dir))
+    if "max_iters" in given and "epochs" not in given:
+        settings["epochs"] = None
+    return {name: value for name, value in settings.items() if name not in UNREMEMBERED}
+
+
+def fingerprint(splits: Iterable[Split]) -> int:
+    """A number that changes when the data do; of large ones a part of the tokens is looked at."""
+    crc = 0
+    for split in splits:
+        step = 1 + len(split.ids) // CHECKED_IDS
+        for array in (split.ids, split.supervised):
+            crc = zlib.crc32(np.ascontiguousarray(array[::step]).data, crc)
+    return crc
+
+
+def load_resumable(
+    config: TrainConfig, tokenizer: Tokenizer, data: int, world_size: int, say: Callable[[str], None]
+) -> dict:
     """
-    The state to resume from, checked against the settings; `say` is told of those that changed and may. Raises
-    InputError that names what differs and may not.
+    The state to resume from, checked against the settings; `say` is told of those that changed and may. data: the
+    fingerprint of what is in data_dir. Raises InputError that names what differs and may not.
     """
     state = trainer_state.load(config.out_dir)
     if state["tokenizer"] != tokenizer.hash:
@@ -80,8 +109,17 @@ def load_resumable(config: TrainConfig, tokenizer: Tokenizer, say: Callable[[str
                 f"{config.out_dir} was trained with {name}={then[name]}, not {now[name]}: "
                 f"resume needs --{name}={then[name]}"
             )
-        if name not in ("init_from", "out_dir", "overwrite", "eval_only"):
+        if name == "max_iters" and config.epochs is not None:
+            continue  # it follows from them
+        if name not in UNREMEMBERED:
             say(f"{name} was {then[name]} and is {now[name]} from here on")
+    if state.get("data", data) != data:
+        say(f"the data in {config.data_dir} have changed since: the run goes on with the new ones, in a new order")
+    before = state.get("world_size", world_size)
+    if before != world_size:
+        say(
+            f"{before} processes trained it and {world_size} go on: a step has {world_size / before:g} times the tokens"
+        )
     return state
 
 

@@ -8,6 +8,7 @@ What a run is made of: model, data and optimizer, built anew or as a stopped run
 
 import dataclasses
 import math
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +23,12 @@ from model import GPT, GPTConfig
 from runtime.device import Device
 from runtime.errors import InputError
 from runtime.humanize import millions
-from training import estimate, lora, parallel, validation
+from training import estimate, kept, lora, parallel, validation
 from training.budget import Budget
+from training.feed import Feed
 from training.grow import grow, with_new_vocabulary
 from training.optimizer import Optimizer
-from training.resume import load_resumable, refuse_other_run
+from training.resume import fingerprint, load_resumable, refuse_other_run
 from training.settings import TrainConfig
 from training.step import LossModule, Progress
 
@@ -44,7 +46,10 @@ class Run:
         self.is_master = device.rank == 0
         self.out_dir = Path(config.out_dir)
         self.meta, self.tokenizer = open_meta(config.data_dir)
+        self.splits = {name: open_split(config.data_dir, name, self.tokenizer) for name in ("train", "val")}
+        self.data = fingerprint(self.splits.values())
         state = self.state_to_resume()
+        self.base = state.get("base", "scratch") if state else config.init_from
         self.is_resumed = state is not None
         self.is_saved, self.saved_at = self.is_resumed, time.time()
         self.replaces_start = not self.is_resumed and Path(config.init_from).resolve() == self.out_dir.resolve()
@@ -57,7 +62,6 @@ class Run:
             say(f"block_size {config.block_size} is lowered to {self.block_size}, {context}")
 
         # the data
-        self.splits = {name: open_split(config.data_dir, name, self.tokenizer) for name in ("train", "val")}
         self.loader = Loader(
             self.splits["train"],
             self.block_size,
@@ -79,6 +83,7 @@ class Run:
             seed=0,
             rank=device.rank,
             world_size=device.world_size,
+            train_on="last" if config.learn == "last" else "bot",
         )
 
         parallel.compile_blocks(self.model, device, config.compile, say)
@@ -105,13 +110,22 @@ class Run:
             batch_size = estimate.largest_batch(self.model, self.optimizer, self.block_size, device)
             say(f"batch_size is {batch_size}: as many rows as memory holds")
         self.batch_size: int = batch_size
+        if config.epochs is not None:
+            self.config = dataclasses.replace(config, max_iters=self.steps_of(config.epochs))
+        self.feed = Feed(self.loader, self.batch_size, config.gradient_accumulation_steps, device)
         self.n_bytes = estimate.check_memory(self.model, self.optimizer, batch_size, self.block_size, device)
+
+    def steps_of(self, epochs: float) -> int:
+        """The steps that pass the data so often."""
+        n_rows = sum(1 for _ in self.loader.epoch_rows(0))
+        rows_per_iter = self.batch_size * self.config.gradient_accumulation_steps * self.device.world_size
+        return max(1, math.ceil(round(epochs * n_rows / rows_per_iter, 6)))
 
     def state_to_resume(self) -> dict | None:
         """What trainer.pt holds, where the run resumes one; else None, once it is sure that nothing is overwritten."""
         config = self.config
         if config.init_from == "resume":
-            return load_resumable(config, self.tokenizer, self.say)
+            return load_resumable(config, self.tokenizer, self.data, self.device.world_size, self.say)
         writes = self.is_master and not config.eval_only and not config.find_lr
         if writes and not config.overwrite and self.out_dir.resolve() != Path(config.init_from).resolve():
             refuse_other_run(self.out_dir)
@@ -124,6 +138,7 @@ class Run:
             model = GPT(GPTConfig(**{**state["model_args"], "dropout": config.dropout}))
         elif config.init_from == "scratch":
             shape = {name: getattr(config, name) for name in ("block_size", "n_layer", "n_head", "n_embd", "dropout")}
+            estimate.check_shape(GPTConfig(vocab_size=self.tokenizer.n_vocab, **shape), self.device)
             model = GPT(GPTConfig(vocab_size=self.tokenizer.n_vocab, **shape))
             if config.wpe_init == "sinusoidal":
                 model.start_positions_as_waves()
@@ -138,6 +153,11 @@ class Run:
             lora.add_lora(model, config.lora_rank)
         if config.freeze_layers:
             lora.freeze_lowest(model, config.freeze_layers)
+        if not any(p.requires_grad for p in model.parameters()):
+            raise InputError(
+                f"nothing is left to train: freeze_layers={config.freeze_layers} with lora_rank={config.lora_rank} in "
+                f"a model of {model.config.n_layer} layers; freeze fewer"
+            )
         if state:
             model.load_state_dict(state["model"])
         model.gradient_checkpointing = config.gradient_checkpointing
@@ -145,7 +165,7 @@ class Run:
 
     def announce(self, budget: Budget) -> None:
         """Say what is trained, on what, and what it will need."""
-        config, model, train = self.config, self.model, self.splits["train"]
+        config, model, train = self.config, self.model, self.loader.split
         tokens_per_iter = (
             self.batch_size * config.gradient_accumulation_steps * self.block_size * self.device.world_size
         )
@@ -155,7 +175,11 @@ class Run:
         )
         n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         trained = f", {millions(n_trained)} of them trained" if n_trained < 0.99 * model.num_params() else ""
-        steps_left = config.max_iters - self.progress.iter_num
+        steps_left = max(config.max_iters - self.progress.iter_num, 0)
+        if config.epochs is not None:
+            self.say(f"epochs={config.epochs:g}: {config.max_iters:,} steps")
+        if self.is_resumed and not steps_left and not config.eval_only:
+            self.say(f"the run has taken its {self.progress.iter_num:,} steps; a larger --max_iters goes on")
         self.say(
             f"{millions(model.num_params())} parameters{trained} on {self.device.name} in {self.device.dtype}, "
             f"{tokens_per_iter:,} tokens a step, about {self.n_bytes / 1e9:.1f} GB, "
@@ -176,7 +200,8 @@ class Run:
         batches = self.val_loader.epoch(self.batch_size)
         is_done = False
         try:
-            val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+            with parallel.uncompiled(self.model):
+                val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
             is_done = True
         finally:
             if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
@@ -186,7 +211,8 @@ class Run:
     def copying(self) -> dict[str, float]:
         """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
         text = np.array(self.splits["val"].ids[: 2**18])
-        copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
+        with parallel.uncompiled(self.model):
+            copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
         figures = (f"{probe.share:.0%} ({probe.gain:+.1f}) at {distance}" for distance, probe in copied.items())
         self.say(f"    copied (nats gained): {', '.join(figures)}")
         shares = {f"copy_{distance}": probe.share for distance, probe in copied.items()}
@@ -204,14 +230,20 @@ class Run:
         progress.worse = 0 if is_better else progress.worse + 1
         progress.best_val_loss = min(progress.best_val_loss, val_loss)
         if is_better:
-            self.save_best(val_loss, elapsed)
+            self.save_model(self.out_dir, val_loss, elapsed)
         self.save_last(elapsed)
+        if self.config.keep:
+            folder = kept.checkpoint_folder(self.out_dir, progress.iter_num)
+            self.save_model(folder, val_loss, elapsed)
+            if self.is_master:
+                kept.add_state(folder, self.out_dir / "trainer.pt")
+                kept.remove_old(self.out_dir, progress.iter_num, self.config.keep)
 
     def save(self, elapsed: float) -> None:
         """Write trainer.pt, and the model as well while no evaluation has kept one: the folder is never without."""
         self.save_last(elapsed)
         if not math.isfinite(self.progress.best_val_loss):
-            self.save_best(None, elapsed)
+            self.save_model(self.out_dir, None, elapsed)
 
     def save_last(self, elapsed: float) -> None:
         """Write trainer.pt. All ranks call it together."""
@@ -221,15 +253,18 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "tokenizer": self.tokenizer.hash,
             "config": dataclasses.asdict(self.config),
+            "base": self.base,
+            "data": self.data,
+            "world_size": self.device.world_size,
             "batch_size": self.batch_size,
-            "rows_drawn": self.loader.rows_drawn,
+            "rows_drawn": self.feed.rows_drawn,
             "progress": dataclasses.asdict(dataclasses.replace(self.progress, elapsed=elapsed)),
         }
         if self.is_master:
             trainer_state.save(self.out_dir, state)
         self.is_saved, self.saved_at = True, time.time()
 
-    def save_best(self, val_loss: float | None, elapsed: float) -> None:
+    def save_model(self, folder: Path, val_loss: float | None, elapsed: float) -> None:
         """
         Write the model folder. All ranks call it together. val_loss: None if the run was stopped before it was known.
         """
@@ -243,11 +278,14 @@ class Run:
         }
         model = parallel.unsharded(self.model)
         if self.is_master:
-            model_folder.save(self.out_dir, model, self.tokenizer, chat, lora.merged_parameters(model))
+            model_folder.save(folder, model, self.tokenizer, chat, lora.merged_parameters(model))
+            if self.config.lora_rank and self.base != "scratch":
+                lora.save_adapter(folder / "adapter", model, self.base)
 
     def summary(self) -> str:
         """The last line of a run that ended well."""
         best = self.progress.best_val_loss
         val = f", val loss {best:.4f}" if math.isfinite(best) else ""
         size = f"{millions(self.model.num_params())} parameters{val}"
-        return f"wrote {self.out_dir} ({size}); talk to it: python chat.py --out_dir={self.out_dir}"
+        flag = shlex.quote(f"--out_dir={self.out_dir}")
+        return f"wrote {self.out_dir} ({size}); talk to it: python chat.py {flag}"

@@ -4,7 +4,10 @@ import math
 
 from training.settings import TrainConfig
 
-MAX_WARMUP_SHARE = 0.05  # of a run that is bounded by minutes: a slow machine must not warm up to the end
+WARMUP_ITERS = 50  # unless a run says how many
+MAX_WARMUP_SHARE = (
+    0.05  # of a run that is bounded by minutes and does not say: a slow machine must not warm up to the end
+)
 
 
 def get_lr(iter_num: int, elapsed: float, reserve: float, config: TrainConfig) -> float:
@@ -14,12 +17,14 @@ def get_lr(iter_num: int, elapsed: float, reserve: float, config: TrainConfig) -
     The decay is a cosine, or with schedule=linear flat until `decay_from` of the run and then a line. elapsed: seconds
     so far. reserve: seconds that the run's last evaluation and save will take.
     """
-    warmup, progress = (iter_num + 1) / (config.warmup_iters + 1), 0.0
-    if config.max_iters > config.warmup_iters:
-        progress = (iter_num - config.warmup_iters) / (config.max_iters - config.warmup_iters)
+    warmup_iters = WARMUP_ITERS if config.warmup_iters is None else config.warmup_iters
+    warmup, progress = (iter_num + 1) / (warmup_iters + 1), 0.0
+    if config.max_iters > warmup_iters:
+        progress = (iter_num - warmup_iters) / (config.max_iters - warmup_iters)
     if config.max_minutes is not None:
         share_spent = elapsed / max(60 * config.max_minutes - reserve, 1e-9)
-        warmup = max(warmup, share_spent / MAX_WARMUP_SHARE)
+        if config.warmup_iters is None:
+            warmup = max(warmup, share_spent / MAX_WARMUP_SHARE)
         progress = max(progress, share_spent)
     progress = min(max(progress, 0.0), 1.0)
     if config.schedule == "linear":

@@ -5,16 +5,24 @@ What train.py can be told. Nothing heavy is imported here, so that --help answer
 from dataclasses import dataclass
 from typing import Literal
 
+from training.old_names import OLD_NAMES
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Train or fine-tune a GPT-2 on conversations."""
 
+    old_names = OLD_NAMES
+
     # what to start from, on what, to where
-    init_from: str = "scratch"  # scratch, resume, gpt2, gpt2-medium, gpt2-large, gpt2-xl, or a GPT-2 folder
+    init_from: str = (
+        "scratch"  # scratch, a GPT-2 folder, a LoRA adapter, or a name of the hub: gpt2; resume: go on with
+    )
+    # the run in out_dir, with its settings where no others are given
     data_dir: str = "data/chitchat"  # what a prepare.py wrote
     out_dir: str = "out-chat"  # the model folder to write
     overwrite: bool = False  # replace the model that out_dir holds
+    keep: int = 0  # keep the last so many evaluations whole, each in a folder checkpoint-STEP of out_dir
 
     # the batch: whole conversations packed into rows
     batch_size: int | Literal["auto"] = 16  # rows a micro-batch, for each process; auto: as many as memory holds
@@ -31,9 +39,13 @@ class TrainConfig:
     gradient_checkpointing: bool = False  # about a third slower, and memory for the activations of one block only
 
     # what is trained, and on what
-    learn: Literal["bot", "all"] = "bot"  # the bot's words, or everybody's: from scratch there is more to learn from
+    learn: Literal["bot", "last", "all"] = "bot"  # the bot's words; the last of its turns alone; or everybody's words,
+    # but for the bot's messages of weight 0: from scratch there is more to learn from
     unlikelihood: float = 0.0  # weight of what the bot should not say: its own runs of four tokens again, others' tags
-    lora_rank: int | None = None  # train matrices of this rank beside the model's own, merged when it is saved
+    lora_rank: int | None = (
+        None  # train matrices of this rank beside the model's own; they are merged when it is saved,
+    )
+    # and lie apart in out_dir/adapter, as peft has them
     freeze_layers: int = 0  # the embeddings and this many of the lowest blocks stay as they are
 
     # the optimizer: AdamW, its schedule a linear warm-up, then decay
@@ -43,13 +55,14 @@ class TrainConfig:
     schedule: Literal["cosine", "linear"] = "cosine"  # linear: flat until decay_from of the run, then a line
     decay_from: float = 0.3
     min_lr: float | None = None  # the last; default: a tenth of the highest
-    warmup_iters: int = 50
+    warmup_iters: int | None = None  # default: 50, but at most a twentieth of max_minutes
     max_iters: int = 2000
+    epochs: float | None = None  # in place of max_iters: how often the data are passed
     max_minutes: float | None = None  # end by then, evaluation and save included; the schedule adapts
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
-    grad_clip: float | None = 1.0  # None disables it
+    grad_clip: float | None = 1.0  # 0 or None disables it
 
     # what is measured and said
     eval_interval: int = 250  # steps between evaluations on val, each followed by a save
@@ -76,22 +89,30 @@ class TrainConfig:
     def __post_init__(self) -> None:
         minimum: dict[str, float] = {
             **dict.fromkeys(
-                ("learning_rate", "warmup_iters", "max_iters", "weight_decay", "beta1", "beta2", "seed"), 0
+                ("learning_rate", "warmup_iters", "max_iters", "weight_decay", "beta1", "beta2", "seed", "min_lr"), 0
             ),
+            **dict.fromkeys(("keep", "grad_clip", "lora_rank"), 0),
             **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "n_layer", "n_head", "n_embd"), 1),
             **dict.fromkeys(("muon_lr", "freeze_layers", "patience", "decay_from", "unlikelihood", "dropout"), 0),
             **dict.fromkeys(("eval_interval", "eval_iters", "log_interval"), 1),
             "block_size": 8,
         }
         for name, value in minimum.items():
-            if getattr(self, name) != "auto" and getattr(self, name) < value:
+            if getattr(self, name) not in ("auto", None) and getattr(self, name) < value:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least {value}")
         for name in ("dropout", "beta1", "beta2", "decay_from"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be below 1")
-        for name in ("max_minutes", "grad_clip", "save_minutes", "lora_rank"):
+        for name in ("max_minutes", "epochs"):
             if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be above 0, or none")
+        if self.save_minutes <= 0:
+            raise ValueError(f"save_minutes ({self.save_minutes}) must be above 0")
+        for name in ("init_from", "data_dir", "out_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; it takes a folder")
+        if self.min_lr is not None and self.min_lr > self.learning_rate:
+            raise ValueError(f"min_lr ({self.min_lr}) must be at most learning_rate ({self.learning_rate})")
         if self.grow and self.init_from == "scratch":
             raise ValueError("grow needs a model to start from, not init_from=scratch: name its folder")
         if self.shard and self.copy_probe:

@@ -1,13 +1,14 @@
 """
 One step of training: gradients over all micro-batches of all ranks, whether they can be trusted, and the update.
 
-    result = take_step(loss_module, batches, optimizer, progress, device, lr, config)
-    print(result.loss, result.skipped)
+    stepper = Stepper(loss_module, optimizer, progress, device, config, told=lambda result: print(result.loss))
+    stepper.take(batches, lr)
+    stepper.settle()
 """
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,10 +79,11 @@ class Progress:
 class StepResult:
     """Of one step, over all ranks."""
 
-    loss: float  # the mean over the learned tokens
+    iter_num: int  # steps before it
     n_learned: int
     n_filled: int  # tokens without padding
     n_tokens: int
+    loss: float = math.nan  # the mean over the learned tokens
     norm: float = math.nan  # of the gradient, before it is clipped
     skipped: str | None = None  # why the step was not taken
     shortened: str | None = None  # why it was taken with a smaller gradient
@@ -96,27 +98,124 @@ class StepResult:
 
 def accumulate_gradients(
     loss_module: nn.Module, batches: Sequence[Batch], device: Device, loss_scale: float = 1.0
-) -> StepResult:
-    """Add the gradients of the mean loss over these micro-batches, of all ranks, to the parameters'."""
+) -> tuple[Tensor, tuple[int, int, int]]:
+    """
+    Add the gradients of the mean loss over these micro-batches, of all ranks, to the parameters'. Returns the loss, a
+    scalar on the device, and how many tokens are learned, filled and there.
+    """
     counts = [
         sum(batch.n_supervised for batch in batches),
         sum(batch.n_filled for batch in batches),
         sum(batch.idx.size for batch in batches),
     ]
     n_learned, n_filled, n_tokens = (int(n) for n in sum_ranks(torch.tensor(counts, dtype=torch.float64), device))
-    total: Tensor | float = 0.0
+    total = torch.zeros((), device=device.name)
     for i, batch in enumerate(batches):
         is_last = i == len(batches) - 1
         # DDP averages over ranks once, after the last; a sharded model has no space for gradients that are whole
         no_sync = getattr(loss_module, "no_sync", contextlib.nullcontext)
         with contextlib.nullcontext() if is_last else no_sync():
             with device.autocast():
-                loss = loss_module(**device.tensors(batch.arrays))
+                loss = loss_module(**batch.tensors or device.tensors(batch.arrays))
             share = batch.n_supervised / n_learned
             (loss * (share * device.world_size * loss_scale)).backward()  # DDP takes the mean over ranks
         total += loss.detach() * share
-    assert isinstance(total, Tensor)
-    return StepResult(sum_ranks(total.double().cpu(), device).item(), n_learned, n_filled, n_tokens)
+    if device.world_size > 1:
+        total = sum_ranks(total.double(), device).to(device.name)
+    return total, (n_learned, n_filled, n_tokens)
+
+
+def apply_update(
+    optimizer: Optimizer,
+    norm: Tensor,
+    lr: float,
+    config: TrainConfig,
+    is_good: Tensor | None = None,
+    loss_scale: float = 1.0,
+    usual_norm: float | None = None,
+) -> None:
+    """
+    Clip the gradients and take the optimizer's step. norm: theirs, without the loss's scale. is_good: whether the step
+    is taken at all. usual_norm: what they are clipped to beside grad_clip.
+    """
+    limit = min((limit for limit in (config.grad_clip, usual_norm) if limit), default=math.inf)
+    muon_lr = config.muon_lr * lr / max(config.learning_rate, 1e-12)
+    optimizer.step(lr, muon_lr, (limit / (norm + 1e-6)).clamp(max=1.0) / loss_scale, is_good)
+
+
+class Stepper:
+    """
+    Takes the steps of a run. A GPU decides by itself whether a step can be trusted: Python launches the next one and
+    reads then what the last one gave, so that neither waits for the other. told: gets each result once it is known.
+    """
+
+    def __init__(
+        self,
+        loss_module: nn.Module,
+        optimizer: Optimizer,
+        progress: Progress,
+        device: Device,
+        config: TrainConfig,
+        told: Callable[[StepResult], None],
+    ) -> None:
+        self.loss_module, self.optimizer, self.progress = loss_module, optimizer, progress
+        self.device, self.config, self.told = device, config, told
+        self.is_late = device.type == "cuda" and device.dtype != "float16"  # whose loss's scale the next step needs
+        self.pending: tuple[StepResult, Tensor, torch.cuda.Event | None] | None = None  # with its loss and norm
+
+    def take(self, batches: Sequence[Batch], lr: float) -> StepResult:
+        """
+        One step: the loss is the mean over the learned tokens of all micro-batches of all ranks. A step that is no
+        number is skipped, one whose gradient leaps is shortened; the result says why, once it is settled.
+        """
+        progress = self.progress
+        loss, counts = accumulate_gradients(self.loss_module, batches, self.device, progress.loss_scale)
+        norm = self.optimizer.grad_norm() / progress.loss_scale
+        self.settle()  # the last step says what norm is usual
+        scale, usual = progress.loss_scale, progress.usual_norm
+        apply_update(self.optimizer, norm, lr, self.config, (loss + norm).isfinite(), scale, usual)
+        self.optimizer.zero_grad()
+        result, figures, event = StepResult(progress.iter_num, *counts), torch.stack([loss, norm]), None
+        if figures.is_cuda:
+            figures = torch.empty(2, pin_memory=True).copy_(figures, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+        self.pending = result, figures, event
+        if not self.is_late:
+            self.settle()
+        return result
+
+    def settle(self) -> None:
+        """Wait for the loss and the norm of the last step, if it is not settled yet, and take note of them."""
+        if self.pending is None:
+            return
+        result, figures, event = self.pending
+        self.pending, progress = None, self.progress
+        if event:
+            event.synchronize()
+        result.loss, result.norm = figures.tolist()
+        result.skipped = reason_to_skip(result, self.device)
+        if result.skipped:
+            progress.skipped += 1
+        elif math.isfinite(result.norm):
+            result.shortened = self.reason_to_shorten(result)
+            progress.step_taken(result.loss, result.norm)
+            if self.device.dtype == "float16" and progress.good % 2000 == 0:
+                progress.loss_scale *= 2
+        else:
+            progress.loss_scale /= 2  # float16's way to find its scale
+        if not math.isfinite(result.loss + result.norm):
+            self.optimizer.steps -= 1
+        self.told(result)
+
+    def reason_to_shorten(self, result: StepResult) -> str | None:
+        """Why the gradient was shortened, where it leapt so far that a person should know."""
+        progress, norm = self.progress, result.norm
+        usual, limit = math.exp(progress.norm_mean), progress.usual_norm
+        if limit is None or norm <= max(limit, TOLD_LEAP * usual, self.config.grad_clip or 0.0):
+            return None
+        loss = f"the loss {result.loss:.2f} after {progress.smoothed:.2f}"
+        return f"the gradient is {norm / usual:.0f} times the usual, {loss}"
 
 
 def reason_to_skip(result: StepResult, device: Device) -> str | None:
@@ -127,56 +226,3 @@ def reason_to_skip(result: StepResult, device: Device) -> str | None:
     if not math.isfinite(result.norm) and device.dtype != "float16":
         return f"the gradient is {result.norm}"
     return None
-
-
-def apply_update(
-    optimizer: Optimizer,
-    norm: float,
-    lr: float,
-    config: TrainConfig,
-    loss_scale: float = 1.0,
-    usual_norm: float | None = None,
-) -> None:
-    """
-    Clip the gradients and take the optimizer's step. norm: theirs, without the loss's scale. usual_norm: what they are
-    clipped to beside grad_clip.
-    """
-    limits = [limit for limit in (config.grad_clip, usual_norm) if limit is not None]
-    scale = min([1.0, *(limit / (norm + 1e-6) for limit in limits)])
-    muon_lr = config.muon_lr * lr / max(config.learning_rate, 1e-12)
-    optimizer.step(lr, muon_lr, scale / loss_scale)
-
-
-def take_step(
-    loss_module: nn.Module,
-    batches: Sequence[Batch],
-    optimizer: Optimizer,
-    progress: Progress,
-    device: Device,
-    lr: float,
-    config: TrainConfig,
-) -> StepResult:
-    """
-    One step: the loss is the mean over the learned tokens of all micro-batches of all ranks. A step that is no number
-    is skipped, one whose gradient leaps is shortened, and the result says why.
-    """
-    result = accumulate_gradients(loss_module, batches, device, progress.loss_scale)
-    norm = result.norm = optimizer.grad_norm().item() / progress.loss_scale
-    result.skipped = reason_to_skip(result, device)
-    if result.skipped:
-        progress.skipped += 1
-    elif math.isfinite(norm):
-        limit = progress.usual_norm
-        if limit is not None and norm > limit:
-            usual = math.exp(progress.norm_mean)
-            if norm > TOLD_LEAP * usual and norm > (config.grad_clip or 0.0):
-                loss = f"the loss {result.loss:.2f} after {progress.smoothed:.2f}"
-                result.shortened = f"the gradient is {norm / usual:.0f} times the usual, {loss}"
-        apply_update(optimizer, norm, lr, config, progress.loss_scale, limit)
-        progress.step_taken(result.loss, norm)
-        if device.dtype == "float16" and progress.good % 2000 == 0:
-            progress.loss_scale *= 2
-    else:
-        progress.loss_scale /= 2  # float16's way to find its scale
-    optimizer.zero_grad()
-    return result

@@ -38,6 +38,8 @@ SPEAKERS = {"S": "system", "H": "user", "B": "assistant"}
 SLOT_NAME = re.compile(r"([aA] )?([A-Za-z][a-z_]*)(?:\.(\d))?")
 SLOT_LINE = re.compile(r"([a-z][a-z_]*) = (.*)")
 
+SAME_WAY = 0.4  # share of the turns that follow the one before in its way, where both have as many
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -92,16 +94,31 @@ class Script:
 
 
 class Draw:
-    """The values of the slots in one conversation: drawn when they are first asked for, and then kept."""
+    """
+    The values of the slots in one script of a conversation: drawn when they are first asked for, and then kept. used:
+    the values of the conversation's other scripts, since two people called Mei would be taken for one.
+    """
 
-    def __init__(self, slots: Mapping[str, list[Template]], rng: random.Random, given: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self,
+        slots: Mapping[str, list[Template]],
+        rng: random.Random,
+        given: Mapping[str, str] = {},
+        used: set[str] | None = None,
+    ) -> None:
         self.slots, self.rng, self.given = slots, rng, given
+        self.used = set() if used is None else used
         self.indices: dict[tuple[str, int], int] = {}
         self.texts: dict[tuple[str, int], str] = {}
+        self.last = (0, 0)  # how many ways the last turn had, and which was said
 
     def say(self, turn: Turn) -> str:
-        """One of the ways of a turn, filled."""
-        return self.fill(self.rng.choice(turn.ways))
+        """One of the ways of a turn, filled; often the same as of the turn before, for which it was written."""
+        n, way = self.last
+        if n != len(turn.ways) or self.rng.random() >= SAME_WAY:
+            way = self.rng.randrange(len(turn.ways))
+        self.last = len(turn.ways), way
+        return self.fill(turn.ways[way])
 
     def fill(self, template: Template) -> str:
         """The text of a template."""
@@ -122,7 +139,14 @@ class Draw:
         if name in self.given:
             return self.given[name]
         if (name, number) not in self.texts:
-            self.texts[name, number] = self.fill(self.slots[name][self.index(name, number)])
+            text = self.fill(self.slots[name][self.index(name, number)])
+            for _ in range(9):
+                if text not in self.used:
+                    break
+                del self.indices[name, number]
+                text = self.fill(self.slots[name][self.index(name, number)])
+            self.texts[name, number] = text
+            self.used.add(text)
         return self.texts[name, number]
 
     def index(self, name: str, number: int) -> int:

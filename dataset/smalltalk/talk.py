@@ -39,7 +39,7 @@ class Scripts:
 
     @functools.cached_property
     def personas(self) -> list[Script]:
-        return [script for script in self.by_kind["anywhere"] + self.by_kind["alone"] if script.system]
+        return [script for script in self.by_kind["anywhere"] if script.system]
 
 
 @dataclass
@@ -104,7 +104,8 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
     subjects = [first]
     persona = first if first.system else None
     if persona is None and first.kind == "anywhere" and rng.random() < WITH_PERSONA and scripts.personas:
-        persona = rng.choice(scripts.personas)
+        persona = rng.choice(scripts.personas)  # and what it says of itself is among the subjects
+        subjects += [persona] if persona.topic != first.topic else []
     pool = scripts.by_kind["anywhere"] if persona else scripts.by_kind["anywhere"] + scripts.by_kind["itself"]
     while len(subjects) < n_subjects:
         script = rng.choice(pool)
@@ -114,9 +115,10 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
             break
     if first.kind != "alone":
         rng.shuffle(subjects)
-    draws = [Draw(subject.slots, rng) for subject in subjects]
+    used: set[str] = set()
+    draws = [Draw(subject.slots, rng, used=used) for subject in subjects]
     if persona:
-        draw = draws[subjects.index(persona)] if persona in subjects else Draw(persona.slots, rng)
+        draw = draws[subjects.index(persona)] if persona in subjects else Draw(persona.slots, rng, used=used)
         assert persona.system
         grown.messages.append({"role": "system", "content": draw.say(persona.system)})
     elif first.kind != "alone" and rng.random() < OPENING and scripts.by_kind["opening"]:

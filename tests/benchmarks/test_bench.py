@@ -117,7 +117,7 @@ def test_every_run_has_prompts_nobody_has_seen(folder, monkeypatch):
             return Timing(1.0, 2.0 + len(asked), 100.0)
 
     monkeypatch.setattr(decode, "EngineProcess", Counted)
-    monkeypatch.setattr(decode, "memory_bandwidth", lambda threads: 10.0)
+    monkeypatch.setattr(decode, "memory_bandwidth", lambda threads, device: 10.0)
     found = decode_figures(BenchConfig(init_from=folder, prompt_tokens=8, new_tokens=11, batch=2, runs=3, threads=1))
     assert len({tuple(ids) for prompts in asked for ids in prompts}) == 8
     # the counted runs take 4, 5 and 6 seconds, the first token 1

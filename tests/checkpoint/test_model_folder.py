@@ -17,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from checkpoint import model_folder, trainer_state
-from checkpoint.pretrained import HUB_NAMES, TRANSPOSED_WEIGHTS
+from checkpoint.pretrained import TRANSPOSED_WEIGHTS
 from model import GPT, GPTConfig
 from runtime import atomic
 from runtime.errors import InputError
+from runtime.hub import HUB_NAMES
 from tokenization import tokenizer as tokenizers
 from tokenization.chat_format import prompt, render
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import as_text
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -262,7 +263,11 @@ def test_positions_start_at_0_and_padding_is_not_learned(opened):
             assert positions == list(range(len(ids)))
         assert (batch.targets[0, batch.n_filled :] == -1).all()
         assert batch.cu_seqlens[0] == 0 and batch.cu_seqlens[-1] == batch.idx.size and batch.idx.size % 64 == 0
-        assert [array.dtype for array in batch.arrays.values()] == [np.int64, np.int64, np.int64, np.int32]
+        assert batch.targets[0, batch.learned].min() >= 0 and len(batch.learned) == (batch.targets >= 0).sum()
+        assert {name: array.dtype.name for name, array in batch.arrays.items()} == {
+            **dict.fromkeys(("idx", "targets", "positions", "learned"), "int64"),
+            "cu_seqlens": "int32",
+        }
 
 
 def test_nothing_is_padded():
@@ -279,6 +284,47 @@ def test_everybody_may_be_learned_from(opened):
     bot, everybody = (Loader(train, 256, tokenizer, train_on=learn).get_batch(4) for learn in ("bot", "all"))
     assert np.array_equal(bot.idx, everybody.idx) and everybody.n_supervised == everybody.n_filled
     assert (everybody.targets[bot.targets >= 0] == bot.targets[bot.targets >= 0]).all()
+
+
+def test_nobody_learns_what_has_weight_0():
+    """Neither with train_on="bot" nor with "all", whose every other token is learned."""
+    talk = said("hi", "bad words", "more", "good words", "end", "fine", "then", "weak")
+    talk[1]["weight"] = talk[7]["weight"] = 0
+    split = split_of([talk], BYTES)
+    for learn, wanted in (("bot", " good words\n fine\n"), ("all", as_text(talk) + "\n")):
+        batch = Loader(split, 256, BYTES, train_on=learn).get_batch(1)
+        learned = BYTES.decode(batch.targets[batch.targets >= 0].tolist())
+        assert learned == wanted.replace(" bad words\n", "").replace(" weak\n", "")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(st.sampled_from([0, 1]), min_size=1, max_size=5), min_size=1, max_size=4), st.booleans())
+def test_the_last_turn_alone(talks, document):
+    """train_on="last" learns the last turn of each conversation that is not of weight 0; of a document all."""
+    conversations = []
+    for weights in talks:
+        messages = said(*(f"words {i}" for i in range(2 * len(weights))))
+        for message, weight in zip(messages[1::2], weights, strict=True):
+            message.update({} if weight else {"weight": 0})
+        conversations.append(messages)
+    split = split_of(conversations, BYTES)
+    if document:
+        ids = [BYTES.endoftext, *BYTES.encode("a document")]
+        split.ids = np.append(split.ids, ids).astype(np.uint16)
+        split.supervised = np.append(split.supervised, [0] + [1] * (len(ids) - 1)).astype(np.uint8)
+        split.starts = np.append(split.starts, len(split.ids))
+    lasts = [max((i for i, weight in enumerate(weights) if weight), default=None) for weights in talks]
+    wanted = [f" words {2 * last + 1}\n" for last in lasts if last is not None] + ["a document"] * document
+    if not wanted:
+        with pytest.raises(InputError, match="no conversation with words of the bot"):
+            Loader(split, 256, BYTES, train_on="last")
+        return
+    learned = [
+        BYTES.decode([id for id in targets if id >= 0])
+        for batch in Loader(split, 256, BYTES, train_on="last").epoch(1)
+        for _, targets, _ in documents(batch)
+    ]
+    assert sorted(learned) == sorted(wanted)
 
 
 def same(a, b):

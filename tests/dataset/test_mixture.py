@@ -9,7 +9,7 @@ import pytest
 from conftest import script
 
 from dataset import mixture
-from dataset.folder import SPLITS, open_meta, read_conversations
+from dataset.folder import SPLITS, open_meta, read_conversations, read_records
 from dataset.prepare import PrepareConfig, prepare_folder
 from runtime.errors import InputError
 
@@ -122,6 +122,17 @@ def test_a_split_of_its_own_is_kept(tmp_path):
     train = [said(one) for one in splits["train"]]
     assert not any(one in train for one in held_out)
     assert sum(one in held_out for one in map(said, splits["val"])) >= 15
+
+
+def test_a_weight_of_0_survives(tmp_path):
+    """What a folder does not learn its mixture does not learn either, in the middle of a turn too."""
+    roles = ("user", "assistant", "assistant", "user", "assistant")
+    weights = ({}, {"weight": 0}, {}, {}, {"weight": 0})
+    messages = [{"role": role, "content": f"{role} {i}", **weights[i]} for i, role in enumerate(roles)]
+    one = folder(tmp_path / "one", [messages], val_share=0)
+    mixed(tmp_path / "m", [f"{one}=1"], val_share=0)
+    (record,) = read_records(tmp_path / "m", "train")
+    assert record["messages"] == messages
 
 
 def test_licences_are_told_and_refused(tmp_path):

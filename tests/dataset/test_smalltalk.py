@@ -195,3 +195,13 @@ def test_the_corpus_is_large_and_varied():
     said = [m["content"] for messages in talks for m in messages if m["role"] == "assistant"]
     common = Counter(text for text in said if len(text.split()) > 6).most_common(1)
     assert common[0][1] <= len(said) / 2000, common
+
+
+def test_nobody_in_a_talk_has_the_name_of_another():
+    """The scripts of one talk draw other values, as long as there are others."""
+    slots = {"woman": [("Mei",), ("Ana",), ("Eva",)]}
+    for seed in range(20):
+        used = set()
+        draws = [Draw(slots, random.Random(f"{seed}/{i}"), used=used) for i in range(3)]
+        assert len({draw.value("woman", 0) for draw in draws[:2]}) == 2
+        assert draws[0].value("woman", 0) == draws[0].value("woman", 0)

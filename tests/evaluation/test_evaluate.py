@@ -77,6 +77,10 @@ def by_name(rows):
     return {row.name: row for row in rows}
 
 
+def by_name_of(content):
+    return {row["name"]: row for row in content["rows"]}
+
+
 def everything(messages):
     return messages
 
@@ -271,7 +275,7 @@ def test_the_same_folder_gives_the_same_report(folders, tmp_path):
     assert timeless(tmp_path / "a") == timeless(tmp_path / "b")
     content = report.read_report(tmp_path / "a")
     groups = dict.fromkeys(row["group"] for row in content["rows"])
-    assert list(groups) == ["Fit", "Stops", "Itself", "Repetition", "Memory", "Safety", "Speed"]
+    assert list(groups) == ["Fit", "Stops", "Itself", "Repetition", "Memory", "Safety", "Speed", "Sense"]
     for row in content["rows"]:
         assert row["definition"], row["name"]
         if row["value"] is not None:
@@ -297,6 +301,18 @@ def test_a_baseline_stands_beside_it_and_is_measured_once(folders, talk_dir, mon
     assert (folders[2] / "report.json").stat().st_mtime_ns == before
     run(init_from=ours, baseline=bare, data=str(talk_dir), n=3)  # other questions: it is measured anew
     assert (folders[2] / "report.json").stat().st_mtime_ns != before
+
+
+def test_the_questions_of_sense_need_no_data(folders, tmp_path):
+    """--groups=sense measures that group alone, of a model whose data are gone; its samples are judged transcripts."""
+    out = str(tmp_path / "out")
+    shown = run(init_from=str(folders[2]), data="nowhere", groups=("sense",), n=10, samples=3, out_dir=out)
+    content = report.read_report(out)
+    assert {row["group"] for row in content["rows"]} == {"Sense"} and content["settings"]["groups"] == ["sense"]
+    assert by_name_of(content)["sense_greedy"]["n"] == 10 and "answers sensibly, greedy" in shown
+    assert len(content["samples"]) == 3 and "evaluation/sense.txt alone" in (tmp_path / "out" / "report.md").read_text()
+    shown = run(init_from=str(folders[0]), groups=("safety", "stops"), n=4, out_dir=out)
+    assert {row["group"] for row in report.read_report(out)["rows"]} == {"Safety", "Stops"}
 
 
 def test_a_gate(folders, tmp_path, talk_dir):
@@ -339,7 +355,14 @@ def test_bad_input_is_one_line(folders, settings, said):
 
 
 @pytest.mark.parametrize(
-    "settings", [dict(n=1), dict(samples=-1), dict(endpoint="http://127.0.0.1:1/v1"), dict(max_new_tokens=50)]
+    "settings",
+    [
+        dict(n=1),
+        dict(samples=-1),
+        dict(endpoint="http://127.0.0.1:1/v1"),
+        dict(max_new_tokens=50),
+        dict(groups=("sens",)),
+    ],
 )
 def test_settings_are_checked(settings):
     with pytest.raises(ValueError):

@@ -22,11 +22,14 @@ PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
 HI = [{"role": "user", "content": "hi"}]
 
 
-@pytest.fixture(params=["kernels", "model"], autouse=True)
+@pytest.fixture(params=["kernels", "model", "gpu"], autouse=True)
 def path(request, monkeypatch):
-    """Every test runs by the kernels for the CPU, and by the model alone, as on a GPU."""
-    if request.param == "model":
-        monkeypatch.setattr("inference.engine.CPUDecoder.fits", lambda model: False)
+    """Every test runs by the kernels for the CPU, by the model alone, and as on a GPU but for the recorded kernels."""
+    if request.param != "kernels":
+        monkeypatch.setattr("inference.cpu_decoder.CPUDecoder.fits", lambda model: False)
+    if request.param == "gpu":
+        monkeypatch.setattr("inference.engine.GPUDecoder.fits", lambda model: True)
+        monkeypatch.setattr("inference.gpu_decoder.SHORTEST_SPAN", 8)
     return request.param
 
 
@@ -42,7 +45,11 @@ def counted(engine):
         shapes.append((len(set(slots)), len(ids) // len(set(slots))))
         return decoder(ids, slots, *more)
 
-    engine.model.forward, engine.decoder = model, decoder and kernels
+    def gpu(gpu_decoder, group, decode=engine.decode_on_gpu):
+        shapes.append((len(group), 1))
+        return decode(gpu_decoder, group)
+
+    engine.model.forward, engine.decoder, engine.decode_on_gpu = model, decoder and kernels, gpu
     return shapes
 
 
@@ -54,6 +61,7 @@ class Scripted(Engine):
 
     def __init__(self, model, tokenizer, ids, wishes=()):
         super().__init__(model, tokenizer)
+        self.gpu_decoder = None  # it would not ask `logits`
         self.script = iter([*ids, *[tokenizer.end_of_turn] * 1000])
         self.wishes = list(wishes)  # what it would rather say, but must not
 

@@ -4,6 +4,7 @@ it has not are the published rules; the fast path keeps what a plain sort keeps;
 """
 
 import itertools
+import random
 
 import pytest
 import torch
@@ -96,6 +97,28 @@ def test_operators_equal_transformers(case, scale):
     for seed in range(20):
         logits, recent = random_logits(seed=seed, scale=scale), [3, 7, 7, 499, 12, 3, 7]
         torch.testing.assert_close(ours(logits, sampling, recent), theirs(logits, sampling, recent))
+
+
+@pytest.mark.slow
+def test_any_settings_equal_transformers():
+    """4,000 settings drawn at random, each operator on or off; where a sum of float32 decides, either may be right."""
+    rng = random.Random(0)
+    far = 0
+    for seed in range(4000):
+        case = {
+            "temperature": rng.choice([1.0, 0.3, 0.7, 1.5]),
+            "top_k": rng.choice([None, 0, 1, 5, 50]),
+            "top_p": rng.choice([1.0, 0.3, 0.8, 0.95]),
+            "min_p": rng.choice([0.0, 0.01, 0.2]),
+            "typical_p": rng.choice([1.0, 1.0, 0.3, 0.9]),
+            "repetition_penalty": rng.choice([1.0, 1.2, 0.7]),
+            "no_repeat_ngram": rng.choice([0, 1, 3]),
+            "logit_bias": rng.choice([{}, {rng.randrange(500): rng.uniform(-9, 9)}]),
+        }
+        logits, recent = random_logits(seed=seed, scale=rng.choice([0.3, 3.0])), rng.choices(range(500), k=7)
+        a, b = (f(logits, SamplingParams(**{**PLAIN, **case}), recent) for f in (ours, theirs))
+        far += not torch.allclose(a, b, atol=1e-4, rtol=1e-4)
+    assert far < 8
 
 
 @settings(max_examples=300, deadline=None)
@@ -227,7 +250,7 @@ def test_draws_follow_the_distribution():
         dict(temperature=1e-40),  # the quotients would be infinite
         dict(temperature=float("inf")),
         dict(temperature=float("nan")),
-        dict(top_k=0),
+        dict(top_k=-1),
         dict(top_p=0.0),
         dict(top_p=1.1),
         dict(min_p=-0.1),
@@ -253,8 +276,23 @@ def test_draws_follow_the_distribution():
 )
 def test_a_setting_out_of_range_is_named(wrong):
     """Sampling refuses what the operators cannot do, with the name of the setting."""
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} .* is out of its range: .*"):
         SamplingParams(**wrong)
+
+
+def test_a_top_k_of_0_is_none():
+    """0 keeps all tokens, as nanoGPT and transformers have it."""
+    logits = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    for a, b in zip(*(filter_logits(logits, SamplingParams(top_k=k)) for k in (0, None)), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("more", [dict(min_p=0.1), dict(typical_p=0.5), dict(temperature=0.0), dict(top_k=2)])
+def test_a_rule_that_leaves_nothing_does_not_hold(more):
+    """In a vocabulary of three that all were said, no_repeat_ngram=1 would rule out every token: one is drawn."""
+    sampling = SamplingParams(no_repeat_ngram=1, **more)
+    assert sample_token(torch.tensor([0.0, 1.0, 2.0]), sampling, None, [0, 1, 2]) in (0, 1, 2)
+    assert sample_token(torch.tensor([0.0, 1.0, 9.0]), sampling, None, [2, 1]) == 0  # as long as there is one, it does
 
 
 def test_extreme_settings_still_draw():

@@ -13,7 +13,7 @@ def test_attention_in_pieces(monkeypatch):
     half = qkv.bfloat16().requires_grad_()
     full = half.detach().float().requires_grad_()
     wanted = torch.cat([attention.single_attention(full[a:b], 4) for a, b in itertools.pairwise(starts)])
-    layout = attention.packed_layout(torch.tensor(starts, dtype=torch.int32), half, 8)
+    layout = attention.packed_layout(torch.tensor(starts, dtype=torch.int32), half, 8, 333)
     assert layout.kernel == "cpu"
     found = attention.packed_attention(half, 4, layout)
     weights = torch.randn(333, 32)

@@ -245,6 +245,31 @@ def test_one_sided_and_empty_messages_are_told():
     assert skipped["empty message"] == 2
 
 
+@pytest.mark.parametrize("reader", [openai, sharegpt])
+@pytest.mark.parametrize("name, no", [("weight", 0), ("weight", 0.0), ("train", False), ("loss", False)])
+def test_a_reply_of_weight_0_keeps_it(reader, name, no):
+    """OpenAI's weight, Axolotl's train, ms-swift's loss; it is counted, and anything but 0 and 1 is named."""
+    role, text, speakers = (
+        ("role", "content", ("user", "assistant")) if reader is openai else ("from", "value", ("human", "gpt"))
+    )
+    key = "messages" if reader is openai else "conversations"
+
+    def records(weight, keep_going=False):
+        weights = ({}, {name: weight}, {}, {name: 1}, {name: 0}, {})  # the human's is never learned
+        talk = [{role: speakers[i % 2], text: str(i), **more} for i, more in enumerate(weights)]
+        skipped = Skipped(keep_going)
+        return list(reader.records_of_row({key: talk}, "a:1", skipped)), skipped
+
+    ((record,), skipped) = records(no)
+    assert [message.get("weight") for message in check(record)] == [None, 0, None, None, None, None]
+    assert [str(line) for line in skipped.report()] == [
+        "noted 1: message of weight 0, which is read and not learned (a:1)"
+    ]
+    with pytest.raises(InputError, match=f"a:1: {name} of a message must be 0 or 1, not 0.5"):
+        records(0.5)
+    assert records("some", keep_going=True)[0] == []
+
+
 def test_zip_gz_and_utf16_are_opened(tmp_path):
     """The account's zip, a gzipped file and UTF-16 are read like the file itself."""
     text = json.dumps(FIXTURES[chatgpt])

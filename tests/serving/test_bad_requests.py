@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from served import HI, error_of
 
+from tokenization.chat_template import FolderTemplate, PlainText
+
 REFUSED = [
     ({"messages": HI, "tools": [{"type": "function"}]}, "tools"),
     ({"messages": HI, "response_format": {"type": "json_object"}}, "response_format.type"),
@@ -50,6 +52,27 @@ def test_context_overflow(server):
     assert found["usage"]["total_tokens"] <= 65 and found["choices"][0]["finish_reason"] in ("stop", "length")
     with pytest.raises(openai.BadRequestError, match="context"):
         server.client().chat.completions.create(model="tiny", messages=long)
+
+
+def test_a_template_that_takes_no_system_message(server, tokens, tmp_path):
+    """What a folder's own chat template refuses is a 400 with its words; other chats go on."""
+    template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}hi"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    server.engine.template = FolderTemplate(tokens, tmp_path)
+    refused = {"messages": [{"role": "system", "content": "be kind"}, *HI]}
+    for body in (refused, {**refused, "truncation": "auto"}):
+        error = error_of(server.post(body), 400)
+        assert error["param"] == "messages" and "no system role" in error["message"]
+    assert server.post({"messages": HI, "max_tokens": 3}).status_code == 200
+
+
+def test_no_completion_has_a_token_that_the_model_was_not_taught(server, tokens):
+    """However much a request asks for our tags, a model of another program does not say them."""
+    server.engine.template = PlainText(tokens)
+    wanted = {str(token): 100 for token in (tokens.system, tokens.human, tokens.bot, tokens.end_of_turn)}
+    body = {"prompt": "hi", "logit_bias": wanted, "max_tokens": 20, "n": 3, "stop": ["\0"], "logprobs": 0}
+    for choice in server.post(body, "/v1/completions").json()["choices"]:
+        assert not {"[System]:", "[Human]:", "[Bot]:"} & set(choice["logprobs"]["tokens"])
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_a_whole_chat(terminal):
         ("/bad", "(noted as bad"),
         ("/set temperature=0.5 seed=7", "(temperature is 0.5)", "(seed is 7)"),
         ("/set temprature=1", "(there is no setting temprature, did you mean temperature?)"),
-        ("/set temperature=-1", "(temperature (-1.0) is out of its range)"),
+        ("/set temperature=-1", "(temperature (-1.0) is out of its range"),
         ("/set temperature=warm", "(temperature must be a number, not 'warm')"),
         ("/set", "max_new_tokens"),
         ("/stats", "the last reply", "ended by stop token", "out of view"),

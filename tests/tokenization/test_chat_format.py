@@ -3,6 +3,8 @@ One template of a conversation, in which nobody can speak for somebody else, onl
 what the bot is asked at chat time is the beginning of what it was trained on.
 """
 
+import itertools
+
 import pytest
 from conftest import as_text
 from hypothesis import given, settings
@@ -31,6 +33,9 @@ MESSAGE = st.fixed_dictionaries(
     optional={"name": st.sampled_from(["Ann", "Bob"])},
 )
 SYSTEM = st.fixed_dictionaries({"role": st.just("system"), "content": TEXT.filter(str.strip)})
+WEIGHTED = st.fixed_dictionaries(
+    {"role": st.just("assistant"), "content": TEXT.filter(str.strip), "weight": st.sampled_from([0, 1])}
+)
 MESSAGES = st.builds(
     lambda system, first, talk: [
         *system,
@@ -137,6 +142,24 @@ def test_the_prompt_is_a_prefix_of_the_render(messages):
         assert whole[: len(ids)] == ids and ids[-1] == GPT2.bot
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.lists(MESSAGE | WEIGHTED, max_size=8))
+def test_a_message_of_weight_0_is_read_and_not_learned(talk):
+    """The ids are those without weights; what is learned is the other messages, and a turn's end with its last one."""
+    messages = check({"messages": [*said(("user", "hi")), *talk, *said(("assistant", "bye"))]})
+    ids, supervised = render(messages, GPT2)
+    plain = [{name: value for name, value in message.items() if name != "weight"} for message in messages]
+    assert ids == render(plain, GPT2)[0]
+    wanted = ""
+    for role, turn in itertools.groupby(messages, lambda message: message["role"]):
+        turn = list(turn) if role == "assistant" else []
+        wanted += "".join((" ", "\n")[i > 0] + m["content"] for i, m in enumerate(turn) if m.get("weight", 1))
+        wanted += "\n" * (turn != [] and turn[-1].get("weight", 1) == 1)
+    assert GPT2.decode([id for id, learned in zip(ids, supervised, strict=True) if learned]) == wanted
+    if not any("name" in message for message in messages):
+        assert render(parse(ids, GPT2, supervised), GPT2) == (ids, supervised)  # as a mixture takes it
+
+
 @settings(max_examples=100, deadline=None)
 @given(MESSAGES)
 def test_decoded_ids_are_what_people_are_shown(messages):
@@ -221,6 +244,8 @@ ASK, REPLY = {"role": "user", "content": "hi"}, {"role": "assistant", "content":
             "a:1, message 2: content must be text, and not empty",
         ),
         ({"messages": [ASK, REPLY, {**ASK, "name": 1}]}, "a:1, message 3: name must be text"),
+        ({"messages": [ASK, {**REPLY, "weight": 0.5}]}, "a:1, message 2: weight must be 0 or 1, not 0.5"),
+        ({"messages": [ASK, {**REPLY, "weight": "no"}]}, "a:1, message 2: weight must be 0 or 1, not 'no'"),
         (
             {"messages": [ASK, REPLY, {"role": "system", "content": "x"}]},
             "a:1, message 3: the system message must come first",
