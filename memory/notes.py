@@ -144,7 +144,11 @@ class Memory:
         left = exchanges(talk[:start])
         if self.index is None or self.index[0] != start:
             self.index = start, TurnIndex([f"{message} {reply}" for message, reply in left])
-        recalled = [left[i] for i in self.index[1].find(last[0]["content"], RECALLED)]
+        asked_at = [position for position, message in enumerate(talk[:start]) if message["role"] == "user"]
+        newest = {(note.key, note.text) for note in self.notes}
+        outdated = {note.position for note in self.told if (note.key, note.text) not in newest}
+        nearest = self.index[1].find(last[0]["content"], RECALLED)
+        recalled = [left[i] for i in nearest if asked_at[i] not in outdated]
         lines = [EARLIER.format(*(" ".join(text.split()[:RECALLED_WORDS]) for text in pair)) for pair in recalled]
         return [{**last[0], "content": "\n".join([*lines, last[0]["content"]])}]
 

@@ -1,10 +1,11 @@
 """Turns of a chat that bear on a new message, found by their words (BM25, Robertson and Zaragoza 2009, by bm25s)."""
 
 import collections
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-MIN_SHARED = 1 / 3  # of the words that matter in the message, a turn must have so many to bear on it
+MIN_SHARED = 1 / 3  # of the weight of a message's words, a turn must share so much to bear on it
 ENDINGS = re.compile(r"(?:'s|ing|ed|es|s|e)$")  # cut from words, so that "dogs" finds "dog"
 
 
@@ -25,24 +26,25 @@ class TurnIndex:
 
         self.words = [key_words(text) for text in texts]
         self.index = bm25s.BM25()
-        self.is_empty = not any(self.words)
-        if not self.is_empty:
+        counts = collections.Counter(word for words in self.words for word in set(words))
+        # the rarer a word, the more it says (Sparck Jones 1972)
+        self.weights = {word: math.log(1 + len(self.words) / n) for word, n in counts.items()}
+        if counts:
             self.index.index(self.words, show_progress=False)
 
     def find(self, text: str, n: int) -> list[int]:
         """The numbers of up to n texts that bear on `text`, in their order."""
-        wanted = [word for word in dict.fromkeys(key_words(text)) if any(word in words for words in self.words)]
-        n_asked = len(set(key_words(text)))
-        if self.is_empty or not wanted:
+        wanted = [word for word in dict.fromkeys(key_words(text)) if word in self.weights]
+        if not wanted:
             return []
-        n = min(n, len(self.words))
-        numbers, scores = self.index.retrieve([wanted], k=n, show_progress=False)
-        near = [
-            int(number)
-            for number, score in zip(numbers[0], scores[0], strict=True)
-            if score > 0 and len(set(wanted) & set(self.words[number])) >= MIN_SHARED * n_asked
-        ]
-        return sorted(near)
+        numbers, _ = self.index.retrieve([wanted], k=min(n, len(self.words)), show_progress=False)
+        least = MIN_SHARED * self.weight(wanted)
+        shared = ((int(number), set(wanted) & set(self.words[number])) for number in numbers[0])
+        return sorted(number for number, words in shared if words and self.weight(words) >= least)
+
+    def weight(self, words: Iterable[str]) -> float:
+        """How much the words say together."""
+        return sum(self.weights[word] for word in words)
 
 
 def topics(exchanges: Sequence[tuple[str, str]], n: int) -> list[str]:

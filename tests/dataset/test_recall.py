@@ -280,7 +280,7 @@ def test_prepare_writes_what_train_reads(folder, tmp_path, capsys):
 def test_a_chat_with_memory_has_what_it_is_asked_for(train, made):
     """Seen through memory/ a talk ends with a question's answer, and no fact that the answer needs has been lost."""
     prepare, asked, noted = script(), 0, 0
-    for index, woven in enumerate(made[:60]):
+    for index, woven in enumerate(made[:150]):
         seen = prepare.remembered(woven, train, random.Random(index))
         if seen is None:
             continue

@@ -101,8 +101,8 @@ def test_facts_of_multi_session_chat():
     assert n_right / n_facts > 0.48 and n_found / n_told > 0.29
 
 
-COMMON = """i i'm im my we me our a an the is am are was were be been to of in on at and or for with it that this do does did
-have has had very really so not as by from you your just also but i've""".split()
+COMMON = """i i'm im my we me our a an the is am are was were be been to of in on at and or for with it that this do
+does did have has had very really so not as by from you your just also but i've""".split()
 
 
 def is_in(line, guesses):

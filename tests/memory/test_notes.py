@@ -71,6 +71,9 @@ def test_turns_that_bear_on_the_message_come_back():
     messages = [*chat(*told), *talk(40, seed=1), {"role": "user", "content": "when did that volcano erupt?"}]
     asked = walked(Memory(), messages)[-1]["content"]
     assert asked.startswith("(earlier, human: the volcano") and "1902" in asked and asked.endswith("erupt?")
+    messages[1:3] = chat("my favorite volcano is etna", "ok", "my favorite volcano is fuji", "i see")[1:]
+    messages[-1] = {"role": "user", "content": "what is my favorite volcano?"}
+    assert "fuji" in (now := str(walked(Memory(), messages))) and "etna" not in now  # what was corrected stays away
     messages[-1] = {"role": "user", "content": "and now?"}
     assert walked(Memory(), messages)[-1]["content"] == "and now?"
 
