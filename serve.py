@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from serving.scheduler import Scheduler
 
-LOOPBACK_HOSTS = ("127.0.0.1", "::1", "localhost")
-
 
 @dataclass(frozen=True)
 class ServeConfig(EngineConfig):
@@ -42,10 +40,17 @@ class ServeConfig(EngineConfig):
     slots: int = 8  # replies that are made at once; further requests wait
     queue: int = 64  # requests that may wait; further ones get 429
     api_key: str | None = None  # what clients must send; the variable NANOCHATGPT_API_KEY keeps it out of `ps`
-    max_rps: float | None = None  # requests a second under /v1 from each address; none: any number
+    max_rps: float | None = None  # requests a second from each address, the page's files aside; none: any number
     max_seconds: float = 300.0  # for a reply, its wait for a slot included
     max_body: int = 2**20  # bytes of a request
+    max_arrival: float = 20.0  # seconds that a request may take to arrive
+    max_connections: int = 512  # open at once from each address; the oldest that is idle gives way
+    trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed; once for each
+    alias: tuple[str, ...] = ()  # further names of the model; once for each: --alias=gpt-4o-mini
+    truncation: Literal["auto", "disabled"] = "auto"  # of chats longer than the context: drop old turns, or refuse
+    strict: bool = False  # refuse every parameter that is not known, empty messages and long chats, as OpenAI does
     grace: float = 30.0  # seconds that replies have to end after SIGTERM or Ctrl-C
+    allowed_hosts: tuple[str, ...] = ()  # further names of this server, a proxy's say; once for each: chat.example.org
     cors: tuple[str, ...] = ()  # origins of other pages that may ask; once for each: --cors=https://example.org
     feedback: str | None = None  # file for verdicts given on the page; default: feedback.jsonl in your data folder
     log_text: bool = False  # show what is said, not only how long it was
@@ -55,7 +60,7 @@ class ServeConfig(EngineConfig):
         super().__post_init__()
         if not 0 <= self.port < 2**16:
             raise ValueError(f"port ({self.port}) must be from 0 to 65535")
-        for name in ("slots", "max_seconds", "max_body"):
+        for name in ("slots", "max_seconds", "max_body", "max_arrival", "max_connections"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be above 0")
         for name in ("queue", "grace"):
@@ -66,7 +71,7 @@ class ServeConfig(EngineConfig):
 
 
 def serve(config: ServeConfig) -> None:
-    if config.host not in LOOPBACK_HOSTS and not api_key(config):
+    if not only_this_machine(config.host) and not api_key(config):
         raise InputError(f"--host={config.host} is reachable by others: give an --api_key, or stay on 127.0.0.1")
     log_to_stdout(config.log_level)
     listening = opened_socket(config.host, config.port)
@@ -81,7 +86,8 @@ def serve(config: ServeConfig) -> None:
     name = model_name(config)
     server = http_server(config, app_for(config, scheduler, name))
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)  # uvicorn raises it again when all is done: that is a good end
+        # until uvicorn has its own handlers; when all is done it raises the signal again, and that is a good end
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     host = f"[{config.host}]" if ":" in config.host else config.host
     params, port = millions(scheduler.engine.model.num_params()), listening.getsockname()[1]
     print(f"serving {name} ({params} parameters) on http://{host}:{port}; stop: Ctrl-C", flush=True)
@@ -92,7 +98,17 @@ def serve(config: ServeConfig) -> None:
 
 
 def model_name(config: ServeConfig) -> str:
-    return Path(config.folder).name
+    return Path(config.folder).resolve().name or "model"  # "." has a name as well
+
+
+def only_this_machine(host: str) -> bool:
+    """Whether nobody else reaches that address. Raises InputError where it is none."""
+    from serving.hosts import is_loopback
+
+    try:
+        return is_loopback(host)
+    except OSError as error:
+        raise InputError(f"--host={host} is no address of this machine ({error.strerror})") from None
 
 
 def api_key(config: ServeConfig) -> str | None:
@@ -110,8 +126,9 @@ def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp"
         key=api_key(config),
         max_rps=config.max_rps,
         max_body=config.max_body,
-        loopback=config.host in LOOPBACK_HOSTS,
+        loopback=only_this_machine(config.host),
         cors=config.cors,
+        allowed_hosts=config.allowed_hosts,
     )
     server = ServerState(
         scheduler=scheduler,
@@ -119,6 +136,9 @@ def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp"
         sampling=config,
         max_seconds=config.max_seconds,
         feedback=FeedbackFile(config.feedback),
+        aliases=config.alias,
+        strict=config.strict,
+        truncation="disabled" if config.strict else config.truncation,
         shows_text=config.log_text,
     )
     return create_app(server, limits)
@@ -127,9 +147,15 @@ def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp"
 def http_server(config: ServeConfig, app: "ASGIApp") -> "uvicorn.Server":
     import uvicorn
 
+    from serving.connections import Connections, protocol_class
+
     return uvicorn.Server(
         uvicorn.Config(
             app,
+            http=protocol_class(Connections(config.max_connections, config.max_arrival)),
+            ws="none",
+            proxy_headers=bool(config.trusted_proxies),  # anybody on this machine could send X-Forwarded-For
+            forwarded_allow_ips=list(config.trusted_proxies),
             lifespan="off",
             timeout_keep_alive=30,
             timeout_graceful_shutdown=max(1, round(config.grace)),
@@ -158,8 +184,6 @@ def opened_socket(host: str, port: int) -> socket.socket:
         listening.bind(address)
         listening.listen(1024)
     except OSError as error:
-        if isinstance(error, socket.gaierror):
-            raise InputError(f"--host={host} is no address of this machine ({error.strerror})") from None
         raise InputError(f"port {port} on {host}: {error.strerror}; another one: --port={port + 1}") from None
     return listening
 

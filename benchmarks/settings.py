@@ -56,6 +56,7 @@ class BenchConfig:
 
     # prepare: a made-up WhatsApp export, parsed, masked, tokenised
     messages: int = 500_000  # prepare: in the export
+    members: int = 20_000  # prepare: files of a Slack export, as a zip, a tar.gz and a folder; 0: none
 
     def __post_init__(self) -> None:
         for name in MINIMUM_ONE:

@@ -87,12 +87,17 @@ def map_file(path: Path, dtype: type[np.generic]) -> np.ndarray:
 def read_records(folder: str | Path, split: str) -> Iterator[dict[str, Any]]:
     """
     Yield what a split of a data folder holds: {"messages": ...} of a conversation, as chat_format.parse has them with
-    their weights, or {"text": ...} of a document. Raises InputError as open_meta does.
+    their weights, {"text": ...} of a document, or {"ids": ..., "supervised": ...} of a row of tokens of which some are
+    learned, such as a copy drill. Raises InputError as open_meta does.
     """
     _, tokenizer = open_meta(folder)
     for ids, supervised in rows(open_split(folder, split, tokenizer)):
-        messages = parse(ids, tokenizer, supervised)
-        yield {"messages": messages} if messages else {"text": tokenizer.decode(ids[1:])}
+        if messages := parse(ids, tokenizer, supervised):
+            yield {"messages": messages}
+        elif all(supervised[1:]):
+            yield {"text": tokenizer.decode(ids[1:])}
+        else:
+            yield {"ids": ids[1:], "supervised": supervised[1:]}
 
 
 def read_conversations(folder: str | Path, split: str) -> Iterator[list[Message]]:

@@ -2,6 +2,7 @@
 Mixtures of prepared data folders in given shares: how much of each folder is taken, and the records themselves.
 """
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from dataset.dedup import hash64
 from dataset.folder import SPLITS, open_meta, read_records
 from dataset.prepare import PERMISSIVE
 from runtime.errors import InputError
+from tokenization import tokenizer as tokenizers
 
 
 @dataclass(frozen=True)
@@ -74,18 +76,28 @@ def plan(folders: Iterable[str], max_epochs: float) -> list[Part]:
     ]
 
 
-def mixed_records(parts: Iterable[Part], seed: int) -> Iterator[dict[str, Any]]:
+def mixed_records(parts: Iterable[Part], seed: int, tokenizer: str) -> Iterator[dict[str, Any]]:
     """
-    Yield the records of a mixture: "messages" or "text", how many "copies" of them to take, and "split" where the
-    folder decides. Each is taken as often as the whole epochs say, and once more if a hash of its words and the seed
-    falls within the rest.
+    Yield the records of a mixture, as read_records has them, with how many "copies" of them to take, and "split" where
+    the folder decides. Each is taken as often as the whole epochs say, and once more if a hash of its words and the
+    seed falls within the rest. tokenizer: the mixture's, by name; a folder with rows of tokens must have the same.
     """
     for part in parts:
         whole_epochs, rest = divmod(part.epochs, 1)
         for split in SPLITS:
             for record in read_records(part.folder, split):
                 text = json.dumps(record.get("messages", record))
+                if "ids" in record and not is_same_tokenizer(part.folder, tokenizer):
+                    raise InputError(
+                        f"{part.folder} has rows of tokens, not of words: mix it with --tokenizer={part.folder}"
+                    )
                 copies = int(whole_epochs) + (hash64(f"{seed} {text}") < rest * 2**64)
                 if copies:
                     record["copies"] = copies
                     yield {**record, "split": split} if part.own_split else record
+
+
+@functools.cache
+def is_same_tokenizer(folder: str, tokenizer: str) -> bool:
+    """Whether a data folder was made with the tokenizer of this name; one that is to be trained is another."""
+    return not tokenizer.startswith("train:") and open_meta(folder)[1].hash == tokenizers.load(tokenizer).hash

@@ -7,8 +7,10 @@ differently are kept together as well.
 """
 
 import array
+import collections
 import itertools
 import json
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,6 +42,8 @@ from tokenization.tokenizer import Tokenizer
 
 # licences under which data, and what is trained on them, may be passed on for any purpose
 PERMISSIVE = ("public domain", "MIT", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "CC BY 4.0", "CDLA-Sharing-1.0")
+
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")  # in a reason: a piece of a file
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def prepare_folder(
         It is called once more if a tokenizer is to be learned.
     about: {"name", "licence", "url"} of the source, printed and kept in meta.json. "sources", if it is there, is a list
         of these and is kept instead.
-    change_text: applied to the text of each message. It must be a function of a module: other processes run it.
+    change_text: applied to the text of each message, as its private details are to be masked: then meta.json also
+        names no file and quotes nothing. It must be a function of a module: other processes run it.
     Raises InputError, and leaves the folder as it was, if there is no conversation or something is wrong with one.
     """
     folder = Path(settings.out_dir or Path(script).parent)
@@ -116,6 +121,8 @@ def prepare_folder(
         total = {name: sum(splits[split][name] for split in SPLITS) for name in splits["train"]}
         total["longest"] = max(splits[split]["longest"] for split in SPLITS)
         files = [Path(source).name for source in settings.source]
+        if change_text:  # a file has the name of a friend, or a number: WhatsApp Chat with +49 170 1234567.txt
+            files = [f"file {number}" for number, _ in enumerate(files, 1)]
         meta = {
             "format": FORMAT,
             "tokenizer": {"name": tokenizer.name, "hash": tokenizer.hash},
@@ -123,7 +130,7 @@ def prepare_folder(
             "split_seed": settings.seed,
             "val_share": settings.val_share,
             "own_split": bool((spool.splits != "").any()),
-            "skipped": dict(skipped),
+            "skipped": dict(stored_reasons(skipped, change_text)),
             "sources": about.get("sources") or [{**about, "files": files, **total}],
         }
         meta["permissive"] = all(source["licence"] in PERMISSIVE for source in meta["sources"])
@@ -135,6 +142,14 @@ def prepare_folder(
     print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
     flag = shlex.quote(f"--data_dir={folder}")
     print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py {flag}")
+
+
+def stored_reasons(skipped: Skipped, change_text: TextChange | None) -> collections.Counter[str]:
+    """The counts of what was skipped as meta.json has them; change_text: what a reason quotes or holds is hidden."""
+    counts: collections.Counter[str] = collections.Counter()
+    for reason, n in skipped.items():
+        counts[change_text(QUOTED.sub("'...'", reason)) if change_text else reason] += n
+    return counts
 
 
 def choose_tokenizer(
@@ -165,6 +180,7 @@ class Spool(NamedTuple):
     sketches: np.ndarray  # (n, SKETCH_SIZE) uint64, 0 where there are fewer
     splits: np.ndarray  # (n,) "train", "val" or ""
     copies: np.ndarray  # (n,) int64
+    pairs: dict[int, str]  # number of a conversation -> JSON of its pair of a better and a worse last answer
 
 
 def write_spool(
@@ -176,6 +192,7 @@ def write_spool(
     """
     seen: set[bytes] = set()
     numbers, hashes, splits = array.array("q"), array.array("Q"), []
+    pairs: dict[int, str] = {}
     with open(folder / "spool.bin", "wb") as bin_file, open(folder / "spool.sup", "wb") as sup_file:
         for i, rendered in enumerate(tqdm(conversations, unit=" conversations", disable=not sys.stderr.isatty())):
             if rendered.exact in seen:
@@ -189,6 +206,8 @@ def write_spool(
             bin_file.write(rendered.ids)
             sup_file.write(rendered.supervised)
             numbers.extend((len(rendered.supervised), rendered.n_turns, rendered.n_supervised, rendered.copies))
+            if rendered.pair:
+                pairs[len(splits)] = rendered.pair
             splits.append(rendered.split)
             hashes.extend((rendered.key, *rendered.sketch, *[0] * (SKETCH_SIZE - len(rendered.sketch))))
     lengths, n_turns, n_supervised, copies = np.array(numbers, dtype=np.int64).reshape(-1, 4).T
@@ -201,6 +220,7 @@ def write_spool(
         sketches=keys_and_sketches[:, 1:],
         splits=np.array(splits, dtype="U5"),
         copies=copies,
+        pairs=pairs,
     )
 
 
@@ -224,6 +244,10 @@ def write_splits(folder: Path, spool: Spool, val_share: float, seed: int) -> dic
                     else:
                         train.write(conversation * copies)
         (folder / f"spool.{suffix}").unlink()
+    for split, wanted in (("train", False), ("val", True)):
+        lines = [f"{pair}\n" for number, pair in spool.pairs.items() if is_val[number] == wanted]
+        if spool.pairs:  # for training by preference: the messages, of which the last is better than what is "rejected"
+            (folder / f"{split}.pairs.jsonl").write_text("".join(lines), encoding="utf-8")
     counts = {}
     for split, times in (("train", ~is_val * spool.copies), ("val", is_val.astype(np.int64))):
         counts[split] = {

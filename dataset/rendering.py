@@ -7,6 +7,7 @@ import array
 import collections
 import concurrent.futures
 import itertools
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ class RenderedConversation(NamedTuple):
     sketch: tuple[int, ...]  # the smallest hashes of its distinctive utterances, at most SKETCH_SIZE
     split: str  # "train" or "val" where the record says so, else ""
     copies: int  # how often it is written to train: a mixture repeats small sources
+    pair: str = ""  # where a worse answer than the last one is known: JSON of the messages, and of what was "rejected"
 
 
 def batches(records: Iterable[Record], place: str) -> Iterator[list[tuple[str, Record]]]:
@@ -56,7 +58,10 @@ def check_record(place: str, record: Record, change_text: TextChange | None) -> 
         return {**record, "text": change_text(text) if change_text else text}
     messages = check(record, place)
     if change_text:
-        messages = [{**message, "content": change_text(message["content"])} for message in messages]
+        changed = ("content", "name")
+        messages = [{k: change_text(text) if k in changed else text for k, text in m.items()} for m in messages]
+        if "rejected" in record:
+            record = {**record, "rejected": change_text(record["rejected"])}
     return {**record, "messages": messages}
 
 
@@ -137,6 +142,7 @@ def render_record(record: Record, tokenizer: Tokenizer) -> RenderedConversation:
         sketch=() if "split" in record else tuple(sketch),
         split=record.get("split", ""),
         copies=record.get("copies", 1),
+        pair=json.dumps({"messages": messages, "rejected": record["rejected"]}) if "rejected" in record else "",
     )
 
 

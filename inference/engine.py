@@ -37,6 +37,7 @@ MIN_SHARED_PREFIX = 8
 # Tokens of prompts in one step while several sequences run: a long prompt is computed in parts, so that the others
 # need not wait long for their next token.
 MAX_PREFILL_TOKENS = {"cpu": 256, "cuda": 4096, "mps": 256}
+MAX_SCORED_TOKENS = 64  # of a prompt in one step, whose logits are all kept: 13 MB for GPT-2's vocabulary
 
 
 class CapacityError(RuntimeError):
@@ -83,11 +84,13 @@ class Engine:
         suppress_tokens: Iterable[int] = (),
         stop_token_ids: Iterable[int] = (),
         recent: Iterable[int] = (),
+        score_prompt: bool = False,
     ) -> Sequence:
         """
         The Sequence that continues `ids` from the next step on.
         suppress_tokens: ids that are never drawn, beside those that the model was never taught. stop_token_ids: ids
-        that end it and are not shown. recent: ids that the penalties look at before any was generated.
+        that end it and are not shown. recent: ids that the penalties look at before any was generated. score_prompt:
+        Sequence.prompt_logprobs is wanted.
         Raises CapacityError if no slot is free, ValueError if there are no ids, or more than the context holds.
         """
         if not 1 <= len(ids) <= self.block_size:
@@ -97,7 +100,8 @@ class Engine:
             raise CapacityError(f"all {len(self.running)} slots are taken")
         slot = max(free, key=lambda slot: common_prefix_length(self.cached[slot], ids))
         # the last id is always computed: the first token is drawn from its logits
-        del self.cached[slot][min(common_prefix_length(self.cached[slot], ids), len(ids) - 1) :]
+        n_kept = 0 if score_prompt else min(common_prefix_length(self.cached[slot], ids), len(ids) - 1)
+        del self.cached[slot][n_kept:]
         sequence = Sequence(
             slot,
             next(self.arrivals),
@@ -106,6 +110,7 @@ class Engine:
             suppress_tokens=dict.fromkeys((*self.template.untrained, *suppress_tokens)),
             stop_token_ids=stop_token_ids,
             recent=recent,
+            score_prompt=score_prompt,
         )
         sequence.num_cached_tokens = len(self.cached[slot])
         self.running[slot] = sequence
@@ -129,6 +134,11 @@ class Engine:
         prompts: list[list[int]] = []  # the prompts of this step
         for sequence in running:
             cached = self.cached[sequence.slot]
+            if sequence.is_scoring:
+                if budget > 0:
+                    scheduled[sequence] = min(len(sequence.ids) - len(cached), budget, MAX_SCORED_TOKENS)
+                    budget -= scheduled[sequence]
+                continue
             if len(sequence.ids) - len(cached) > 1 and budget > 0:
                 self.copy_shared_prefix(sequence)
             missing = len(sequence.ids) - len(cached)
@@ -147,14 +157,19 @@ class Engine:
         Compute so many ids of each sequence: logits (n_vocab,) of those of which no id is left to compute, or the next
         id, where a GPU drew it already.
         """
-        batched = [sequence for sequence, n in scheduled.items() if n == 1 or self.wide]
+        scored = [sequence for sequence in scheduled if sequence.is_scoring]
+        batched = [sequence for sequence, n in scheduled.items() if (n == 1 or self.wide) and sequence not in scored]
         groups = [[sequence] for sequence in scheduled if sequence not in batched]  # a prompt alone
         if batched:
             groups.append(sorted(batched, key=lambda sequence: sequence.slot))
         logits: dict[Sequence, torch.Tensor | int] = {}
         for group in groups:
             new_ids = [sequence.ids[len(self.cached[sequence.slot]) :][: scheduled[sequence]] for sequence in group]
-            if self.gpu_decoder and len(new_ids[0]) == 1:
+            if group[0] in scored:
+                all_rows = self.all_logits(group[0].slot, new_ids[0])
+                group[0].score(all_rows)
+                rows = all_rows[-1:]
+            elif self.gpu_decoder and len(new_ids[0]) == 1:
                 rows = self.decode_on_gpu(self.gpu_decoder, group)
             else:
                 rows = self.logits([sequence.slot for sequence in group], new_ids)
@@ -194,7 +209,15 @@ class Engine:
         """
         if self.decoder and (self.wide or len(new_ids[0]) <= self.kernel_rows):
             return self.decode(self.decoder, slots, new_ids)
-        return self.forward(slots, new_ids)
+        return self.forward(slots, new_ids)[:, -1]
+
+    def all_logits(self, slot: int, new_ids: list[int]) -> torch.Tensor:
+        """Logits (len(new_ids), n_vocab), float32 on the CPU, after each of new_ids, which follow what the slot has."""
+        if self.decoder and (self.wide or len(new_ids) <= self.kernel_rows):
+            start, rows = len(self.cached[slot]), range(len(new_ids))
+            positions = [start + i for i in rows]
+            return self.decoder(new_ids, [slot] * len(new_ids), positions, self.cache, list(rows))
+        return self.forward([slot], [new_ids], last_only=False)[0]
 
     def decode(self, decoder: "CPUDecoder", slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
         """`logits` by the kernels for a CPU, which take the tokens of all slots in a flat list."""
@@ -227,8 +250,11 @@ class Engine:
         likeliest = logits.argmax(1).tolist()
         return [likeliest[sequence.slot] for sequence in group]
 
-    def forward(self, slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
-        """`logits` by the model. Slots in between compute a dummy token, after all that they have cached."""
+    def forward(self, slots: list[int], new_ids: list[list[int]], last_only: bool = True) -> torch.Tensor:
+        """
+        Logits (len(slots), 1 or all of a slot's ids, n_vocab) by the model. Slots in between compute a dummy token,
+        after all that they have cached.
+        """
         first, end = slots[0], slots[-1] + 1
         ids_of = dict(zip(slots, new_ids, strict=True))
         for slot in range(first, end):
@@ -237,8 +263,8 @@ class Engine:
         cache = self.cache[first:end]
         cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in range(first, end)])
         idx = torch.tensor([ids_of.get(slot, [0]) for slot in range(first, end)], device=self.device)  # (B, T)
-        logits = self.model(idx, cache=cache, last_only=True)
-        return logits[[slot - first for slot in slots], -1].float().cpu()
+        logits = self.model(idx, cache=cache, last_only=last_only)
+        return logits[[slot - first for slot in slots]].float().cpu()
 
     def generate(
         self,

@@ -26,8 +26,8 @@ def apply_penalties(logits: torch.Tensor, sampling: SamplingParams, recent: Iter
     """A copy of logits (n_vocab,) after the steps before the temperature. recent: the ids that these look at."""
     logits = logits.clone()
     if sampling.logit_bias:
-        biases = {token_id: bias for token_id, bias in sampling.logit_bias.items() if token_id < len(logits)}
-        logits[list(biases)] += torch.tensor(list(biases.values()), dtype=logits.dtype)
+        ids, biases = sampling.bias_arrays
+        logits[ids[ids < len(logits)]] += torch.from_numpy(biases[ids < len(logits)])
     counts = Counter(recent)
     if sampling.repetition_penalty != 1.0 and counts:
         ids = torch.tensor(sorted(counts))
@@ -54,13 +54,18 @@ def repeated_run_lengths(recent: list[int]) -> dict[int, int]:
     {id: n}: if `id` came next, it and the last n ids would repeat n + 1 recent ids; the longest such repeat.
     Ids that would repeat nothing are not in it.
     """
-    longest: dict[int, int] = {}
-    for i in range(1, len(recent)):
-        n = 0
-        while n < i and recent[i - 1 - n] == recent[-1 - n]:
+    # n for each place by the Z algorithm (Gusfield 1997) on the reversed ids, in linear time
+    ids, longest = recent[::-1], dict[int, int]()
+    n_alike, start, end = [0] * len(ids), 0, 0  # ids[start:end] is the furthest run that repeats the first ids
+    for i in range(1, len(ids)):
+        n = max(0, min(n_alike[i - start], end - i))
+        while i + n < len(ids) and ids[n] == ids[i + n]:
             n += 1
+        n_alike[i] = n
+        if i + n > end:
+            start, end = i, i + n
         if n:
-            longest[recent[i]] = max(n, longest.get(recent[i], 0))
+            longest[ids[i - 1]] = max(n, longest.get(ids[i - 1], 0))
     return longest
 
 

@@ -32,6 +32,7 @@ class Sequence:
         suppress_tokens: Iterable[int] = (),
         stop_token_ids: Iterable[int] = (),
         recent: Iterable[int] = (),
+        score_prompt: bool = False,
     ) -> None:
         self.slot = slot  # row of the engine's KV cache
         self.arrival = arrival  # a count of all requests: those that came first are computed first
@@ -42,14 +43,30 @@ class Sequence:
         self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
         self.generator = torch.Generator()
         self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
-        self.num_generated = 0
+        self.num_prompt, self.num_generated = len(self.ids), 0
+        # of the prompt's tokens so far, where they are to be scored: nothing comes before the first
+        self.prompt_logprobs = [Token(self.ids[0], None)] if score_prompt else None
         self.num_cached_tokens = 0  # of the prompt, how many ids the KV cache held already
 
     @property
     def is_greedy(self) -> bool:
         """Whether its next token is the likeliest and nothing else is asked of the logits."""
         sampling = self.sampling
-        return sampling.temperature == 0 and not sampling.changes_logits and sampling.logprobs is None
+        may_end = self.num_generated >= sampling.min_new_tokens
+        return sampling.temperature == 0 and not sampling.changes_logits and sampling.logprobs is None and may_end
+
+    @property
+    def is_scoring(self) -> bool:
+        """Whether the log-probabilities of some of the prompt's tokens are wanted and not known yet."""
+        return self.prompt_logprobs is not None and len(self.prompt_logprobs) < self.num_prompt
+
+    def score(self, logits: torch.Tensor) -> None:
+        """Note the log-probabilities of the next tokens of the prompt, from logits (n, n_vocab) before each of them."""
+        assert self.prompt_logprobs is not None
+        start = len(self.prompt_logprobs)
+        targets = self.ids[start : min(start + len(logits), self.num_prompt)]
+        for target, row in zip(targets, logits, strict=False):
+            self.prompt_logprobs.append(Token(target, None, *logprobs_of(row, target, self.sampling.logprobs or 0)))
 
     def next_token(self, logits: torch.Tensor | int, block_size: int) -> Token:
         """
@@ -61,6 +78,8 @@ class Sequence:
         else:
             if self.suppress_tokens:
                 logits[self.suppress_tokens] = -torch.inf
+            if self.num_generated < self.sampling.min_new_tokens:
+                logits[[id for id in self.stop_token_ids if id < len(logits)]] = -torch.inf
             token_id = sample_token(logits, self.sampling, self.generator, self.recent)
         if token_id in self.stop_token_ids:
             return Token(None, FinishReason.STOP_TOKEN)

@@ -3,10 +3,14 @@ How a model is opened and how its tokens are drawn: the settings shared by all s
 imported here, so that --help answers at once.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class SettingError(ValueError):
@@ -38,6 +42,7 @@ class SamplingParams:
     penalty_window: int = 64  # how many of the bot's last tokens count as recent
     logit_bias: dict[int, float] = field(default_factory=dict)  # added to a token's logit: --logit_bias=ID:BIAS
     max_new_tokens: int = 200
+    min_new_tokens: int = 0  # the model does not end its reply before
     stop: tuple[str, ...] = ()  # text that ends a reply and is not shown; once for each: --stop=bye --stop="see you"
     stop_ids: tuple[int, ...] = ()  # tokens that end a reply and are not shown, by their ids: --stop_ids=198
     logprobs: int | None = None  # report each token's log-probability, and those of this many likeliest tokens
@@ -60,6 +65,7 @@ class SamplingParams:
             "no_repeat_ngram": (self.no_repeat_ngram >= 0, "at least 0, which is none"),
             "penalty_window": (self.penalty_window >= 0, "at least 0"),
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
+            "min_new_tokens": (self.min_new_tokens >= 0, "at least 0"),
             "logit_bias": (biases_fit, "of ids from 0 on, and finite"),
             "stop": (all(self.stop), "text that is not empty"),
             "stop_ids": (all(id >= 0 for id in self.stop_ids), "ids from 0 on"),
@@ -75,6 +81,13 @@ class SamplingParams:
         """Whether any step before the temperature changes a logit: a bias, a penalty, or no_repeat_ngram."""
         penalties = (self.frequency_penalty, self.presence_penalty, self.dry_multiplier, self.no_repeat_ngram)
         return bool(self.logit_bias or self.repetition_penalty != 1.0 or any(penalties))
+
+    @functools.cached_property
+    def bias_arrays(self) -> "tuple[np.ndarray, np.ndarray]":
+        """The ids and the biases of logit_bias, int64 and float32: made once, and not for each token."""
+        import numpy as np
+
+        return np.array(list(self.logit_bias), np.int64), np.array(list(self.logit_bias.values()), np.float32)
 
 
 TRAINED = "out-chat"  # where config/finetune_chat.py writes its model

@@ -4,6 +4,7 @@ From tokens to text as they come: whole characters, never a stop word or half of
 Nothing heavy is imported here, so that scripts may name a FinishReason before torch is loaded.
 """
 
+import bisect
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import NamedTuple
@@ -77,29 +78,38 @@ class StopWordFilter:
     """
     Passes a text on without the first stop word and what follows it; the end that may begin a stop word is held back.
     strip: white space at both ends is dropped; continues: but not at the beginning.
+    The work is linear in the text, whatever the stop words are: a place at which none can begin is not looked at again.
     """
 
     def __init__(self, stop: Sequence[str], *, strip: bool = True, continues: bool = False) -> None:
-        self.stop = stop
+        self.stop = sorted(stop)
+        self.longest = max(map(len, stop), default=0)
         self.strip = strip
         self.started = continues  # once text was shown, white space before the next is part of the text
         self.pending = ""
+        self.passed = 0  # so many characters of it begin no stop word: white space that is held back for strip
         self.stopped = False  # a stop word came; nothing after it is shown
 
     def add(self, text: str) -> str:
         """What can be shown now that `text` has come."""
         self.pending += text
         # where each stop word that is there ends, and its length, negative so that min() prefers the longest
-        hits = [(self.pending.find(word) + len(word), -len(word)) for word in self.stop if word in self.pending]
+        starts = ((self.pending.find(word, self.passed), len(word)) for word in self.stop)
+        hits = [(start + n, -n) for start, n in starts if start >= 0]
         if hits:
             self.stopped = True
             end, negative_length = min(hits)  # the first that is whole; of those that end there, the longest
             self.pending = self.pending[: end + negative_length]
             return self.flush()
-        partial = max(
-            (n for word in self.stop for n in range(1, len(word)) if self.pending.endswith(word[:n])), default=0
-        )
-        return self.take(self.pending[: len(self.pending) - partial])
+        self.passed = max(self.passed, len(self.pending) - self.longest)
+        while self.passed < len(self.pending) and not self.may_begin(self.pending[self.passed :]):
+            self.passed += 1
+        return self.take(self.pending[: self.passed])
+
+    def may_begin(self, text: str) -> bool:
+        """Whether a stop word begins with this text."""
+        place = bisect.bisect_left(self.stop, text)
+        return place < len(self.stop) and self.stop[place].startswith(text)
 
     def flush(self) -> str:
         """What is left to show when no more text comes."""
@@ -110,6 +120,7 @@ class StopWordFilter:
         if self.strip:
             text = text.rstrip()
         self.pending = self.pending[len(text) :]
+        self.passed = max(0, self.passed - len(text))
         if self.strip and not self.started:
             text = text.lstrip()
         self.started = self.started or bool(text)

@@ -18,7 +18,9 @@ from readers.source import Record, Skipped, Source
 
 NAME = "ChatGPT export"
 WANTED = '{"mapping": {id: {"message": {"author", "content"}, "parent": id}}, "current_node": id}'
-CITATIONS = re.compile("【[^】]*†[^】]*】|\ue200[^\ue201]*\ue201")  # drawn as links in the app
+CITATIONS = re.compile(  # drawn as links in the app
+    r" ?(?::contentReference\[[^\]]*\](?:\{[^}]*\})?|【[^】]*†[^】]*】|\ue200[^\ue201]*\ue201)"
+)
 
 
 def recognises(head: str) -> bool:
@@ -82,6 +84,8 @@ def text_of(content: dict[str, Any], place: str, skipped: Skipped) -> str:
     for part in rows.required(content, "parts", list):
         if isinstance(part, str):
             texts.append(part)
+        elif part is None:
+            continue
         elif not isinstance(part, dict):
             raise rows.Misfit("a part is text or an object")
         elif isinstance(part.get("text"), str):

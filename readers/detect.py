@@ -5,22 +5,39 @@ Every layout that is read, and which of them a file has: told by its content, ne
 import collections
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from readers import (
     alpaca,
     chatgpt,
+    claude,
+    dialogue,
     discord,
+    east_asia,
+    facebook,
+    gemini,
+    google_chat,
+    grok,
     imessage,
+    irc,
+    json_logs,
     openai,
+    openwebui,
+    pages,
     parlai,
+    preference,
     sharegpt,
     signal,
+    sigtop,
+    sillytavern,
     slack,
+    sms,
+    survey,
     table,
     tagged,
     telegram,
+    templated,
     whatsapp,
 )
 from readers.conversations import split_at_silences
@@ -64,85 +81,119 @@ class RecordReader(Protocol):
 Reader = LogReader | RecordReader
 # the first one that recognises a file reads it
 LAYOUTS: tuple[Reader, ...] = (
-    *(whatsapp, telegram, signal, imessage, discord, slack),
-    *(chatgpt, sharegpt, openai, alpaca, parlai, table, tagged),
+    *(whatsapp, telegram, signal, imessage, discord, slack, facebook, google_chat, json_logs),
+    *(sms, pages, east_asia, irc, sigtop),
+    *(chatgpt, claude, gemini, grok, openwebui, sillytavern),
+    *(preference, sharegpt, openai, templated, alpaca, parlai, table, tagged, dialogue),
 )
+MAX_NULS = 4  # zero bytes at the beginning of a file with which it is no text
 MAX_LISTED = 20  # speakers that are shown to choose the bot from
 
 
 def recognise(sources: Iterable[Source], skipped: Skipped) -> list[tuple[Reader, list[Source]]]:
     """
-    The files of each reader, in the order in which the readers first come. A file of no known layout is noted; raises
-    InputError if all are.
+    The files of each reader, in the order in which the readers first come. A file of no known layout, or that cannot be
+    opened, is noted; raises InputError if all are.
     """
-    sources = list(sources)
+    names: list[str] = []
     sources_of: dict[Reader, list[Source]] = {}
+    first_error: InputError | None = None
     for source in sources:
-        head = source.head
-        reader = next((reader for reader in LAYOUTS if head.strip() and reader.recognises(head)), None)
+        names.append(source.name)
+        try:
+            head = source.head
+        except InputError as error:
+            first_error = first_error or error
+            skipped.note("file that cannot be opened", str(error))
+            continue
+        is_text = head[:1024].count("\0") < MAX_NULS and bool(head.strip())
+        reader = next((reader for reader in LAYOUTS if reader.recognises(head)), None) if is_text else None
         if reader is not None:
             sources_of.setdefault(reader, []).append(source)
+        elif is_text:
+            skipped.note("file of no layout that is known", source.name)
         else:
-            skipped.note("file of no layout that is known" if head.strip() else "empty file", source.name)
+            skipped.note("picture, sound or other file that is no text" if head.strip() else "empty file", source.name)
+    if not sources_of and first_error and len(names) == 1:
+        raise first_error
     if not sources_of:
         known = ", ".join(reader.NAME for reader in LAYOUTS)
-        names = ", ".join(source.name for source in sources[:3]) or "nothing"
-        raise InputError(f"{names}: not one of the layouts that are read: {known}")
+        reason = f" ({first_error})" if first_error else ""
+        raise InputError(f"{', '.join(names[:3]) or 'nothing'}: not one of the layouts that are read{reason}: {known}")
     return list(sources_of.items())
 
 
+class Look(NamedTuple):
+    """What a first reading of the chat logs tells."""
+
+    groups: dict[str, list[survey.Group]]  # name of a layout -> its files
+    speakers: collections.Counter[str]
+    opening: dict[str, list[LogMessage]]  # name of a layout -> its first messages
+
+
+def look(recognised: Iterable[tuple[Reader, Sequence[Source]]]) -> Look:
+    """Read all chat logs once, whatever is broken in them."""
+    result = Look({}, collections.Counter(), {})
+    for reader, sources in recognised:
+        if isinstance(reader, LogReader):
+            surveys = [survey.survey(reader, source) for source in sources]
+            result.groups[reader.NAME] = survey.grouped(surveys)
+            result.opening[reader.NAME] = next((one.opening for one in surveys if one.opening), [])
+            for one in surveys:
+                result.speakers.update(one.speakers)
+    return result
+
+
 def records(
-    recognised: Iterable[tuple[Reader, Sequence[Source]]], bot: str | None, gap_hours: float, skipped: Skipped
+    recognised: Iterable[tuple[Reader, Sequence[Source]]],
+    bots: Collection[str],
+    gap_hours: float,
+    skipped: Skipped,
+    name_of: Callable[[str], str] = str,
+    looked: Look | None = None,
 ) -> Iterator[Record]:
     """
-    Yield the conversations of what `recognise` returned. Of chat logs the speaker `bot` is the assistant, and a silence
-    of more than `gap_hours` ends a conversation. Raises InputError if nobody has the name `bot`.
+    Yield the conversations of what `recognise` returned. Of chat logs the speaker with one of the names `bots` is the
+    assistant, and a silence of more than `gap_hours` ends a conversation. name_of: what the others are to be called.
+    looked: what `look` returned, if it was called. Raises InputError if nobody has a name of `bots`.
     """
     speakers: collections.Counter[str] = collections.Counter()
     for reader, sources in recognised:
         if isinstance(reader, RecordReader):
             yield from itertools.chain.from_iterable(reader.records(source, skipped) for source in sources)
-        else:
-            messages = counted_messages(reader, sources, skipped, speakers)
-            yield from split_at_silences(messages, bot, gap_hours, skipped)
-    if speakers and bot not in speakers:
-        raise InputError(f"--bot={bot}: nobody is called so; {listed(speakers)}")
+            continue
+        groups = looked.groups[reader.NAME] if looked else survey.groups(reader, sources)
+        for group in groups:  # each for itself: a chat is done when its files are
+            messages = survey.messages_of(reader, group, skipped, speakers)
+            yield from split_at_silences(messages, bots, gap_hours, skipped, name_of)
+    if speakers:
+        check_bots(bots, speakers)
 
 
-def counted_messages(
-    reader: LogReader, sources: Iterable[Source], skipped: Skipped, speakers: collections.Counter[str]
-) -> Iterator[LogMessage]:
-    """Yield the messages of all files of one layout, each with the name of its chat; `speakers` counts them."""
-    for source in sources:
-        for message in reader.messages(source, skipped):
-            speakers[message.speaker] += 1
-            if not message.chat:  # by position: this runs for every message, and keywords take twice as long
-                message = LogMessage(message.speaker, message.text, message.time, source.name, message.line)
-            yield message
+def check_bots(bots: Collection[str], speakers: collections.Counter[str]) -> None:
+    """Raises InputError if nobody has one of the names."""
+    for bot in bots or [""]:
+        if bot not in speakers:
+            close = did_you_mean(bot, speakers)
+            raise InputError(f"--bot={bot}: nobody is called so{close}; {listed(speakers)}")
 
 
-def choose_bot(recognised: Iterable[tuple[Reader, Sequence[Source]]], bot: str | None, skipped: Skipped) -> str | None:
+def choose_bots(speakers: collections.Counter[str], bots: Collection[str]) -> Collection[str]:
     """
-    Who of the speakers in chat logs becomes the bot: `bot`, or if it is None what the person at the terminal answers.
-    None if there are no logs. Raises InputError that lists the speakers.
+    Who of the speakers of chat logs becomes the bot: `bots`, or if that is empty what the person at the terminal
+    answers; several names are one person's. Empty if there are no logs. Raises InputError that lists the speakers.
     """
-    logs = [(reader, sources) for reader, sources in recognised if isinstance(reader, LogReader)]
-    if not logs or bot is not None:
-        return bot
-    speakers: collections.Counter[str] = collections.Counter()
-    for reader, sources in logs:
-        collections.deque(counted_messages(reader, sources, skipped, speakers), maxlen=0)
-    skipped.clear()  # the second reading notes it again
-    if not speakers:
-        raise InputError("no message in it: nobody to become the bot")
+    if bots or not speakers:
+        return bots
     if not sys.stdin.isatty():
         raise InputError(f"say who the bot is to be, --bot=NAME; {listed(speakers)}")
-    print(listed(speakers))
     while True:
-        answer = input("who is the bot to be? ").strip()
-        if answer in speakers:
-            return answer
-        print(f"nobody is called {answer}{did_you_mean(answer, speakers)}")
+        answer = input("who is the bot to be? (one person with several names: NAME, NAME) ").strip()
+        names = [answer] if answer in speakers else [name.strip() for name in answer.split(",") if name.strip()]
+        unknown = next((name for name in names if name not in speakers), None)
+        if names and unknown is None:
+            return names
+        print(f"nobody is called {unknown or answer}{did_you_mean(unknown or answer, speakers)}")
 
 
 def listed(speakers: collections.Counter[str]) -> str:

@@ -53,15 +53,18 @@ def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
         elif key == "messages":
             number += 1
             place = f"{source.name}:{number}"
+            if isinstance(item, dict):  # what is optional in the wild
+                item = {**item, "type": item.get("type") or "Default", "content": item.get("content") or ""}
             if not is_message(item):
-                skipped.broken(place, "wanted a message with type, content and an author with a name")
+                skipped.broken(place, "wanted a message with type, content and an author with a name or id")
             elif item["type"] not in BY_PEOPLE:
                 skipped.note(f"Discord's own message ({item['type'][:40]})", place)
             elif not item["content"].strip():
                 skipped.note(without_text(item), place)
             else:
                 author = item["author"]
-                speaker = people.named(str(author.get("id") or author["name"]), author.get("nickname"), author["name"])
+                names = author.get("nickname"), author.get("name")
+                speaker = people.named(str(author.get("id") or author.get("name")), *names)
                 yield LogMessage(speaker, item["content"], parse_timestamp(str(item.get("timestamp"))), chat, number)
 
 
@@ -69,7 +72,9 @@ def is_message(item: Any) -> bool:
     """Whether an item has what is read of it, each of its type."""
     if not isinstance(item, dict) or not isinstance(item.get("author"), dict):
         return False
-    return all(isinstance(text, str) for text in (item.get("type"), item.get("content"), item["author"].get("name")))
+    author = item["author"]
+    is_named = any(isinstance(author.get(key), str) and author[key] for key in ("name", "nickname", "id"))
+    return is_named and all(isinstance(item[key], str) for key in ("type", "content"))
 
 
 def without_text(item: dict[str, Any]) -> str:

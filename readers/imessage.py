@@ -24,12 +24,21 @@ NAME = "iMessage"
 HEADER = re.compile(r"( *)([A-Z][a-z]{2} \d\d, \d{4} [ \d]\d:\d\d:\d\d [AP]M)(?: \((?:Read|Delivered)\b.*\))?")
 ANNOUNCEMENT = re.compile(HEADER.pattern + r" (\S.*)")  # Dec 31, 2021 11:59:59 PM You named the conversation Trip
 ANSWER = "This message responded to an earlier message."
+REPLY = "reply, read in its own place"
 EFFECT = re.compile(r"Sent with (?:\w+ ?){1,3}")
-ATTACHED = re.compile(r"(?:~|/|[A-Za-z]:\\|attachments/).*\.\w{1,5}|Attachment missing!|Sticker from .*: .*")
+ATTACHED = re.compile(
+    r"(?:~|/|[A-Za-z]:\\|attachments/).*\.\w{1,5}|Attachment missing!|(?:\w+ )?Sticker from .*: .*"
+    r"|[\w-]{1,80}\.(?:heic|heif|jpe?g|png|gif|webp|mov|mp4|m4v|m4a|mp3|caf|amr|vcf|pdf|pluginpayloadattachment)",
+    re.I,
+)
+NOTICE = re.compile(
+    r"Unable to (?:format|parse) (?:app )?message.*|(?:Started|Stopped) sharing location!?|SharePlay Message"
+)
 UNSENT = re.compile(r".{1,100} (?:unsent|deleted) (?:this message part|a message|this message)\b.*")
 DELETED = "This message was deleted from the conversation!"
 EDITED = re.compile(r"Edited .{1,60} later: (.*)")
 LISTS = ("Tapbacks:", "Reactions:")
+REACTION = re.compile(r"(?:Loved|Liked|Disliked|Laughed|Emphasized|Questioned|Reacted|\S{1,20}) by .+|Sticker .*")
 
 
 def recognises(head: str) -> bool:
@@ -43,7 +52,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     header: tuple[int, float] | None = None  # line number and time of the message that is being read
     lines: list[str] = []  # its lines below the time
     after_gap = True
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         if after_gap and line[:1].isupper():
             if (match := HEADER.fullmatch(line)) and (time := parse_month_name(match[2])) is not None:
                 if header and (message := message_of(source, header, lines, skipped)):
@@ -75,13 +84,15 @@ def message_of(source: Source, header: tuple[int, float], lines: list[str], skip
     if DELETED in lines[1:]:
         skipped.note("deleted message", place)
         return None
-    words, inside = [], ""  # inside: what the indented lines up to the next empty one are part of
-    for line in lines[1:]:
+    words, inside = [], ""  # inside: what the lines up to the next empty one are part of
+    for i, line in enumerate(lines[1:]):
         if (match := HEADER.fullmatch(line)) and len(match[1]) >= 4:
-            inside = "reply, read in its own place"
-        elif line in LISTS:
+            inside = REPLY
+        elif line in LISTS and inside != REPLY:
             inside = "reactions"
-        elif line.strip() and not line.startswith("    "):
+        elif inside == REPLY:  # until 2026 only its first line was indented
+            inside = REPLY if line.strip() else ""
+        elif line.strip() and not line.startswith("    ") and not (inside and REACTION.fullmatch(line)):
             inside = ""
         if inside and line not in LISTS and not match:  # counted once, by its first line
             continue
@@ -92,6 +103,8 @@ def message_of(source: Source, header: tuple[int, float], lines: list[str], skip
             reason = "deleted message"
         elif not reason and EFFECT.fullmatch(line):
             reason = "effect"
+        elif not reason and (NOTICE.fullmatch(line) or (line == "Ended" and lines[i] == "SharePlay Message")):
+            reason = "system line"
         if reason:
             skipped.note(reason, place)
         elif (match := EDITED.fullmatch(line)) and words:

@@ -108,12 +108,17 @@ def build_items(events: Iterable[tuple[str, Any]]) -> Iterator[tuple[str | None,
             here.append(value)
 
 
+WRAPPERS = ("conversations", "data", "rows", "chats")  # {"conversations": [row, ...]}
 MAX_RECOGNISED_DEPTH = 30  # lists and objects within each other at which key_paths stops; no layout has so many
 
 
 def read_json_rows(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]:
-    """Yield (place, row) of an array, of JSON lines or of a single object."""
-    return rows_of_lines(source, skipped) if is_json_lines(source.head) else rows_of_array(source, skipped)
+    """Yield (place, row) of an array, of JSON lines, of an object's list of rows, or of a single object."""
+    head = source.head
+    wrapper = None if head.lstrip().startswith("[") else wrapper_of(all_key_paths(head))
+    if wrapper is None and is_json_lines(head):
+        return rows_of_lines(source, skipped)
+    return rows_of_array(source, wrapper, skipped)
 
 
 def is_json_lines(head: str) -> bool:
@@ -126,7 +131,7 @@ def is_json_lines(head: str) -> bool:
 
 
 def rows_of_lines(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]:
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -136,11 +141,14 @@ def rows_of_lines(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]
             yield f"{source.name}:{number}", row
 
 
-def rows_of_array(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]:
-    """The items of an array; an object that fills more than a line is the only row."""
-    if source.head.lstrip().startswith("["):
-        for number, (_, item) in enumerate(json_items(source, skipped), 1):
-            yield f"{source.name}, item {number}", item
+def rows_of_array(source: Source, wrapper: str | None, skipped: Skipped) -> Iterator[tuple[str, Any]]:
+    """The items of an array, or of the list of an object under the key `wrapper`; else the object is the only row."""
+    if wrapper or source.head.lstrip().startswith("["):
+        number = 0
+        for key, item in json_items(source, skipped):
+            if key == wrapper:
+                number += 1
+                yield f"{source.name}, item {number}", item
         return
     try:
         row = json.loads(source.text())
@@ -153,8 +161,24 @@ def rows_of_array(source: Source, skipped: Skipped) -> Iterator[tuple[str, Any]]
 def key_paths(head: str) -> set[str]:
     """
     The paths of keys in the head of a JSON file, which may be cut anywhere: {"messages.item.role", ...}. They are the
-    same whether the rows are items of an array or lines. Empty for what is not JSON.
+    same whether the rows are items of an array, of an object's list, or lines. Empty for what is not JSON.
     """
+    paths = all_key_paths(head)
+    wrapper = wrapper_of(paths)
+    return paths if wrapper is None else {path.removeprefix(f"{wrapper}.item.") for path in paths}
+
+
+def wrapper_of(paths: set[str]) -> str | None:
+    """The key of an object under which its rows stand, which have lists or objects in them; None if it is a row."""
+    for name in WRAPPERS:
+        of_items = [path.removeprefix(f"{name}.item.") for path in paths if path.startswith(f"{name}.item.")]
+        is_turn = {"role", "from", "sender"} & set(of_items)
+        if any("." in path for path in of_items) and not is_turn:
+            return name
+    return None
+
+
+def all_key_paths(head: str) -> set[str]:
     paths: set[str] = set()
     at: list[str] = []  # of the objects and lists that are open: the key at which we are, "item" in a list
     head = head.lstrip()

@@ -45,7 +45,7 @@ def records(source: Source, skipped: Skipped) -> Iterator[Record]:
 def dialogues(source: Source, skipped: Skipped) -> Iterator[Dialogue]:
     """Yield the dialogues of the lines of a file. Raises InputError."""
     dialogue, last = Dialogue([], [], []), 0
-    for at, line in source.lines():
+    for at, line in source.lines(skipped):
         if not line.strip():
             continue
         number, _, rest = line.partition(" ")

@@ -1,67 +1,129 @@
 """
-Private details in messages, masked: links, e-mail addresses, phone and card numbers, IBANs.
+Private details in messages and names, masked: links, e-mail addresses, phone and card numbers, IBANs, passwords, keys.
 
-Numbers are known by their shape, so dates, times, sums and versions stay. Not masked: names, postal addresses, phone
-numbers of up to 8 digits without a prefix, numbers in digits other than 0-9.
+They are known by their shape and the words beside them, so dates, times, sums and versions stay. Not masked: names of
+people, postal addresses, phone numbers of up to 7 digits that nobody calls a phone. A name that is a number, an address
+or an id becomes Person 1, Person 2, ...
 """
 
+import functools
 import re
+import sys
+import unicodedata
+
+from readers.phone_numbers import mask_phones
 
 # every private detail has one of these; an ordinary message has none and costs this search only
 HINT = re.compile(r"[0-9@]")
 DIGITLESS = str.maketrans("", "", "0123456789")
+END = r"[^\s.,;:!?)\]}>'\"*_]"  # a link does not end with a sentence's punctuation
+HOST = r"(?<![\w@.-])(?:[\w-]{1,63}\.){1,5}"
 LINK = re.compile(
-    r"(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)\S*[^\s.,;:!?)\]}>'\"*_]"
-    r"|(?<![\w@.-])(?:[\w-]{1,63}\.){1,5}(?:com|org|net|io|co|me|gg|ly|be|tv|app|dev|edu|gov|de|uk|us|eu|fr|es|it|in|br)"
-    r"/\S*[^\s.,;:!?)\]}>'\"*_]"
-    r"|(?<![\w@.-])(?:[\w-]{1,63}\.){1,5}(?:com|org|net)(?:\.[a-z]{2})?\b(?!\.?\w)/?",
+    rf"(?:\b[a-z][a-z0-9+.-]{{1,20}}://|\bwww\.)\S*{END}"
+    rf"|{HOST}(?:com|org|net|io|co|me|gg|ly|be|tv|app|dev|edu|gov|ai|info|[a-z]{{2}})/[^\s/]\S+{END}"
+    r"|(?<![\w@.-])(?!(?:asp|vb|ado|booking|amazon|ebay)\.)(?:[\w-]{1,63}\.){1,5}"
+    r"(?:(?:com|org|net)(?:\.[a-z]{2})?|co\.(?:uk|jp|nz|za|in|kr)|com\.[a-z]{2})\b(?!\.?\w)/?"
+    # the country's letters are a word in some language (hola.de nada): only where no word follows
+    rf"|{HOST}(?<=[a-z0-9-]{{4}}\.)(?:de|uk|fr|nl|es|it|pl|ch|at|se|dk|fi|cz|ru|eu|br|jp|cn)(?=[,;:!?)]|\.?\s*$)/?",
     re.I,
 )
-EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}\b")
+IS_LINK = re.compile(r"\.[A-Za-z]{2}")
+MIN_SECRET = 12  # characters
+EMAIL = re.compile(
+    r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}(?:[a-z]{2,24}(?![a-z0-9_-])|[^\W\d_]{2,24}\b)", re.I
+)
+SPELT_EMAIL = re.compile(  # ann [at] example [dot] com, ann at example dot com
+    r"\b[\w.+-]{2,64} ?(?:[\[(]at[\])] ?[\w-]{2,63}(?: ?(?:[\[(]dot[\])]|dot|\.) ?[a-z]{2,24})+"
+    r"|\bat [\w-]{2,63}(?: dot [a-z]{2,24})+)(?!\w)",
+    re.I,
+)
+SECRET = re.compile(  # the keys of well-known services, and what somebody calls a password
+    r"\b(?:sk-[\w-]{16,}|(?:gh[pousr]|github_pat)_\w{20,}|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,}|AIza[\w-]{30,}"
+    r"|glpat-[\w-]{16,}|hf_\w{20,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
+    r"|(?:(?<=password[:=])|(?<=passwort[:=])|(?<=passcode[:=])|(?<=Password[:=])|(?<=Passwort[:=])) ?\S{4,}"
+)
+SECRET_HINT = re.compile(
+    r"sk-|gh[pousr]_|github_pat|AKIA|xox[abprs]-|AIza|glpat|hf_|eyJ|assw(?:ord|ort)[:=]|asscode[:=]"
+)
+PERSON_NUMBER = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d\d-(?!0000)\d{4}(?![\w-])")  # of the USA (SSN)
+MENTIONED_ID = re.compile(r"(?<=<@)[!&]?\d{15,20}(?=>)|(?<=<@)[UW][A-Z0-9]{8,12}(?=[>|])")  # Discord, Slack
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?\b", re.I | re.ASCII)
-CARDS = [  # 4-4-4-4, American Express, in one piece (13 to 19 digits: ISO/IEC 7812)
-    re.compile(r"(?<![\d.,])\d{4}([ .-]?)\d{4}\1\d{4}\1\d{4}(?!\d)"),
-    re.compile(r"(?<![\d.,])\d{4}([ .-]?)\d{6}\1\d{5}(?!\d)"),
-    re.compile(r"(?<![\d.,])\d{13,19}(?!\d)"),
+CARDS = [  # 4-4-4-4, American Express, in one piece (14 to 19 digits: ISO/IEC 7812)
+    re.compile(r"(?<![A-Za-z0-9.,])\d{4}([ .-]?)\d{4}\1\d{4}\1\d{4}(?![A-Za-z0-9])"),
+    re.compile(r"(?<![A-Za-z0-9.,])\d{4}([ .-]?)\d{6}\1\d{5}(?![A-Za-z0-9])"),
+    re.compile(r"(?<![A-Za-z0-9.,])\d{14,19}(?![A-Za-z0-9])"),
 ]
-# dates, times, sums and versions, which must stay; matched first, so that no phone number begins inside one of them
-PLAIN = (
-    r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?!\d)|\d{1,2}(?P<mark>[-/.])\d{1,2}(?P=mark)(?:\d{4}|\d\d)(?!(?P=mark)?\d)"
-    r"|\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d+)?|\d{1,3}(?:,\d{3})+(?:\.\d+)?(?![\d-])|\d{1,3}(?:\.\d{3})+,\d+"
-    r"|\d+\.\d+\.\d+\.\d+(?!\.?\d)|\d+[.,]\d+(?![\d.-])"
-)
-# The lengths and groups of the numbering plans: with a country code at most 15 digits (ITU-T E.164), after + or the
-# prefix 00 that most countries dial (ITU-T E.123, E.164); without one as its country writes it
-PHONE = (
-    r"(?:\+|\b00)[1-9](?:[ ().\-/]{0,2}\d){6,14}"  # +49 (0)30 1234567: E.164
-    # (555) 123-4567: North American Numbering Plan (NANPA); (030) 123456: an area code in brackets, as E.123 has it
-    r"|\(\d{3}\)[ .\-]?\d{3}[ .\-]\d{4}(?!\d)|\(0?\d{2,5}\)[ .\-/]?\d{2,4}(?:[ .\-/]?\d{2,4}){1,2}"
-    r"|\b0[1-9](?:[ .\-/]{0,2}\d){7,11}"  # 0171 1234567, 06 12 34 56 78: trunk prefix 0, in most of Europe
-    r"|\b(?:1[ .\-])?\d{3}[ .\-]\d{3}[ .\-]\d{4}"  # 555-123-4567, 1-555-123-4567: NANPA
-    r"|\b[78][ \-]?\(?\d{3}\)?[ \-]?\d{3}[ \-]?\d{2}[ \-]?\d{2}"  # 8 912 345-67-89: Russia (code 7, prefix 8)
-    r"|\b(?:\d{2} )?9\d{4}-\d{4}|\b\d{5}[ \-]\d{5}"  # 11 91234-5678: Brazil (Anatel); 98765 43210: India (TRAI)
-    r"|\b(?!\d*00000\b)\d{10,13}"  # in one piece; a round sum is none
-)
-NUMBER = re.compile(rf"(?<![\d.,$€£¥#])(?:(?P<plain>{PLAIN})|(?P<phone>{PHONE})(?![\d%:€$£]|[.,]\d))")
+ISSUER = re.compile(r"[3-6]|2[2-7]|8[12]|97")  # of cards: Visa, Mastercard, Mir, RuPay, Troy and the like
+YEARS = re.compile(r"(?:20\d\d[ .-]?|\d\d00[ .-]?){4}")
+# Ann (U0A1B2C3D): the second Ann of an export
+WITH_ID = re.compile(r"\((?:[UW](?=\w*\d)[A-Z0-9]{6,12}|\w*\d{3,})\)$")
+NAME_ID = re.compile(r"[UW](?=\w*\d)[A-Z0-9]{6,12}|(?:user|channel|chat)?[ _-]?\d{3,}|Person \d+", re.I)
 
 
 def mask(text: str) -> str:
-    """The text with [link], [email], [phone], [card] and [iban] in place of private details."""
-    is_link = "/" in text or ("." in text and (".com" in text or ".org" in text or ".net" in text or "www." in text))
-    if not is_link and not HINT.search(text):
-        return text
-    if is_link:
+    """The text with [link], [email], [phone], [card], [iban], [id] and [secret] in place of private details."""
+    if text.isascii():
+        return mask_ascii_digits(text)
+    plain = text.translate(plain_signs())
+    masked = mask_ascii_digits(plain)
+    return text if masked == plain else masked
+
+
+def mask_ascii_digits(text: str) -> str:
+    if "/" in text or ("." in text and IS_LINK.search(text)):
         text = LINK.sub("[link]", text)
-    if "@" in text:
-        text = EMAIL.sub("[email]", text)
-    digits = len(text) - len(text.translate(DIGITLESS))  # the fastest way to count them
-    if digits < 7:
+    if "ass" in text and SECRET_HINT.search(text):
+        text = SECRET.sub("[secret]", text)
+    if " dot " in text or "[at]" in text or "(at)" in text:
+        text = SPELT_EMAIL.sub("[email]", text)
+    if not HINT.search(text):
         return text
+    if len(text) >= MIN_SECRET and SECRET_HINT.search(text):
+        text = SECRET.sub("[secret]", text)
+    if "@" in text:
+        text = MENTIONED_ID.sub("[id]", EMAIL.sub("[email]", text))
+    digits = len(text) - len(text.translate(DIGITLESS))  # the fastest way to count them
+    if digits < 6:
+        return text
+    if digits >= 9:
+        text = PERSON_NUMBER.sub("[id]", text)
     if digits >= 12:
         text = IBAN.sub(checked_iban, text)
         for card in CARDS:
             text = without_cards(text, card)
-    return NUMBER.sub(checked_phone, text)
+    return mask_phones(text)
+
+
+@functools.cache
+def plain_signs() -> dict[int, str]:
+    """The digits of all scripts, and the spaces, hyphens and pluses that phones put into numbers, as ASCII has them."""
+    digits = {sign: str(unicodedata.decimal(chr(sign))) for sign in range(128, sys.maxunicode) if chr(sign).isdecimal()}
+    return {
+        **digits,
+        **dict.fromkeys(map(ord, "\xa0\u2007\u2009\u202f"), " "),
+        **dict.fromkeys(map(ord, "‐‑‒－"), "-"),
+        ord("＋"): "+",
+    }
+
+
+class StandIns(dict[str, str]):
+    """
+    Name of a person -> what stands for it in what is trained on: the name, or Person 1, Person 2, ... where it is a
+    phone number, an address or an id, so that people are kept apart without it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __missing__(self, name: str) -> str:
+        bare = "".join(sign for sign in name if unicodedata.category(sign) != "Cf").strip(" ~\u202f\xa0")
+        is_private = (
+            NAME_ID.fullmatch(bare) or WITH_ID.search(bare) or mask(bare) != bare or sum(map(str.isdecimal, bare)) > 6
+        )
+        self.count += bool(is_private)
+        self[name] = f"Person {self.count}" if is_private else name
+        return self[name]
 
 
 def checked_iban(match: re.Match[str]) -> str:
@@ -81,7 +143,7 @@ def without_cards(text: str, card: re.Pattern[str]) -> str:
     start = 0
     while match := card.search(text, start):
         start = match.start() + 1
-        if luhn(match[0]):
+        if ISSUER.match(match[0]) and not YEARS.fullmatch(match[0]) and luhn(match[0]):
             text = text[: match.start()] + "[card]" + text[match.end() :]
     return text
 
@@ -91,9 +153,3 @@ def luhn(number: str) -> bool:
     digits = [int(sign) for sign in number if sign.isdecimal()]
     doubled = [digit * 2 - 9 * (digit > 4) for digit in digits[-2::-2]]
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def checked_phone(match: re.Match[str]) -> str:
-    """[phone] for a phone number of 7 to 15 digits (E.164's most), the text itself otherwise."""
-    is_phone = bool(match["phone"]) and 7 <= sum(map(str.isdecimal, match[0])) <= 15
-    return "[phone]" if is_phone else match[0]

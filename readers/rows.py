@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from readers import json_rows
-from readers.source import UNREADABLE, Record, Skipped, Source, SourceSettings, open_sources
+from readers.archives import open_sources
+from readers.source import UNREADABLE, Record, Skipped, Source, SourceSettings
 from runtime.errors import InputError
 
 T = TypeVar("T")
@@ -43,6 +44,18 @@ def list_of(value: Any, kind: type[T]) -> list[T]:
     if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
         raise Misfit(f"not a list of {kind.__name__}")
     return value
+
+
+def within(value: Any, *keys: str) -> Any:
+    """What stands under these keys, one within another; None where one is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def listed(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
 
 
 def required_list(row: Any, key: str, kind: type[T]) -> list[T]:
@@ -82,7 +95,7 @@ def file_rows(source: Source, skipped: Skipped) -> Iterator[PlacedRow]:
 def csv_rows(source: Source, skipped: Skipped) -> Iterator[PlacedRow]:
     """Yield the rows of a CSV file with a header, as dicts; a field may hold line ends."""
     csv.field_size_limit(1 << 24)  # characters; the default, 131,072, is less than some dialogues
-    table = csv.DictReader((line + "\n" for _, line in source.lines()), strict=True)
+    table = csv.DictReader((line + "\n" for _, line in source.lines(skipped)), strict=True)
     while True:
         try:
             row = next(table, None)

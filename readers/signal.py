@@ -19,7 +19,8 @@ from readers.timestamps import parse_timestamp
 NAME = "Signal"
 
 HEADER = re.compile(r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\] (.+?): (.*)", re.DOTALL)
-REACTIONS = re.compile(r"\(- .+: .+ -\)")
+REACTIONS = re.compile(r"\(- .+: .+ -\)")  # written before stickers and attachments, on the same line
+NOT_EXPORTED = re.compile(r"\((?:media|attachment|sticker) not exported\) {0,2}")  # what --no-attachments leaves
 QUOTE = re.compile(r"^> ?.*$\n*", re.MULTILINE)
 ATTACHMENT = re.compile(r"!?\[[^\]\n]{0,255}\]\(\./media/[^)\n]{0,300}\) {0,2}")
 STICKER = re.compile(r"\n?\(\( .* \)\)$|\[[^\]\n]{0,255}\]\(\.\./exported_stickers/[^)\n]{0,300}\) {0,2}")
@@ -64,7 +65,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
 
 
 def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         if not line.strip():
             continue
         place = f"{source.name}:{number}"
@@ -74,10 +75,10 @@ def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
             item = None
         date = item.get("date") if isinstance(item, dict) else None
         time = parse_timestamp(date) if isinstance(date, str) else None
-        if not isinstance(item, dict) or time is None or not {"sender", "body"} <= item.keys():
+        if not isinstance(item, dict) or time is None or "sender" not in item:
             skipped.broken(place, 'expected one JSON object a line, with "date", "sender" and "body"')
             continue
-        speaker, body = item["sender"], item["body"]
+        speaker, body = item["sender"], item.get("body") or ""
         if not isinstance(speaker, str) or not speaker.strip() or not isinstance(body, str):
             skipped.broken(place, '"sender" and "body" must be text')
             continue
@@ -96,7 +97,7 @@ def json_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
 def markdown_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     header: Header | None = None  # of the message that is being read
     lines: list[str] = []  # its text
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         match = HEADER.match(line)
         time = parse_timestamp(match[1]) if match else None
         if match is None or time is None:
@@ -118,11 +119,11 @@ def message_of(source: Source, header: Header, lines: list[str], skipped: Skippe
     if not lines[0].strip() and any(line.startswith(">") for line in lines):  # the message that it answers
         raw = QUOTE.sub("", raw)
         skipped.note("quote of an earlier message", place)
-    while REACTIONS.fullmatch(raw.rstrip().rpartition("\n")[2]):
-        raw = raw.rstrip().rpartition("\n")[0]
-        skipped.note("reactions", place)
-    text, media = ATTACHMENT.subn("", raw)
+    text, media = ATTACHMENT.subn("", NOT_EXPORTED.sub("![](./media/x)", raw))
     text, stickers = STICKER.subn("", text.rstrip())
+    while REACTIONS.fullmatch(text.rstrip().rpartition("\n")[2]):
+        text = text.rstrip().rpartition("\n")[0]
+        skipped.note("reactions", place)
     text = "\n".join(line.rstrip() for line in text.strip().split("\n"))
     if text == "(This message was deleted)" or CALL.fullmatch(text):
         skipped.note("call" if CALL.fullmatch(text) else "deleted message", place)

@@ -4,8 +4,9 @@ A Slack export, a folder or zip: users.json beside a folder for each channel, in
     users.json                   [{"id": "U1", "name": "ann", "profile": {"display_name": "Ann", ...}, ...}, ...]
     general/2021-12-31.json      [{"type": "message", "user": "U1", "text": "hi &lt;3", "ts": "1640946600.000100"}, ...]
 
-Read is what people wrote, replies in threads too, where they stand in the file. Files without messages (users.json,
-channels.json, dms.json, ...) are recognised and give none. `chat` is the channel's folder, the same for all its days.
+Read is what people wrote. Files without messages (users.json, channels.json, ...) are recognised and give none.
+`chat` is the channel's folder, the same for all its days. A thread is a chat of its own, which begins with the message
+that it answers.
 """
 
 import re
@@ -51,20 +52,23 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     chat = source.name.rpartition("/")[0]
     for number, (_, item) in enumerate(json_items(source, skipped), 1):
         place = f"{source.name}:{number}"
-        if not isinstance(item, dict) or not isinstance(item.get("ts"), str) or not isinstance(item.get("text"), str):
+        text = (item.get("text") or "") if isinstance(item, dict) else None  # a file alone may have none
+        if not isinstance(item, dict) or not isinstance(item.get("ts"), str) or not isinstance(text, str):
             skipped.broken(place, "wanted a message with ts and text")
         elif item.get("subtype") == "bot_message" or item.get("bot_id") or item.get("user") == "USLACKBOT":
             skipped.note("message by a bot", place)
         elif item.get("subtype") not in BY_PEOPLE:
             skipped.note(f"Slack's own message ({str(item['subtype'])[:40]})", place)
+        elif not text.strip():
+            skipped.note("file without text" if item.get("files") or item.get("file") else "no text", place)
         elif not isinstance(item.get("user"), str):
             skipped.broken(place, "wanted a message with user")
-        elif not item["text"].strip():
-            skipped.note("file without text" if item.get("files") else "no text", place)
         else:
             speaker = people.named(item["user"], *wishes(item.get("user_profile")))
             time = float(item["ts"]) if STAMP.fullmatch(item["ts"]) else None
-            yield LogMessage(speaker, plain(item["text"], people), time, chat, number)
+            thread = item.get("thread_ts")  # its first message has it too
+            talk = f"{chat}/thread {thread}" if thread else chat
+            yield LogMessage(speaker, plain(text, people), time, talk, number, bool(thread))
 
 
 def known_people(source: Source, skipped: Skipped) -> People:
@@ -110,7 +114,7 @@ def shown(inside: str, people: People) -> str:
     """How Slack shows <inside>: @U1 or @U1|ann, #C1|general, !here, !subteam^S1|@team, a link or link|text."""
     target, _, label = inside.partition("|")
     if target.startswith("@"):
-        return people.names.get(target[1:]) or label or target[1:]
+        return people.names.get(target[1:]) or label or "somebody"
     if target.startswith("#"):
         return "#" + (label or target[1:])
     if target.startswith("!"):

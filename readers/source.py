@@ -1,5 +1,6 @@
 """
-What all readers share: the files that --source names, the messages of a chat log, and the account of what was skipped.
+What all readers share: a file to read, the messages of a chat log, and the account of what was skipped. archives.py
+finds the files that --source names.
 
 Each reader is a module of this folder that reads one layout. detect.py has the two kinds of them: chat logs, whose
 messages one of the people in them is to answer, and finished conversations between a user and an assistant.
@@ -7,20 +8,19 @@ messages one of the people in them is to answer, and finished conversations betw
 
 import codecs
 import collections
-import functools
 import gzip
 import io
-import shutil
+import re
 import tarfile
-import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypedDict
 
 from runtime.errors import InputError
 
+MAX_EXAMPLE = 80  # characters of a line that was left out which are shown
+JSON_START = re.compile(r"\s*(?:\{|\[\s*[\[{\"\]])")
 HEAD_BYTES = 1 << 16  # bytes of a file, unpacked, from which a reader must recognise its layout
 # what reading a damaged file or archive raises
 UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
@@ -34,12 +34,19 @@ class LogMessage(NamedTuple):
     time: float | None = None  # seconds since 1970 by the clock of the export, whose time zone is unknown
     chat: str = ""  # which of the chats in the source it is from: a channel, a contact
     line: int = 0  # the line at which it begins, or its number in the file
+    in_thread: bool = False  # `chat` is one conversation, which no silence ends
 
 
-class Record(TypedDict):
+class Conversation(TypedDict):
     """A conversation, as tokenization/chat_format.py takes it."""
 
     messages: list[dict[str, Any]]
+
+
+class Record(Conversation, total=False):
+    """A conversation, and what a data set tells beside it."""
+
+    rejected: str  # a worse answer than the last message, where one is known
 
 
 class SourceSettings(Protocol):
@@ -66,6 +73,7 @@ class Skipped(collections.Counter[str]):
         self.keep_going = keep_going
         self.places: dict[str, list[str]] = collections.defaultdict(list)
         self.reasons_kept: dict[str, str] = {}  # key of this counter -> the reason, of what was kept all the same
+        self.example_of: Callable[[str], str] | None = None  # place -> what stands there
 
     def note(self, reason: str, place: str = "", kept: bool = False) -> None:
         """Count one thing that was left out at `place` ("chat.txt:17"), or was kept although something is odd."""
@@ -84,12 +92,22 @@ class Skipped(collections.Counter[str]):
             raise InputError(f"{place}: {expected}{advice}")
         self.note(f"broken: {expected}", place)
 
+    def add(self, other: "Skipped") -> None:
+        """Count what `other` counted, too."""
+        for key, n in other.items():
+            self[key] += n
+            self.places[key] = (self.places[key] + other.places[key])[: self.MAX_PLACES]
+        self.reasons_kept.update(other.reasons_kept)
+
     def report(self) -> Iterator[str]:
-        """A line for each reason, with its count and first places."""
+        """A line for each reason, with its count and first places, and an example where one can be shown."""
         for key, n in sorted(self.items()):
             line = f"noted {n:,}: {self.reasons_kept[key]}" if key in self.reasons_kept else f"skipped {n:,}: {key}"
-            places = ", ".join(self.places[key]) + (", ..." if n > len(self.places[key]) else "")
-            yield line + (f" ({places})" if self.places[key] else "")
+            places = self.places[key]
+            yield line + (f" ({', '.join(places)}{', ...' if n > len(places) else ''})" if places else "")
+            example = self.example_of(places[0]) if self.example_of and places else ""
+            if example:
+                yield f"    {example}"
 
     def clear(self) -> None:
         super().clear()
@@ -98,17 +116,22 @@ class Skipped(collections.Counter[str]):
 
 
 class Source:
-    """A file to read: on disk, or a member of a zip or tar; it may be gzipped."""
+    """A file to read: on disk, or a member of an archive; it may be gzipped."""
 
-    def __init__(self, name: str, open_raw: Callable[[], Any], siblings: "dict[str, Source] | None" = None) -> None:
+    def __init__(self, name: str, open_raw: Callable[[], Any], siblings: "Mapping[str, Source] | None" = None) -> None:
         self.name = str(name)  # as messages show it
         self.open_raw = open_raw  # opens the file anew, as a binary file
         self.siblings = siblings or {}  # file name -> Source, of the files beside it and, as "../NAME", one folder up
 
     def open(self) -> io.BufferedReader | gzip.GzipFile:
-        """A binary file, unzipped if it was gzipped."""
+        """A binary file, unzipped if it was gzipped. Raises InputError."""
         file = io.BufferedReader(self.open_raw(), 1 << 16)
-        if file.peek(2)[:2] != b"\x1f\x8b":
+        try:
+            start = file.peek(2)[:2]
+        except UNREADABLE as error:  # a compressed member that is damaged from its first byte on
+            file.close()
+            raise InputError(f"{self.name}:1: damaged ({error})") from None
+        if start != b"\x1f\x8b":
             return file
         unzipped = gzip.open(file)
         unzipped.myfileobj = file  # pyright: ignore[reportAttributeAccessIssue]  # it closes any file here, not FileIO only
@@ -124,114 +147,61 @@ class Source:
                 raise InputError(f"{self.name}: damaged ({error})") from None
         return data.decode(encoding_of(data), errors="replace").removeprefix("\ufeff")
 
-    def lines(self) -> Iterator[tuple[int, str]]:
-        """Yield (number, line) from 1 on, without line ends. Raises InputError where it is not text."""
+    def lines(self, skipped: Skipped | None = None, keep_returns: bool = False) -> Iterator[tuple[int, str]]:
+        """
+        Yield (number, line) from 1 on, without line ends; keep_returns: a carriage return stays. Raises InputError
+        where it is not text, unless `skipped` keeps going: then it counts the line, which is read as Windows wrote it.
+        """
+        ends = "\n" if keep_returns else "\r\n"
         with self.open() as file:
-            encoding = encoding_of(file.peek(4))
             number = 0
             try:
-                with io.TextIOWrapper(file, encoding=encoding, newline="\n") as text:
-                    for number, line in enumerate(text, 1):
-                        line = line.rstrip("\r\n")
-                        yield number, line.removeprefix("\ufeff") if number == 1 else line
+                start = file.peek(4)
+                if encoding_of(start) == "utf-16":
+                    for number, line in enumerate(io.TextIOWrapper(file, "utf-16", newline="\n"), 1):
+                        yield number, line.rstrip(ends).removeprefix("\ufeff")
+                    return
+                if start[:3] == codecs.BOM_UTF8:
+                    file.read(3)
+                for number, raw in enumerate(file, 1):
+                    try:
+                        yield number, raw.decode("utf-8").rstrip(ends)
+                    except UnicodeDecodeError as error:
+                        yield number, self.recovered(raw, number, error, skipped).rstrip(ends)
             except UnicodeDecodeError as error:
-                raise InputError(f"{self.name}:{number + 1}: not {encoding} text ({error.reason})") from None
+                raise InputError(f"{self.name}:{number + 1}: not UTF-16 text ({error.reason})") from None
             except UNREADABLE as error:
-                raise InputError(f"{self.name}:{number + 1}: damaged ({error})") from None
+                reason = f"damaged ({error})"
+                if skipped is None:
+                    raise InputError(f"{self.name}:{number + 1}: {reason}") from None
+                skipped.broken(f"{self.name}:{number + 1}", reason)
+
+    def recovered(self, raw: bytes, number: int, error: UnicodeDecodeError, skipped: Skipped | None) -> str:
+        """A line that is not UTF-8 as Windows would have written it, counted. Raises InputError."""
+        expected = f"not utf-8 text ({error.reason}); save it anew as UTF-8 (Excel: CSV UTF-8)"
+        (Skipped(keep_going=None) if skipped is None else skipped).broken(f"{self.name}:{number}", expected)
+        return raw.decode("cp1252", errors="replace")
 
     def text(self) -> str:
         """The whole text; only for files that are known to be small. Raises InputError."""
         return "\n".join(line for _, line in self.lines())
 
 
+def example_of(sources: Mapping[str, Source], mask: Callable[[str], str], place: str) -> str:
+    """The line at a place ("chat.txt:17"), masked and shortened; "" where it is no line of a text that can be read."""
+    name, _, number = place.rpartition(":")
+    source = sources.get(name)
+    try:
+        # the number of an item of JSON is no line; "[31.12.21, ..." is WhatsApp's
+        if source is None or not number.isdecimal() or JSON_START.match(source.head):
+            return ""
+        line = next((line for at, line in source.lines(Skipped(keep_going=True)) if at == int(number)), "")
+    except (InputError, UnicodeError):
+        return ""
+    line = "".join(sign for sign in mask(line.strip()) if sign.isprintable())
+    return line[:MAX_EXAMPLE] + ("..." if len(line) > MAX_EXAMPLE else "")
+
+
 def encoding_of(start: bytes) -> str:
     """The encoding that a byte order mark tells, else UTF-8."""
     return "utf-16" if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
-
-
-def open_sources(settings: SourceSettings) -> list[Source]:
-    """The files that --source names. Raises InputError."""
-    return [source for path in settings.source for source in sources_at(path)]
-
-
-def sources_at(path: str | Path) -> list[Source]:
-    """The Sources at `path`: a file, the members of a zip or tar, or a folder's files, by name. Raises InputError."""
-    path = Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-        sources = [source for file in files for source in sources_at(file)]
-    elif not path.is_file():
-        raise InputError(f"{path}: no such file or folder")
-    elif zipfile.is_zipfile(path):
-        sources = member_sources(path, zip_names(path), open_zip_member)
-    elif is_tar(path):
-        sources = member_sources(path, tar_names(path), open_tar_member)
-    else:
-        sources = [Source(path.as_posix(), lambda: open(path, "rb", buffering=0))]
-    folders: dict[str, dict[str, Source]] = collections.defaultdict(dict)
-    for source in sources:
-        folder, _, name = source.name.rpartition("/")
-        folders[folder][name] = source
-    siblings = {
-        folder: {**{f"../{name}": above for name, above in folders.get(folder.rpartition("/")[0], {}).items()}, **files}
-        for folder, files in folders.items()
-    }
-    for source in sources:
-        source.siblings = siblings[source.name.rpartition("/")[0]]
-    return sources
-
-
-def member_sources(path: Path, names: Sequence[str], open_member: Callable[[Path, str], Any]) -> list[Source]:
-    return [Source(f"{path.as_posix()}/{name}", functools.partial(open_member, path, name)) for name in sorted(names)]
-
-
-def zip_names(path: Path) -> list[str]:
-    """The names of the files in the zip at `path`. Raises InputError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [info.filename for info in archive.infolist() if not info.is_dir()]
-    except zipfile.BadZipFile as error:
-        raise cannot_be_unpacked(path, error) from None
-
-
-def open_zip_member(path: Path, name: str) -> Any:
-    """The file called `name` in the zip at `path`, as a binary file. Raises InputError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.open(name)
-    except (RuntimeError, zipfile.BadZipFile) as error:  # RuntimeError: a password, an unknown compression
-        raise cannot_be_unpacked(path, error) from None
-
-
-def is_tar(path: Path) -> bool:
-    try:
-        return tarfile.is_tarfile(path)
-    except UNREADABLE:
-        return False
-
-
-def tar_names(path: Path) -> list[str]:
-    """The names of the files in the tar at `path`, which may be compressed. Raises InputError."""
-    try:
-        with tarfile.open(path) as archive:
-            return [info.name for info in archive if info.isfile()]
-    except UNREADABLE as error:
-        raise cannot_be_unpacked(path, error) from None
-
-
-def open_tar_member(path: Path, name: str) -> Any:
-    """The file called `name` in the tar at `path`, as a binary file. Raises InputError."""
-    try:
-        with tarfile.open(path) as archive:
-            member = archive.extractfile(name)
-            assert member is not None, f"{name} is one of tar_names"
-            copy = tempfile.TemporaryFile()  # a member of an open archive would keep the archive open
-            shutil.copyfileobj(member, copy)
-            copy.seek(0)
-            return copy.detach()
-    except UNREADABLE as error:
-        raise cannot_be_unpacked(path, error) from None
-
-
-def cannot_be_unpacked(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path.as_posix()}: cannot be unpacked ({error})")

@@ -45,7 +45,7 @@ def records(source: Source, skipped: Skipped) -> Iterator[Record]:
         skipped.broken(f"{source.name}:1", "no line begins with a tag such as Human: or Bot:")
         return
     talk: list[tuple[str, int, list[str]]] = []  # (role, line number, lines of text) of each message
-    for line, role, text, gap in parts(source.lines(), style):
+    for line, role, text, gap in parts(source.lines(skipped), style):
         if role is None:
             if gap & separators & {"dashes", "end"}:
                 yield from record_of(talk, source, skipped)

@@ -3,7 +3,9 @@ Times as exports write them, in seconds since 1970. A time without a zone is tak
 messages are apart.
 """
 
+import itertools
 import re
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 
 CLOCK = r"(?:[T,]?\s*(\d{1,2}):(\d\d)(?::(\d\d))?(?:[.,]\d+)?)?"  # .NET writes 1 to 7 digits of a second
@@ -14,10 +16,10 @@ MONTHS: tuple[str, ...] = tuple("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec
 MONTH_NAME = re.compile(r"([A-Z][a-z]{2}) (\d\d), (\d{4}) ([ \d]\d):(\d\d):(\d\d) ([AP]M)", re.ASCII)
 
 
-def parse_timestamp(text: str) -> float | None:
+def parse_timestamp(text: str, is_month_first: bool | None = None) -> float | None:
     """
     Seconds since 1970, or None where `text` is not understood: a count of seconds or milliseconds, ISO 8601,
-    31.12.2021 10:30, 12/31/2021 10:30 PM. In 1/2/2021 the month comes first if the clock has AM or PM, else the day.
+    31.12.2021 10:30, 12/31/2021 10:30 PM. is_month_first: in 1/2/2021; None: if the clock has AM or PM.
     """
     text = text.strip()
     try:
@@ -26,7 +28,8 @@ def parse_timestamp(text: str) -> float | None:
             return seconds_since_1970(*numbers) - (offset(zone) if zone else 0)
         if match := YEAR_LAST.match(text):
             first, mark, second, year, hour, minute, second_of, half = match.groups()
-            month_first = int(second) > 12 or (mark != "." and int(first) <= 12 and half is not None)
+            guess = half is not None if is_month_first is None else is_month_first
+            month_first = int(second) > 12 or (mark != "." and int(first) <= 12 and guess)
             day, month = (second, first) if month_first else (first, second)
             if half:
                 hour = hour_of_day(int(hour or 0), half)
@@ -37,6 +40,25 @@ def parse_timestamp(text: str) -> float | None:
     if NUMBER.fullmatch(text):
         return float(text) / (1000 if len(text.partition(".")[0]) > 10 else 1)
     return None
+
+
+def month_comes_first(times: Iterable[str]) -> bool | None:
+    """
+    Whether the dates of a column (1/13/2022) have the month first: by a number above 12, else by the fewest steps back
+    in time. None where nothing tells, or where there is no such date.
+    """
+    dates = [match for match in map(YEAR_LAST.match, times) if match and match[2] != "."]
+    day_first, month_first = (sum(int(match[at]) > 12 for match in dates) for at in (1, 3))
+    if day_first != month_first:
+        return month_first > day_first
+    back = []
+    for guess in (False, True):
+        seconds = [parse_timestamp(match[0], guess) for match in dates]
+        known = [time for time in seconds if time is not None]
+        back.append(sum(later < time for time, later in itertools.pairwise(known)))
+    if back[0] != back[1]:
+        return back[1] < back[0]
+    return True if dates and all(match[8] for match in dates) else None
 
 
 def parse_month_name(text: str) -> float | None:

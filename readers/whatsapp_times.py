@@ -8,17 +8,22 @@ month), then the fewest steps back in time, then the shortest span of time. A si
 written as only Americans do (1/2/21, 3:04 PM); that guess is noted.
 """
 
+import collections
+import itertools
 import re
 import time
 from collections.abc import Iterable
 
+from readers.calendars import seconds_at
 from readers.source import Skipped, Source
-from readers.timestamps import seconds_since_1970
 from readers.whatsapp_words import MARK, MARKS, phrases
 
-DATE = rf"(\d{{1,4}}[{MARKS}]?([./-])\s?\d{{1,2}}[{MARKS}]?\2\s?\d{{1,4}})"
+NUMBERS = rf"\d{{1,4}}[{MARKS}]?([./-])\s?\d{{1,2}}[{MARKS}]?\2\s?\d{{1,4}}"
+DATE = rf"({NUMBERS}|\d{{4}}[년年]\s?\d{{1,2}}[월月]\s?\d{{1,2}}[일日])"
 IOS = re.compile(rf"[{MARKS}]*\[{DATE}([^\]]{{4,40}})\]\s?(.*)", re.DOTALL)
 ANDROID = re.compile(rf"[{MARKS}]*{DATE}([^-–]{{4,40}})\s[-–]\s(.*)", re.DOTALL)
+OLD = re.compile(rf"[{MARKS}]*{DATE}([^\[\]]{{4,40}}?):\s(.*)", re.DOTALL)  # iOS and Windows Phone until 2016
+ENDS = {IOS: "] ", ANDROID: " - ", OLD: ": "}  # what stands between the time and the name
 TIME = re.compile(r"(\D*)(\d{1,2})\s?[:.h]\s?(\d\d)(?:\s?(?:[:.]|min)\s?(\d\d)(?:\ss)?)?(\D*)")
 ORDERS = {"day-first": (2, 1, 0), "month-first": (2, 0, 1), "year-first": (0, 1, 2)}  # where year, month and day stand
 AMERICAN = re.compile(r"[1-9]\d?/[1-9]\d?/\d\d\n.*[AP]M")
@@ -39,7 +44,7 @@ class Days(dict[str, int]):
         numbers = [int(number) for number in re.findall(r"\d+", text)]
         year, month, day = (numbers[at] for at in self.order)
         try:
-            self[text] = int(seconds_since_1970(year + 2000 if year < 100 else year, month, day))
+            self[text] = seconds_at(year, month, day)
         except ValueError:
             return None
         return self[text]
@@ -63,6 +68,60 @@ class Clock(dict[str, int]):
         return self[text]
 
 
+class Dress:
+    """
+    How a file writes what stands before a message, by its head: what looks different within a message was pasted. An
+    export is written at once, so the first line tells; where half of the lines look otherwise, several were joined.
+    """
+
+    def __init__(self, head: list[str], header: re.Pattern[str]) -> None:
+        clock = Clock()
+        matches = headers(head, header, clock)
+        shapes = [shape(match) for match in matches]
+        common = [kind for kind, n in collections.Counter(shapes).items() if 2 * n >= len(shapes)]
+        self.shapes = {*shapes[:1], *common}
+        own = [match for match, kind in zip(matches, shapes, strict=True) if kind in self.shapes]
+        self.has_seconds = any(len(re.findall(r"\d+", match[3])) > 2 for match in own)
+        # for each number of a date: whether 1 is written 01, None where nothing tells
+        self.is_padded = [padded(column) for column in zip(*map(numbers_of, own), strict=False)]
+        # iOS ends a message with CRLF and a line within it with LF
+        lines = head[:-1]  # the last may be cut
+        after = [
+            bool(headers([line], header, clock)) for before, line in itertools.pairwise(lines) if before[-1:] == "\r"
+        ]
+        self.has_returns = sum(after) > 0.95 * len(after) and 8 * len(after) >= len(matches) > 1
+
+    def fits(self, match: re.Match[str]) -> bool:
+        """Whether a line that looks like the beginning of a message looks as this file's do."""
+        if self.shapes and shape(match) not in self.shapes:
+            return False
+        return not any(
+            wanted is not None and wanted is not padded([number] * 4)
+            for number, wanted in zip(numbers_of(match), self.is_padded, strict=False)
+            if padded([number] * 4) is not None
+        )
+
+
+def padded(numbers: Iterable[str]) -> bool | None:
+    """Whether most of the numbers below 10 have a zero before them; None where as many have none."""
+    zeros = singles = 0
+    for number in numbers:
+        zeros, singles = zeros + (number[0] == "0"), singles + (len(number) == 1)
+    return True if zeros > 3 * singles else False if singles > 3 * zeros else None
+
+
+def shape(match: re.Match[str]) -> str:
+    """What stands before a message without its numbers and marks: "D/D/Y, D:D A"."""
+    text = " ".join(MARK.sub("", match[1] + match[3]).split())
+    words = re.sub(r"[^\W\d_](?:[\s.]*[^\W\d_])*\.?", "A", text)
+    return re.sub(r"\d{1,2}", "D", re.sub(r"\d{4}", "Y", words))
+
+
+def numbers_of(match: re.Match[str]) -> list[str]:
+    """The numbers of a date, as they are written."""
+    return re.findall(r"\d+", match[1])
+
+
 def plain_seconds(text: str) -> int | None:
     """Seconds since midnight of "23:59:59", as most files have it; None for any other text."""
     if len(text) != 8 or text[2] != ":" or text[5] != ":":
@@ -81,16 +140,16 @@ def headers(lines: Iterable[str], header: re.Pattern[str], clock: Clock) -> list
 
 
 def header_of(lines: list[str]) -> re.Pattern[str]:
-    """IOS or ANDROID, whichever begins more of the lines."""
-    return max(IOS, ANDROID, key=lambda header: len(headers(lines, header, Clock())))
+    """IOS, ANDROID or OLD, whichever begins most of the lines."""
+    return max(ENDS, key=lambda header: len(headers(lines, header, Clock())))
 
 
-def order_of(source: Source, header: re.Pattern[str], skipped: Skipped) -> str:
+def order_of(source: Source, header: re.Pattern[str], dress: Dress, skipped: Skipped) -> str:
     """The name of the order of day, month and year in this file."""
     dates, clock, first, american = [], Clock(), "", False
     possible = {name: Days(name) for name in ORDERS}
-    for number, line in source.lines():
-        for match in headers([line], header, clock):
+    for number, line in source.lines(Skipped(keep_going=True)):  # what is wrong is told when the messages are read
+        for match in filter(dress.fits, headers([line], header, clock)):
             if not dates:
                 first, american = f"{source.name}:{number}", AMERICAN.match(f"{match[1]}\n{match[3]}")
             if not dates or match[1] != dates[-1]:

@@ -2,11 +2,14 @@
 What WhatsApp itself writes where people's words stand, and what is left of a message without it.
 
 iOS puts a left-to-right mark before its own words, in every language; Android and old exports do not, so the phrases of
-fifteen languages stand in assets/whatsapp.txt. To add a language, add its phrases there: that file says how.
+its languages stand in assets/whatsapp.txt. To add one, add its phrases there: that file says how. What two people say
+again and again in angle brackets, <...>, is a phrase that is missing there.
 """
 
 import functools
 import re
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 MARKS = "\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff"  # left-to-right and the like: never seen, never meant
@@ -14,6 +17,7 @@ MARK = re.compile(f"[{MARKS}]+")
 EMPTY = "empty or unsupported message"
 EMPTY_TEXTS = ("", "null")  # null: Android's word for what may be seen only once
 REASONS = ("deleted message", "media", EMPTY, "call", "location")  # why a message of WhatsApp's own words is left out
+REPEATED = re.compile(r"<[^<>\d\n]{4,60}>")
 PAGES = r"(?:^.{0,300}• \u200e?\d+ [^\u200e<\n]{0,30})?"  # what iOS writes before a document: "Plan.pdf • 2 pages "
 FILE = re.compile(
     r"[^\n]+\.(?:jpe?g|png|webp|gif|mp4|3gp|mov|opus|ogg|m4a|mp3|aac|wav|pdf|docx?|xlsx?|pptx?|zip|txt|csv|vcf|apk)"
@@ -29,14 +33,20 @@ class Phrases:
         # how a clock writes am or pm -> the hour that it adds to
         self.hours = {**dict.fromkeys(halves["am"], 0), **dict.fromkeys(halves["pm"], 12)}
         self.beside_a_time = {"", *" ".join(sections["beside a time"]).split()}
-        # a whole message, in lower case, with or without a full stop -> why it is left out
+        # a whole message, in lower case, with or without a full stop, composed or not -> why it is left out
         self.reasons = {
-            text.casefold(): reason
+            unicodedata.normalize(form, text.casefold()): reason
             for reason in REASONS
             for phrase in sections[reason]
-            for text in (phrase, phrase + ".")
+            for text in (phrase, phrase + ".", phrase + "。", phrase + "।")
+            for form in ("NFC", "NFD")
         }
+        named = [phrase for phrase in sections["deleted message"] if "%" in phrase]
+        # in lower case, as `reasons`
+        self.deleted_by = re.compile(any_of([phrase.casefold() for phrase in named]).replace("%", ".{1,100}"))
+        self.deleted_starts = tuple({phrase.casefold().partition("%")[0] for phrase in named})  # quicker to compare
         omitted = "|".join(re.escape(text) for text, reason in self.reasons.items() if reason == "media")
+        omitted = omitted.replace("<", r"<\s?").replace(">", r"\s?>")
         self.media = re.compile(
             rf"{PAGES}\u200e<\u200e?[^<>:\n]{{2,30}}:[^<>\n]{{1,300}}>$"  # iOS: <attached: 00000012-PHOTO.jpg>
             rf"|{PAGES}<[^<>:\n]{{2,30}}:\s?\d{{8}}-[^<>\n]{{1,300}}>$"  # the same, the mark lost
@@ -60,7 +70,7 @@ class Phrases:
         is_plain = ">" not in raw and " (" not in raw and ":\n" not in raw and "maps.google" not in raw
         if is_plain and (raw.isascii() or not MARK.search(raw)):  # for speed, as nearly all messages are so
             text = raw.strip()
-            reason = EMPTY if text in EMPTY_TEXTS else self.reasons.get(text.casefold())
+            reason = EMPTY if text in EMPTY_TEXTS else self.reason_of(text)
             return ("", reason) if reason else (text, None)
         raw = self.edited.sub("", raw)
         media = [MARK.sub("", match[0]) for match in self.media.finditer(raw)]
@@ -72,12 +82,29 @@ class Phrases:
             return "", "location"
         if text in EMPTY_TEXTS:
             return "", EMPTY
-        reason = self.reasons.get(text.casefold())
+        reason = self.reason_of(text)
         if not reason and self.poll.match(text):
             reason = "poll"
         if not reason and by_ios and raw.lstrip().startswith("\u200e"):
             reason = "system line"
         return ("", reason) if reason else (text, None)
+
+    def reason_of(self, text: str) -> str | None:
+        """Why a whole message is left out, or None."""
+        text = text.casefold()
+        reason = self.reasons.get(text)
+        if reason or not text.startswith(self.deleted_starts):
+            return reason
+        return "deleted message" if self.deleted_by.fullmatch(text) else None
+
+
+def repeated_marks(said: Iterable[tuple[str, str]]) -> set[str]:
+    """The <...> that at least two people say, three times in all; said: (speaker, text) of messages."""
+    speakers: dict[str, list[str]] = {}
+    for speaker, text in said:
+        if REPEATED.fullmatch(text):
+            speakers.setdefault(text, []).append(speaker)
+    return {text for text, who in speakers.items() if len(who) > 2 and len(set(who)) > 1}
 
 
 def any_of(phrases: list[str]) -> str:

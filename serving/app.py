@@ -3,6 +3,7 @@
 import mimetypes
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,19 +17,30 @@ from runtime.version import version
 from serving import completions, responses, routes
 from serving.middleware import Limits, guarded
 from serving.protocol import APIError, validation_error
+from serving.response_models import event_schemas
 from serving.state import ServerState
 
 DESCRIPTION = "Serve a model to programs and people: OpenAI's protocol under /v1, a page to chat on at /."
 WEB = Path(__file__).parents[1] / "web"
 
 
+class App(FastAPI):
+    """An app whose /openapi.json describes the events of streams, too."""
+
+    def openapi(self) -> dict[str, Any]:
+        schema = super().openapi()
+        schema["components"]["schemas"] |= event_schemas()
+        return schema
+
+
 def create_app(server: ServerState, limits: Limits) -> ASGIApp:
     """The app that serves `server`'s model and the page."""
-    app = FastAPI(title="nanoChatGPT", version=version(), description=DESCRIPTION, redoc_url=None)
+    app = App(title="nanoChatGPT", version=version(), description=DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.server = server
     app.add_exception_handler(APIError, error_response)
     app.add_exception_handler(RequestValidationError, error_response)
     app.add_exception_handler(HTTPException, error_response)
+    app.add_exception_handler(Exception, error_response)
     routers = [module.router for module in (completions, responses, routes)]
     for router in routers:
         app.include_router(router)
@@ -45,9 +57,10 @@ async def error_response(request: Request, error: Exception) -> JSONResponse:
     """OpenAI's error object for whatever a route, FastAPI or Starlette raises."""
     if isinstance(error, RequestValidationError):
         error = validation_error(error.errors())
-    if isinstance(error, HTTPException):
+    elif isinstance(error, HTTPException) and not isinstance(error, APIError):
         error = APIError(error.status_code, str(error.detail), headers=error.headers)
-    assert isinstance(error, APIError)
+    if not isinstance(error, APIError):  # a bug of ours: Starlette raises it again for the log
+        error = APIError(500, "the server failed; its log has why", type="server_error")
     return JSONResponse(error.body, error.status, error.headers)
 
 
@@ -63,9 +76,10 @@ def add_page(app: FastAPI, model_name: str) -> None:
 def page_files() -> dict[str, tuple[bytes, str | None]]:
     """{path: (content, media type)} of the files in web/, read once: no request reads a file."""
     files = {}
-    for file in sorted(WEB.iterdir()) if WEB.is_dir() else ():
+    for file in sorted(path for path in WEB.rglob("*") if path.is_file()):
         media_type = "text/javascript" if file.suffix == ".js" else mimetypes.guess_type(file.name)[0]
-        files["/" if file.name == "index.html" else f"/{file.name}"] = (file.read_bytes(), media_type)
+        name = file.relative_to(WEB).as_posix()
+        files["/" if name == "index.html" else f"/{name}"] = (file.read_bytes(), media_type)
     return files
 
 

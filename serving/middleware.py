@@ -7,28 +7,30 @@ From the outside in: the access log; the headers that protect the page, with the
 machine and pages of this server only, so that no page elsewhere reaches a server on loopback by DNS rebinding; the key,
 compared in constant time; a rate for each client; a limit of a body's bytes, whether its length is announced or not.
 
-Starlette's CORSMiddleware and TrustedHostMiddleware are not used: they answer in plain text where a client of OpenAI's
-protocol expects its error object, do not refuse other origins, and do not know the host [::1].
+Starlette's CORSMiddleware and TrustedHostMiddleware do not serve here: they answer in plain text where a client of
+OpenAI's protocol expects its error object, do not refuse other origins, and do not know the host [::1].
 """
 
 import hmac
 import json
 import logging
+import re
 import time
+import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.hosts import host_of, is_address, is_allowed, is_own, origin_authority
 from serving.protocol import APIError
 
 logger = logging.getLogger(__name__)
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 KEYLESS_PATHS = ("/health",)  # besides the page itself
+LIMITED_PATHS = ("/v1", "/tokenize", "/detokenize", "/feedback")  # those of --max_rps
 UNLOGGED_PATHS = ("/health", "/metrics")  # asked every few seconds by programs
 MAX_BUCKETS = 10_000  # addresses whose rate is remembered, so that many addresses cannot fill the memory
 POLICY = (
@@ -42,7 +44,8 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-DOCS = "/docs"  # FastAPI's page loads its scripts from elsewhere, which POLICY would forbid
+EXPOSED_HEADERS = "Retry-After, X-Request-Id, X-Dropped-Turns"  # those that a page of another origin may read
+REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)  # one that a client may choose itself
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Limits:
     max_body: int  # bytes of a request
     loopback: bool  # only this machine can reach the server
     cors: tuple[str, ...]  # origins of other pages that may ask; "*" for all
+    allowed_hosts: tuple[str, ...] = ()  # names that the server has beside this machine's, such as a proxy's
 
 
 @dataclass
@@ -74,12 +78,14 @@ def guarded(app: ASGIApp, limits: Limits, counts: dict[tuple[str, int], int], pa
         app = RateLimit(app, limits.max_rps)
     if limits.key:
         app = KeyCheck(app, limits.key)
-    app = OriginCheck(app, limits.loopback, limits.cors)
+    app = OriginCheck(app, limits.loopback, limits.cors, limits.allowed_hosts)
     return AccessLog(ResponseHeaders(app, limits.cors), counts, paths)
 
 
 def client_address(scope: Scope) -> str:
-    return (scope.get("client") or ("?",))[0]
+    """The client's address; "?" where a proxy sends something else, which may be as long and odd as a client likes."""
+    address = (scope.get("client") or ("?",))[0]
+    return address if is_address(address) else "?"
 
 
 def allowed_origin(headers: Headers, cors: Collection[str]) -> str | None:
@@ -97,7 +103,10 @@ async def respond(send: Send, status: int, body: bytes, headers: Mapping[str, st
 
 
 class AccessLog:
-    """Counts requests by path and status, and logs a line for each. paths: those that have a name of their own."""
+    """
+    Counts requests by path and status, logs a line for each, and gives each a name, X-Request-Id: the client's or a new
+    one. paths: those that have a name of their own. HEAD is answered as GET, of which uvicorn sends the head alone.
+    """
 
     def __init__(self, app: ASGIApp, counts: dict[tuple[str, int], int], paths: Collection[str]) -> None:
         self.app, self.counts, self.paths = app, counts, paths
@@ -105,13 +114,18 @@ class AccessLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        started_at, status, record = time.monotonic(), 0, AccessRecord()
+        started_at, status, record, method = time.monotonic(), 0, AccessRecord(), scope["method"]
         scope.setdefault("state", {})["access"] = record
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
             await send(message)
 
         try:
@@ -122,8 +136,8 @@ class AccessLog:
             if path not in UNLOGGED_PATHS:
                 n_prompt, n_generated = record.prompt_tokens, record.generated_tokens
                 tokens = "" if n_prompt is None else f" {n_prompt}+{n_generated} tokens"
-                seconds = time.monotonic() - started_at
-                logger.info(f"{scope['method']} {path} {status}{tokens} {seconds:.2f} s {client_address(scope)}")
+                took = f"{time.monotonic() - started_at:.2f} s"
+                logger.info(f"{method} {path} {status}{tokens} {took} {client_address(scope)} {request_id}")
 
 
 class ResponseHeaders:
@@ -135,30 +149,39 @@ class ResponseHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        origin = allowed_origin(Headers(scope=scope), self.cors)
+        request_headers = Headers(scope=scope)
+        origin = allowed_origin(request_headers, self.cors)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                more = [(name.encode(), value.encode()) for name, value in self.headers(scope["path"], origin).items()]
+                more = [(name.encode(), value.encode("latin-1")) for name, value in self.headers(origin).items()]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
         if scope["method"] == "OPTIONS" and origin:
             await respond(send_with_headers, 204, b"", {
                 "access-control-allow-methods": "GET, POST",
-                "access-control-allow-headers": "authorization, content-type",
+                # OpenAI's npm client sends a dozen of its own, and what else a friend sends is nothing to fear
+                "access-control-allow-headers": ", ".join(asked_headers(request_headers)),
+                "access-control-allow-private-network": "true",  # a page of the web may ask this machine's loopback
                 "access-control-max-age": "600",
             })  # fmt: skip
         else:
             await self.app(scope, receive, send_with_headers)
 
-    def headers(self, path: str, origin: str | None) -> dict[str, str]:
-        headers = {**HEADERS} if path == DOCS else {**HEADERS, "content-security-policy": POLICY}
+    def headers(self, origin: str | None) -> dict[str, str]:
+        headers = {**HEADERS, "content-security-policy": POLICY}
         if origin:
             headers |= {"access-control-allow-origin": origin, "vary": "Origin"}
             headers["cross-origin-resource-policy"] = "cross-origin"
-            headers["access-control-expose-headers"] = "Retry-After"
+            headers["access-control-expose-headers"] = EXPOSED_HEADERS
         return headers
+
+
+def asked_headers(headers: Headers) -> list[str]:
+    """The names that a preflight asks for, beside the two that every client sends."""
+    asked = re.findall(r"[\w-]+", headers.get("access-control-request-headers", "").lower(), re.ASCII)
+    return list(dict.fromkeys(["authorization", "content-type", *asked]))
 
 
 class Check:
@@ -180,26 +203,33 @@ class Check:
 
 
 class OriginCheck(Check):
-    """Keeps out other names of this machine where loopback is set, and pages of other origins but those of `cors`."""
+    """
+    Keeps out names that are not this machine's where loopback is set, and pages of other origins, but for those of
+    allowed_hosts and `cors`.
+    """
 
-    def __init__(self, app: ASGIApp, loopback: bool, cors: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, loopback: bool, cors: Collection[str], allowed_hosts: Collection[str] = ()
+    ) -> None:
         super().__init__(app)
-        self.loopback, self.cors = loopback, cors
+        self.loopback, self.cors, self.allowed_hosts = loopback, cors, allowed_hosts
 
     def check(self, scope: Scope, headers: Headers) -> None:
-        host, origin = headers.get("host", ""), headers.get("origin")
-        if self.loopback and split_url(f"//{host}").hostname not in LOOPBACK_NAMES:
-            raise APIError(403, "this server is for this machine: ask it as localhost or 127.0.0.1", code="host")
-        if origin and not allowed_origin(headers, self.cors) and split_url(origin).netloc != host:
-            raise APIError(403, f"pages of {origin[:100]} may not ask; --cors={origin[:100]} allows it", code="origin")
+        host, origin = headers.get("host"), headers.get("origin")
+        is_probe = host is None and scope["path"] in KEYLESS_PATHS  # a load balancer's; every browser tells a host
+        if self.loopback and not is_probe and not self.is_ours(host or ""):
+            name = f"{host or ''}"[:100]
+            message = f"this server is for this machine, and {name!r} is no name of it; --allowed_hosts={name} adds it"
+            raise APIError(403, message, code="host")
+        if origin and not allowed_origin(headers, self.cors):
+            authority = origin_authority(origin)
+            if authority is None or authority != host and not is_allowed(host_of(authority) or "", self.allowed_hosts):
+                message = f"pages of {origin[:100]} may not ask; --cors={origin[:100]} allows it"
+                raise APIError(403, message, code="origin")
 
-
-def split_url(url: str) -> SplitResult:
-    """The URL's parts; those of an empty one where it is broken, such as "//["."""
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return urlsplit("")
+    def is_ours(self, authority: str) -> bool:
+        host = host_of(authority)
+        return bool(host) and (is_own(host) or is_allowed(host, self.allowed_hosts))
 
 
 class KeyCheck(Check):
@@ -213,14 +243,17 @@ class KeyCheck(Check):
         is_page = scope["method"] in ("GET", "HEAD") and not scope["path"].startswith(("/v1", "/metrics", "/openapi"))
         if is_page or scope["path"] in KEYLESS_PATHS:
             return
-        given = headers.get("authorization", "").removeprefix("Bearer ").encode()
-        if not hmac.compare_digest(given, self.key.encode()):
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        # headers are decoded as Latin-1; a client sends a key beyond ASCII in that, or in UTF-8
+        keys = [self.key.encode(), self.key.encode("latin-1", "replace")]
+        if not any(hmac.compare_digest(given.encode("latin-1"), key) for key in keys):
             message = "the API key is missing or wrong: Authorization: Bearer KEY"
             raise APIError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
 class RateLimit(Check):
-    """A token bucket (Turner 1986) for each address, under /v1: it holds the requests of one second."""
+    """A token bucket (Turner 1986) for each address: it holds the requests of one second. Not for the page's files."""
 
     def __init__(self, app: ASGIApp, max_rps: float) -> None:
         super().__init__(app)
@@ -228,7 +261,7 @@ class RateLimit(Check):
         self.buckets: dict[str, tuple[float, float]] = {}  # address -> (requests it may make, time.monotonic() then)
 
     def check(self, scope: Scope, headers: Headers) -> None:
-        if scope["path"].startswith("/v1"):
+        if scope["path"].startswith(LIMITED_PATHS):
             self.take(client_address(scope))
 
     def take(self, address: str) -> None:
@@ -256,7 +289,10 @@ class BodyLimit(Check):
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length[:20]) > self.max_body:
             raise APIError(413, f"a body of {length[:20]} bytes is more than {self.max_body}; --max_body sets it")
-        content_type = headers.get("content-type", "").partition(";")[0].strip()
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise APIError(415, f"a body in Content-Encoding: {encoding[:20]} is not read here; send it as it is")
+        content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if scope["method"] == "POST" and content_type != "application/json":
             raise APIError(415, "the body must be JSON: Content-Type: application/json")
 

@@ -1,14 +1,27 @@
 """What a request asks to be continued, as ids, and how much of the context is left for the reply."""
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from inference.engine import Engine
 from runtime.errors import InputError
-from serving.protocol import APIError, ChatRequest, CompletionRequest, Message
-from tokenization.chat_format import without_lone_surrogates
+from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionRequest, Message
+from serving.state import ServerState
+from tokenization.chat_format import turns
 from tokenization.chat_template import document
 from tokenization.context import messages_in_view
+
+LONG = 10_000  # characters that are tokenised in about a millisecond
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def off_the_loop(n_characters: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The function's result. Where the text is long it runs in a thread, so that meanwhile all streams go on."""
+    if n_characters <= LONG:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 class ParamName(Protocol):
@@ -25,18 +38,18 @@ def chat_param(index: int | None = None, field: str = "") -> str:
 class ChatPrompt(NamedTuple):
     ids: list[int]
     max_new_tokens: int
-    reply_ids: list[int]  # of what the bot has said in this chat
+    reply_ids: list[int]  # the last MAX_WINDOW of what the bot has said in this chat
     continues: bool  # the last message is the bot's, and goes on
+    n_dropped: int  # turns that the context had no room for
 
 
-def chat_prompt(
-    body: ChatRequest, engine: Engine, default_max_tokens: int, param_name: ParamName = chat_param
-) -> ChatPrompt:
+def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = chat_param) -> ChatPrompt:
     """The prompt of a chat. param_name: how an error names the messages. Raises APIError."""
+    engine, default_max_tokens = server.engine, server.sampling.max_new_tokens
     template, block_size = engine.template, engine.block_size
-    messages = plain_messages(body.messages, param_name)
+    messages = plain_messages(body.messages, server.strict, param_name)
     last = messages[-1]
-    continues = last["role"] == "assistant"
+    continues = last["role"] == "assistant" == body.messages[-1].role and bool(body.messages[-1].text.strip())
 
     def prompt(view: list[dict[str, str]]) -> list[int]:
         if continues and view and view[-1] is last:
@@ -44,14 +57,15 @@ def chat_prompt(
             return [*template.prompt(view[:-1]), *begun]
         return template.prompt(view)
 
-    wanted = body.max_completion_tokens or body.max_tokens
-    if body.truncation == "auto":
+    wanted, view = body.max_completion_tokens or body.max_tokens, messages
+    if (body.truncation or server.truncation) == "auto":
         wanted = min(wanted or default_max_tokens, max(1, block_size - 2))
         n_reserved = min(wanted, block_size // 4)  # for the reply: more would leave too little of the chat
         try:
-            ids = prompt(messages_in_view(messages, prompt, block_size - n_reserved))
+            view = messages_in_view(latest(messages, block_size), prompt, block_size - n_reserved)
         except InputError as error:
             raise APIError(400, str(error), param_name(), "context_length_exceeded") from None
+        ids = prompt(view)
         max_new_tokens = min(wanted, block_size - len(ids))
     else:
         try:
@@ -60,34 +74,69 @@ def chat_prompt(
             raise APIError(400, str(error), param_name(), "invalid_value") from None
         hint = ", or truncation: auto"
         max_new_tokens = reply_budget(len(ids), wanted, block_size, default_max_tokens, param_name(), hint)
-    replies = [message["content"] for message in messages if message["role"] == "assistant"]
-    reply_ids = [id for text in replies for id in engine.tokenizer.encode(" " + text)]
-    return ChatPrompt(ids, max_new_tokens, reply_ids, continues)
+    n_dropped = len(turns(messages)) - len(turns(view))
+    return ChatPrompt(ids, max_new_tokens, last_reply_ids(messages, engine), continues, n_dropped)
 
 
-def plain_messages(messages: list[Message], param_name: ParamName = chat_param) -> list[dict[str, str]]:
-    """The messages as chat_format.py has them. Raises APIError: one is empty, or a system message is not the first."""
+def last_reply_ids(messages: list[dict[str, str]], engine: Engine) -> list[int]:
+    """The last ids of what the bot has said, as many as a penalty may look at, and some."""
+    spoken: list[list[int]] = []
+    for message in reversed(messages):
+        if message["role"] == "assistant" and sum(map(len, spoken)) < MAX_WINDOW:
+            spoken.append(engine.tokenizer.encode(" " + message["content"]))
+    return [id for ids in reversed(spoken) for id in ids][-MAX_WINDOW:]
+
+
+def plain_messages(messages: list[Message], strict: bool, param_name: ParamName = chat_param) -> list[dict[str, str]]:
+    """
+    The messages as chat_format.py has them, without those that are empty. All system messages become one, the first:
+    the model was never taught another place. Raises APIError where nothing is left; where it is strict, also for an
+    empty message, and a system message that is not the first.
+    """
     plain = [message.plain() for message in messages]
-    for i, message in enumerate(plain):
+    for i, message in enumerate(plain if strict else ()):
         if not message["content"].strip():
             raise APIError(400, "content must be text, and not empty", param_name(i, "content"), "invalid_value")
         if message["role"] == "system" and i:
             raise APIError(400, "the system message must come first", param_name(i, "role"), "invalid_value")
-        message["content"] = without_lone_surrogates(message["content"])
-    return plain
+    plain = [message for message in plain if message["content"].strip()]
+    if not plain:
+        message = "there is nothing to answer: all messages are empty"
+        raise APIError(400, message, param_name(0, "content"), "invalid_value")
+    personas = [message["content"] for message in plain if message["role"] == "system"]
+    system = [{"role": "system", "content": "\n".join(personas)}] if personas else []
+    return system + [message for message in plain if message["role"] != "system"]
 
 
-def text_prompts(body: CompletionRequest, engine: Engine, default_max_tokens: int) -> Iterator[tuple[list[int], int]]:
+def latest(messages: list[dict[str, str]], block_size: int) -> list[dict[str, str]]:
+    """
+    The system message, and the others without the oldest where they are many more than the context can hold, in which
+    each takes a token at least. They are left out block_size at a time, so that the view seldom moves.
+    """
+    n_dropped = max(0, len(messages) // block_size - 1) * block_size
+    return messages[:1] * (messages[0]["role"] == "system") + messages[n_dropped:] if n_dropped else messages
+
+
+def text_prompts(body: CompletionRequest, server: ServerState) -> list[tuple[list[int], int]]:
     """(ids, max_new_tokens) for each prompt of a completion. Raises APIError."""
-    tokenizer = engine.tokenizer
+    engine, default_max_tokens = server.engine, server.sampling.max_new_tokens
+    tokenizer, prompts = engine.tokenizer, []
     for prompt in body.prompts:
         if isinstance(prompt, str):
-            ids = document(engine.template, without_lone_surrogates(prompt))
+            ids = document(engine.template, prompt)
         else:
             ids = list(prompt)
             if not ids or not all(0 <= id < tokenizer.n_vocab for id in ids):
                 raise APIError(400, f"prompt: ids go from 0 to {tokenizer.n_vocab - 1}", "prompt", "invalid_value")
-        yield ids, reply_budget(len(ids), body.max_tokens, engine.block_size, default_max_tokens, "prompt")
+        if body.max_tokens == 0 and len(ids) <= engine.block_size:
+            prompts.append((ids, 1))  # the engine draws one, which is not shown
+            continue
+        wanted, room = body.max_tokens, engine.block_size - len(ids)
+        if server.truncation == "auto" and wanted and room > 0:
+            wanted = min(wanted, room)
+        budget = reply_budget(len(ids), wanted, engine.block_size, default_max_tokens, "prompt")
+        prompts.append((ids, budget))
+    return prompts
 
 
 def reply_budget(

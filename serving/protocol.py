@@ -1,8 +1,8 @@
 """
 OpenAI's protocol as far as a GPT-2 speaks it: what a request may hold, what it becomes, and the errors.
 
-A parameter that would change the answer and is not supported is refused by name; one that would not (user, metadata) is
-accepted. What comes back is in response_models.py.
+These models are strict: a parameter that they do not have is refused by name. leniency.py fits the requests of popular
+programs to them before, unless --strict is given. What comes back is in response_models.py.
 """
 
 import dataclasses
@@ -10,18 +10,25 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.exceptions import HTTPException
 
 from inference.settings import SamplingParams, SettingError
 
-NonEmptyText = Annotated[str, StringConstraints(min_length=1)]
+# bounds of the work that a request can make for the thread that everybody's tokens come from
+MAX_STOP_WORDS, MAX_STOP_LETTERS = 128, 256  # of each word
+MAX_MESSAGES = 10_000
+MAX_WINDOW = 1024  # tokens that the penalties look at
+StopWord = Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP_LETTERS)]
+TruncationName = Literal["auto", "disabled"]
 Truncation = Annotated[
-    Literal["auto", "disabled"] | None,
+    TruncationName | None,
     Field(description="auto: a chat that is longer than the context loses its oldest turns; disabled: it is refused"),
 ]
-EXTENSIONS = ("top_k", "min_p", "repetition_penalty")
+EXTENSIONS = ("top_k", "min_p", "typical_p", "repetition_penalty", "penalty_window", "no_repeat_ngram")
+EXTENSIONS += ("dry_multiplier", "dry_base", "dry_allowed_length")
 
 
-class APIError(Exception):
+class APIError(HTTPException):
     """A request that is answered with OpenAI's error object. param: the parameter that is wrong."""
 
     def __init__(
@@ -33,8 +40,8 @@ class APIError(Exception):
         type: str = "invalid_request_error",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status, self.headers, self.param = status, headers, param
+        super().__init__(status, message, headers)
+        self.status, self.param = status, param
         self.body = {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
@@ -63,15 +70,24 @@ class Message(Strict):
     function_call: None = None
     tool_calls: None = None
 
+    @property
+    def text(self) -> str:
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+    @property
+    def n_characters(self) -> int:
+        """Of its text, and some for the work that any message makes."""
+        return len(self.text) + 20
+
     def plain(self) -> dict[str, str]:
         """The message as chat_format.py has it."""
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        message = {"role": {"developer": "system"}.get(self.role, self.role), "content": text}
+        message = {"role": {"developer": "system"}.get(self.role, self.role), "content": self.text}
         return {**message, "name": self.name} if self.name else message
 
 
 class StreamOptions(Strict):
     include_usage: bool = False
+    continuous_usage_stats: bool = False  # vLLM's: each chunk has the usage so far
     include_obfuscation: bool | None = None  # nothing is added either way
 
 
@@ -98,18 +114,37 @@ class SamplingRequest(Strict):
         le=10,
         description="extension: above 1, tokens that the reply's last ones hold become less likely; 1 changes nothing",
     )
+    typical_p: float | None = Field(None, gt=0, le=1, description="extension: Meister 2022; 1 changes nothing")
+    penalty_window: int | None = Field(
+        None, ge=0, le=MAX_WINDOW, description="extension: last tokens that penalties see"
+    )
+    no_repeat_ngram: int | None = Field(None, ge=0, le=MAX_WINDOW, description="extension: no such run comes again")
+    dry_multiplier: float | None = Field(None, ge=0, le=100, description="extension: DRY; 0 changes nothing")
+    dry_base: float | None = Field(None, ge=1, le=10)
+    dry_allowed_length: int | None = Field(None, ge=1, le=MAX_WINDOW)
+    stop_token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, max_length=MAX_STOP_WORDS, description="extension: these tokens end a reply"
+    )
+    min_tokens: int | None = Field(
+        None, ge=0, lt=2**31, description="extension: the model does not end its turn before"
+    )
+    ignore_eos: bool | None = Field(None, description="extension: the model ends no turn at all")
 
 
 class Common(SamplingRequest):
     """What a chat and a completion take."""
 
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1, lt=2**31)
     n: int | None = Field(None, ge=1, le=16)
-    stop: NonEmptyText | list[NonEmptyText] | None = Field(None, max_length=1000)
+    stop: StopWord | Annotated[list[StopWord], Field(max_length=MAX_STOP_WORDS)] | None = None
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = Field(None, max_length=1024)
     stream_options: StreamOptions | None = None
+
+    @property
+    def usage_in_each_chunk(self) -> bool:
+        return bool(self.with_usage and self.stream_options and self.stream_options.continuous_usage_stats)
 
     @property
     def with_usage(self) -> bool:
@@ -143,6 +178,9 @@ class Common(SamplingRequest):
                 raise APIError(400, message, "logit_bias")
         asked["logit_bias"] = {int(id): bias for id, bias in (self.logit_bias or {}).items()}
         asked |= {"max_new_tokens": max_new_tokens, "logprobs": self.n_logprobs}
+        asked["min_new_tokens"] = max_new_tokens if self.ignore_eos else min(self.min_tokens or 0, max_new_tokens)
+        if self.stop_token_ids is not None:
+            asked["stop_ids"] = tuple(self.stop_token_ids)
         usual = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(SamplingParams)}
         try:
             return SamplingParams(**{**usual, **asked})
@@ -151,8 +189,8 @@ class Common(SamplingRequest):
 
 
 class ChatRequest(Common):
-    messages: list[Message] = Field(min_length=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    max_completion_tokens: int | None = Field(None, ge=1, lt=2**31)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     truncation: Truncation = None
@@ -178,11 +216,12 @@ class ChatRequest(Common):
 
 
 class CompletionRequest(Common):
-    prompt: str | list[str] | list[int] | list[list[int]] = Field(
+    prompt: str | list[int] | list[str | list[int]] = Field(
         description="a text, a list of token ids, or a list of either"
     )
-    logprobs: int | None = Field(None, ge=0, le=5)
-    echo: Literal[False] | None = None
+    logprobs: int | None = Field(None, ge=0, le=20)
+    max_tokens: int | None = Field(None, ge=0, lt=2**31, description="0: the prompt alone, with echo its scores")
+    echo: bool | None = Field(None, description="the reply begins with the prompt; with logprobs its tokens are scored")
     best_of: int | None = None
 
     @property
@@ -192,7 +231,7 @@ class CompletionRequest(Common):
         return self.logprobs
 
     @property
-    def prompts(self) -> list[str] | list[list[int]]:
+    def prompts(self) -> list[str | list[int]]:
         """The texts, or the lists of ids."""
         if isinstance(self.prompt, str):
             return [self.prompt]
@@ -204,7 +243,12 @@ class CompletionRequest(Common):
 class TokenizeRequest(Strict):
     model: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = None
+    messages: list[Message] | None = Field(None, max_length=MAX_MESSAGES)
+
+
+class DetokenizeRequest(Strict):
+    model: str | None = None
+    tokens: list[int] = Field(max_length=100_000)
 
 
 class Feedback(Strict):
@@ -220,7 +264,8 @@ def field_names(model: type[BaseModel]) -> set[str]:
 
 def validation_error(errors: Sequence[Any]) -> APIError:
     """The APIError for the errors that pydantic has found in a body: of one, an unknown parameter if there is any."""
-    first = max(errors, key=lambda error: error["type"] == "extra_forbidden")
+    # of a union's members the one that is meant: where pydantic came furthest
+    first = max(errors, key=lambda error: (error["type"] == "extra_forbidden", len(error["loc"])))
     *path, last = [part for part in first["loc"] if part != "body"] or [""]
     names = field_names(Strict)
     path = [part for part in path if isinstance(part, int) or part in names]  # pydantic names a union's members too
@@ -228,8 +273,6 @@ def validation_error(errors: Sequence[Any]) -> APIError:
     param = ".".join(map(str, path))[:200] or None
     if first["type"] == "extra_forbidden":
         return APIError(400, f"{param} is not supported", param, "unknown_parameter")
-    if first["type"] == "json_invalid":
-        return APIError(400, "the body is not JSON", code="invalid_json")
     if first["type"] == "missing":
         return APIError(400, f"{param or 'the body'} is missing", param, "missing_required_parameter")
     return APIError(400, f"{param or 'the body'}: {first['msg'][:200]}", param, "invalid_value")

@@ -6,34 +6,52 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from runtime.version import version
-from serving.feedback import LineTooLong
-from serving.prometheus import prometheus_text
-from serving.protocol import APIError, Feedback, TokenizeRequest
-from serving.response_models import ERRORS, HealthResponse, ModelInfo, ModelList, TokenizeResponse
+from serving.feedback import NoRoom
+from serving.json_body import JSONRoute
+from serving.prompts import off_the_loop, plain_messages
+from serving.protocol import APIError, DetokenizeRequest, Feedback, TokenizeRequest
+from serving.response_models import (
+    ERRORS,
+    DetokenizeResponse,
+    HealthResponse,
+    ModelInfo,
+    ModelList,
+    SamplingDefaults,
+    TokenizeResponse,
+)
 from serving.state import Server, ServerState
-from tokenization.chat_format import without_lone_surrogates
 
-router = APIRouter(responses=ERRORS)
+router = APIRouter(responses=ERRORS, route_class=JSONRoute)
 
 
 @router.get("/v1/models", tags=["OpenAI"])
 async def models(server: Server) -> ModelList:
-    return ModelList(object="list", data=[model_info(server)])
+    return ModelList(object="list", data=[model_info(server, name) for name in server.model_names])
 
 
 @router.get("/v1/models/{model}", tags=["OpenAI"])
 async def model(model: str, server: Server) -> ModelInfo:
     server.check_model(model)
-    return model_info(server)
+    return model_info(server, model)
 
 
-def model_info(server: ServerState) -> ModelInfo:
+def model_info(server: ServerState, name: str) -> ModelInfo:
     return ModelInfo(
-        id=server.model_name,
+        id=name,
         object="model",
         created=server.started_at,
         owned_by="nanochatgpt",
         max_model_len=server.engine.block_size,
+        sampling=SamplingDefaults.model_validate(
+            {
+                **{
+                    field: getattr(server.sampling, field)
+                    for field in ("temperature", "top_p", "top_k", "min_p", "seed")
+                },
+                "repetition_penalty": server.sampling.repetition_penalty,
+                "max_tokens": server.sampling.max_new_tokens,
+            }
+        ),
     )
 
 
@@ -43,15 +61,24 @@ async def tokenize(body: TokenizeRequest, server: Server) -> TokenizeResponse:
     server.check_model(body.model)
     engine = server.engine
     if body.prompt is not None and body.messages is None:
-        ids = engine.tokenizer.encode(without_lone_surrogates(body.prompt))
+        ids = await off_the_loop(len(body.prompt), engine.tokenizer.encode, body.prompt)
     elif body.messages is not None and body.prompt is None:
-        messages = [message.plain() for message in body.messages]
-        for message in messages:
-            message["content"] = without_lone_surrogates(message["content"])
-        ids = engine.template.prompt(messages)
+        messages = plain_messages(body.messages, server.strict)
+        n_characters = sum(m.n_characters for m in body.messages)
+        ids = await off_the_loop(n_characters, engine.template.prompt, messages)
     else:
         raise APIError(400, "either prompt or messages", "prompt", "invalid_value")
     return TokenizeResponse(tokens=ids, count=len(ids), max_model_len=engine.block_size)
+
+
+@router.post("/detokenize", tags=["more"])
+async def detokenize(body: DetokenizeRequest, server: Server) -> DetokenizeResponse:
+    """The text of ids."""
+    server.check_model(body.model)
+    tokenizer = server.engine.tokenizer
+    if not all(0 <= id < tokenizer.n_vocab for id in body.tokens):
+        raise APIError(400, f"tokens: ids go from 0 to {tokenizer.n_vocab - 1}", "tokens", "invalid_value")
+    return DetokenizeResponse(prompt=tokenizer.decode(body.tokens))
 
 
 @router.get("/health", tags=["more"])
@@ -64,7 +91,7 @@ async def health(server: Server) -> HealthResponse:
 @router.get("/metrics", tags=["more"], response_class=PlainTextResponse)
 async def metrics(server: Server) -> PlainTextResponse:
     """Prometheus' text format."""
-    text = prometheus_text(server.scheduler, server.request_counts)
+    text = server.metrics.text(server.scheduler, server.request_counts)
     return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
 
@@ -73,5 +100,8 @@ def feedback(body: Feedback, server: Server) -> None:
     """Keep what somebody thinks of a reply, as a JSON line in feedback.jsonl."""
     try:
         server.feedback.append({"time": int(time.time()), "model": server.model_name, **body.model_dump()})
-    except LineTooLong as error:
+    except NoRoom as error:
         raise APIError(413, str(error), "conversation") from None
+    except OSError as error:
+        message = f"it cannot be kept: {error.strerror or error}"
+        raise APIError(503, message, code="feedback", type="server_error") from None

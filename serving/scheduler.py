@@ -18,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from inference.engine import Engine
 from inference.sequence import Sequence as EngineSequence
@@ -28,7 +28,8 @@ from inference.streaming import Detokenizer, FinishReason
 from runtime.errors import InputError
 
 logger = logging.getLogger(__name__)
-OPENAI_REASONS = {
+OpenAIReason = Literal["stop", "length"]
+OPENAI_REASONS: dict[FinishReason, OpenAIReason] = {
     FinishReason.STOP_TOKEN: "stop",
     FinishReason.STOP_WORD: "stop",
     FinishReason.LENGTH: "length",
@@ -36,7 +37,8 @@ OPENAI_REASONS = {
     FinishReason.TIME: "length",
 }
 # a token's id and log-probability, and the (id, log-probability) of the likeliest tokens in its place
-TokenLogprob = tuple[int, float, Iterable[tuple[int, float]]]
+# (None for the first token of a prompt)
+TokenLogprob = tuple[int, float | None, Iterable[tuple[int, float]]]
 
 
 class QueueFull(Exception):
@@ -54,7 +56,7 @@ class Delta(NamedTuple):
     """What a token adds to a reply."""
 
     text: str
-    finish_reason: str | None  # OpenAI's, stop or length, in the last Delta of a reply; None while it goes on
+    finish_reason: OpenAIReason | None  # in the last Delta of a reply; None while it goes on
     logprobs: tuple[TokenLogprob, ...] = ()  # of the new token, where they are asked for
     failure: Failure | None = None  # in the last Delta, in place of a finish_reason
 
@@ -76,6 +78,10 @@ class GenerationRequest:
     recent: Sequence[int] = ()
     strip: bool = True  # white space at both ends of the reply is left out
     continues: bool = False  # the prompt ends amid the reply: the white space between the two stays
+    dropped_turns: int = 0  # of the chat, that are not in the prompt
+    echo: str | None = None  # the prompt's text, where the reply is to begin with it
+    n_unspoken: int = 0  # of the prompt's first ids, that the echo does not show
+    prompt_only: bool = False  # no token is wanted
 
 
 class Generation:
@@ -102,7 +108,22 @@ class Generation:
 
     def token(self, token: Token, late: bool) -> Delta | None:
         """What the engine's token adds, or None where nothing can be shown yet. late: the deadline has passed."""
-        self.seconds_to_first_token = self.seconds_to_first_token or time.monotonic() - self.submitted_at
+        if self.seconds_to_first_token is None:
+            self.seconds_to_first_token = time.monotonic() - self.submitted_at
+            echo, scores = self.request.echo or "", self.prompt_scores()
+            if self.request.prompt_only:
+                return Delta(echo, OPENAI_REASONS[FinishReason.LENGTH], scores)
+            delta = self.next_delta(token, late) or Delta("", None)
+            return delta._replace(text=echo + delta.text, logprobs=(*scores, *delta.logprobs))
+        return self.next_delta(token, late)
+
+    def prompt_scores(self) -> tuple[TokenLogprob, ...]:
+        scored = (self.sequence.prompt_logprobs if self.sequence else None) or []
+        return tuple(
+            (one.id, one.logprob, one.likeliest) for one in scored[self.request.n_unspoken :] if one.id is not None
+        )
+
+    def next_delta(self, token: Token, late: bool) -> Delta | None:
         piece = self.text.add(token.id, token.reason or (FinishReason.TIME if late else None))
         self.n_tokens = piece.n_tokens
         finish_reason = OPENAI_REASONS[piece.reason] if piece.reason else None
@@ -128,7 +149,7 @@ class Scheduler:
     """
     open_engine: makes the engine. It runs in the thread that will step the engine, because libgomp keeps a pool of
     helpers for each thread that computes in parallel; two pools are more threads than cores, which halves the speed.
-    queue: generations that may wait for a slot. Raises what open_engine raises.
+    queue: requests that may wait for a slot, each with all its generations. Raises what open_engine raises.
     The public methods may be called from any thread.
     """
 
@@ -157,13 +178,13 @@ class Scheduler:
         return sum(map(len, self.waiting.values()))
 
     def submit(self, generations: Sequence[Generation]) -> None:
-        """Queue generations that belong together. Raises QueueFull, and takes none, where not all have a place."""
+        """Queue generations that belong together, one request's. Raises QueueFull, and takes none, without a place."""
         with self.wake:
             if self.failure or self.stopping:
                 raise QueueFull("the server stops")
-            n_free = self.engine.running.count(None)
-            if self.n_waiting + len(generations) > self.queue + n_free:
-                raise QueueFull(f"{self.n_waiting} requests are waiting already")
+            waiting = {id(generation.deltas) for queue in self.waiting.values() for generation in queue}
+            if len(waiting) >= self.queue + self.engine.running.count(None):
+                raise QueueFull(f"{len(waiting)} requests are waiting already")
             for generation in generations:
                 self.waiting.setdefault(generation.request.client, deque()).append(generation)
             self.wake.notify()
@@ -243,6 +264,7 @@ class Scheduler:
                 suppress_tokens=request.suppress_tokens,
                 stop_token_ids=request.stop_token_ids,
                 recent=request.recent,
+                score_prompt=request.echo is not None and request.sampling.logprobs is not None,
             )
             generation.sequence, self.running[sequence] = sequence, generation
             self.served["prompt"] += len(request.ids)

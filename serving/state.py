@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -11,7 +11,9 @@ from fastapi import Depends, Request
 from inference.engine import Engine
 from inference.settings import SamplingParams
 from serving.feedback import FeedbackFile
-from serving.protocol import APIError
+from serving.leniency import logged_once
+from serving.prometheus import Metrics
+from serving.protocol import APIError, TruncationName
 from serving.scheduler import Generation, QueueFull, Scheduler
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,11 @@ class ServerState:
     sampling: SamplingParams  # the server's own, where a request asks for nothing else
     max_seconds: float  # for a reply, its wait included
     feedback: FeedbackFile
+    aliases: tuple[str, ...] = ()  # further names of the model
+    strict: bool = False  # requests are taken as protocol.py has them, and not as leniency.py makes them
+    truncation: TruncationName = "auto"  # where a request does not say
+    metrics: Metrics = field(default_factory=Metrics)
+    ignored: Callable[[str], None] = field(default_factory=lambda: logged_once(logger.info))
     shows_text: bool = False  # what is said goes to the log
     started_at: int = field(default_factory=lambda: int(time.time()))  # Unix time
     request_counts: dict[tuple[str, int], int] = field(default_factory=dict)  # (path, status) -> requests
@@ -33,10 +40,14 @@ class ServerState:
         return self.scheduler.engine
 
     def check_model(self, name: str | None) -> None:
-        """Raise APIError unless `name` is the model that is served, or None."""
-        if name is not None and name != self.model_name:
-            message = f"the model {name[:100]!r} is not served here; {self.model_name!r} is"
+        """Raise APIError unless `name` is one of the served model's, empty or None."""
+        if name and name not in self.model_names:
+            message = f"the model {name[:100]!r} is not served here; {self.model_name!r} is; --alias adds a name"
             raise APIError(404, message, "model", "model_not_found")
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        return (self.model_name, *self.aliases)
 
     def submit(self, generations: Sequence[Generation]) -> None:
         """Queue the generations of one request. Raises APIError where the queue is full."""

@@ -20,6 +20,10 @@ class Scripted:
     def __init__(self) -> None:
         self.say: str | Callable[[dict[str, Any]], str] = "Fine, thanks."  # the reply, or a function of the request
         self.delay = 0.0  # seconds before each piece of a reply
+        self.finish_reason = "stop"
+        self.usage: dict[str, Any] = {}  # more of it
+        self.models: list[dict[str, Any]] = [{"id": "scripted", "object": "model", "context": 256}]
+        self.pause: threading.Event | None = None  # a reply waits for it after its first piece
         self.refuse: list[tuple[int, dict[str, str], str]] = []  # (status, headers, message) of the next answers
         self.breaks: int | None = None  # the connection is cut after so many pieces
         self.api_key: str | None = None
@@ -76,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/health":
             return self.answer(200, "application/json", b'{"status": "ok"}')
         if path == "/v1/models":
-            models = {"object": "list", "data": [{"id": "scripted", "object": "model", "context": 256}]}
+            models = {"object": "list", "data": self.script.models}
             return None if self.lacks_key() else self.answer(200, "application/json", json.dumps(models).encode())
         file = WEB / (path.strip("/") or "index.html")
         if not file.is_file():
@@ -110,9 +114,12 @@ class Handler(BaseHTTPRequestHandler):
             if self.script.breaks == i:
                 return
             time.sleep(self.script.delay)
+            if i == 1 and self.script.pause:
+                self.script.pause.wait(20)
             self.event({"choices": [{"index": 0, "delta": {"content": piece}, "finish_reason": None}]})
-        self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        self.event({"choices": [{"index": 0, "delta": {}, "finish_reason": self.script.finish_reason}]})
         usage = {"prompt_tokens": 12, "completion_tokens": len(pieces), "total_tokens": 12 + len(pieces)}
+        usage |= self.script.usage
         self.event({"choices": [], "usage": usage})
         self.wfile.write(b"data: [DONE]\n\n")
 

@@ -9,7 +9,6 @@ import time
 
 import httpx
 import openai
-import uvicorn
 
 import serve
 from inference.engine import Engine
@@ -27,13 +26,11 @@ class Running:
     def __init__(self, model, tokens, folder, slots=4, queue=64, **settings):
         self.engine = Engine(model, tokens, slots=slots)
         self.scheduler = Scheduler(lambda: self.engine, queue)
-        self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20, **settings)
+        self.config = ServeConfig(feedback=str(folder / "feedback.jsonl"), max_new_tokens=20, grace=1, **settings)
         app = serve.app_for(self.config, self.scheduler, "tiny")
         listening = serve.opened_socket("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-        )
+        self.server = serve.http_server(self.config, app)
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [listening]})
         self.thread.start()
         self.key = self.config.api_key or "none"

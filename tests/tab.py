@@ -34,7 +34,7 @@ class Tab:
 
     def say(self, text: str) -> None:
         self.page.fill("#input", text)
-        self.page.press("#input", "Enter")
+        self.page.press("#input", "Control+Enter")  # on a phone too, where Enter begins a line
 
     def until(self, condition: str) -> None:
         self.page.wait_for_function(f"() => {condition}")  # a function: the policy allows no eval

@@ -6,6 +6,8 @@ here.
     helps seconds = step_seconds(model, n_tokens, learned_share, device)
 """
 
+import torch
+
 from model import GPT, GPTConfig
 from ops.cross_entropy import MAX_LOGITS, MAX_LOGITS_ON_GPU
 from runtime.device import Device, matmul_flops
@@ -74,6 +76,13 @@ def check_memory(model: GPT, optimizer: Optimizer, rows: int, block_size: int, d
         f"{rows} rows of {block_size} tokens need {needed / 1e9:.1f} GB on {device.name}, "
         f"{free / 1e9:.1f} GB are free: try {remedy}"
     )
+
+
+def pass_seconds(n_tokens: int, n_learned: int, device: Device) -> float:
+    """Seconds that a pass over so many tokens takes a GPT-2 124M, of which no weight is made for it."""
+    with torch.device("meta"):
+        model = GPT(GPTConfig())
+    return step_seconds(model, n_tokens, n_learned / max(1, n_tokens), device)
 
 
 def step_seconds(model: GPT, n_tokens: float, learned_share: float, device: Device) -> float:

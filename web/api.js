@@ -28,11 +28,22 @@ async function request(path, { body, signal } = {}) {
   const told = await response.json().catch(() => null);
   const wait = response.headers.get("Retry-After");
   const isBusy = status === 429 || (status === 503 && wait);
-  throw failure(told?.error?.message ?? `The server answers ${status}.`, {
+  throw failure(inWords(status, told?.error), {
     status,
     gone: !isBusy && status > 501 && status < 505, // a proxy before it
     busy: isBusy && Math.min(Math.max(Number(wait) || 2, 1), 60),
   });
+}
+
+/** What went wrong, for somebody who knows nothing of protocols; the server's own words where they are for people. */
+function inWords(status, error) {
+  if (error?.code === "context_length_exceeded") {
+    return "This message and the persona are longer than the model can read. Make one of them shorter.";
+  }
+  if (status === 413) return "This is more than the server takes at once. Make it shorter, or begin a new chat.";
+  if (status === 403) return "The server does not take requests from this address.";
+  if (status >= 500) return "The server failed. Whoever runs it finds the reason in its log.";
+  return error?.message ?? `The server answers ${status}.`;
 }
 
 /** Whether the server is there. */
@@ -46,11 +57,19 @@ export function health() {
 /** The model's name and context, where the server tells it. */
 export async function model() {
   const [first] = (await (await request("v1/models")).json()).data;
-  return { name: first.id, context: first.context ?? first.max_model_len };
+  return { name: first.id, context: first.context ?? first.max_model_len, sampling: first.sampling };
 }
 
 export const feedback = (conversation, message, verdict) =>
   request("feedback", { body: { conversation, message, verdict } });
+
+function parsed(data) {
+  try {
+    return JSON.parse(data);
+  } catch {
+    throw failure("The server sent something that cannot be read.");
+  }
+}
 
 /** The chunks of a streamed reply, as OpenAI has them. */
 export async function* chunks(body, signal) {
@@ -66,7 +85,7 @@ export async function* chunks(body, signal) {
       const data = line.startsWith("data:") && line.slice(5).trim();
       if (data === "[DONE]") return;
       if (!data) continue;
-      const chunk = JSON.parse(data);
+      const chunk = parsed(data);
       if (chunk.error) throw failure(chunk.error.message ?? "The server failed.");
       yield chunk;
     }

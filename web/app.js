@@ -3,17 +3,16 @@
 import * as api from "./api.js";
 import { connection } from "./connection.js";
 import { askKey, askSettings, toast } from "./dialogs.js";
-import { at, element, icon } from "./dom.js";
+import { at, element, icon, isTouch } from "./dom.js";
 import { answer } from "./reply.js";
 import * as sidebar from "./sidebar.js";
 import * as store from "./store.js";
-import { add, choose, newConversation, path, sent, titleOf } from "./tree.js";
+import { add, choose, erase, newConversation, path, sent, titleOf } from "./tree.js";
 import * as view from "./view.js";
 
 const STARTERS = ["Hi, how are you?", "What do you like to do on weekends?", "What should I cook tonight?"];
 const input = at("input");
 const runs = new Map(); // conversation's id -> {conversation, stop: an AbortController} while a reply is on its way
-const removed = new Set(); // ids of conversations that are gone, but for Undo
 let model = {};
 let current;
 
@@ -23,6 +22,7 @@ function render() {
   const running = runs.has(current.id);
   const used = path(current).findLast((message) => message.used)?.used;
   at("title").textContent = titleOf(current);
+  document.title = current.messages.length ? `${titleOf(current)} · nanoChatGPT` : "nanoChatGPT";
   at("empty").hidden = current.messages.length > 0;
   at("send").hidden = running;
   at("stop").hidden = !running;
@@ -59,22 +59,31 @@ function newChat() {
 
 const draftName = () => (current.messages.length ? current.id : "new");
 
+let keeping; // the timer of keepDraft
+
+/** Keep what is being written, a moment after the last key. */
+function keepDraftSoon() {
+  clearTimeout(keeping);
+  keeping = setTimeout(keepDraft, 300);
+}
+
 function keepDraft() {
+  clearTimeout(keeping);
   store.write("drafts", { ...store.read("drafts"), [draftName()]: input.value || undefined });
 }
 
 // what is asked
 
-/** Have the model answer `question`, a message that is shown. */
-async function ask(question) {
+/** Have the model answer `question`, a message that is shown, or go on with `begun`, a reply to it that was cut. */
+async function ask(question, begun) {
   stop();
   const conversation = current;
   const { system, seed, ...sampling } = conversation.settings;
-  const messages = sent(conversation, question);
+  const messages = sent(conversation, begun ?? question);
   const tries = conversation.messages.filter(({ parent }) => parent === question.id).length;
-  const body = { model: model.name, messages, truncation: "auto", ...sampling };
+  const body = { messages, truncation: "auto", ...sampling }; // whichever model is served
   if (seed >= 0) body.seed = seed + messages.length + 1000 * tries; // each turn and each try has its own
-  const reply = Object.assign(add(conversation, question, "assistant", ""), { state: "waiting" });
+  const reply = Object.assign(begun ?? add(conversation, question, "assistant", ""), { state: "waiting", cut: false });
   const run = { conversation, stop: new AbortController() };
   let saved = 0;
   runs.set(conversation.id, run);
@@ -94,7 +103,7 @@ async function ask(question) {
 }
 
 function keep(conversation) {
-  if (!removed.has(conversation.id)) store.save(conversation);
+  store.save(conversation);
 }
 
 function send(text) {
@@ -122,6 +131,24 @@ function halt() {
 const parentOf = ({ parent }) => current.messages.find(({ id }) => id === parent);
 const acts = {
   retry: (message) => ask(parentOf(message)),
+  goOn: (message) => ask(parentOf(message), message),
+  rewrite(message, text) {
+    Object.assign(message, { content: text, state: "done", note: "", cut: false });
+    keep(current);
+    render();
+  },
+  erase(message) {
+    stop();
+    const before = JSON.stringify(current);
+    const conversation = current;
+    erase(conversation, message);
+    keep(conversation);
+    render();
+    toast("Deleted.", () => {
+      store.restore(JSON.parse(before));
+      if (conversation === current) open();
+    });
+  },
   edit: (message, text) => ask(add(current, parentOf(message), "user", text)),
   show(message) {
     stop();
@@ -150,12 +177,11 @@ const acts = {
   remove(conversation) {
     const { id } = conversation;
     runs.get(id)?.stop.abort();
-    removed.add(id);
-    store.erase(`chat.${id}`);
+    store.remove(id);
     if (id === current.id) newChat();
     else render();
     toast(`Deleted: ${titleOf(conversation)}`, () => {
-      removed.delete(id);
+      store.revive(id);
       keep(conversation);
       go(id);
     });
@@ -163,7 +189,7 @@ const acts = {
 };
 
 async function editSettings() {
-  const settings = await askSettings(current.settings);
+  const settings = await askSettings(current.settings, model.sampling);
   if (!settings) return;
   current.settings = settings;
   if (at("as-default").checked) store.write("defaults", settings);
@@ -226,6 +252,7 @@ function toggleTheme() {
 }
 
 addEventListener("keydown", (event) => {
+  if (view.composes(event)) return;
   const command = event.ctrlKey || event.metaKey ? "ctrl " : "";
   const pressed = command + (event.shiftKey ? "shift " : "") + event.key.toLowerCase();
   if (pressed === "escape" && runs.has(current.id) && !document.querySelector(":modal")) {
@@ -237,7 +264,7 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     sidebar.toggleMenu(true);
     at("search").focus();
-  } else if (event.target === input && pressed === "enter" && !event.isComposing) {
+  } else if (event.target === input && (pressed === "ctrl enter" || (pressed === "enter" && !isTouch.matches))) {
     event.preventDefault();
     send(input.value);
   } else if (event.target === input && pressed === "arrowup" && !input.value) {
@@ -273,13 +300,32 @@ at("file").addEventListener("change", importFile);
 at("search").addEventListener("input", () => sidebar.showList(current, acts));
 input.addEventListener("input", () => {
   view.grow(input);
-  keepDraft();
+  keepDraftSoon();
 });
 addEventListener("popstate", open);
-addEventListener("pagehide", () => runs.forEach(({ conversation }) => keep(conversation)));
-addEventListener("storage", () => sidebar.showList(current, acts)); // another tab has kept something
+addEventListener("pagehide", () => {
+  keepDraft();
+  runs.forEach(({ conversation }) => keep(conversation));
+});
+addEventListener("storage", follow);
 addEventListener("nanochatgpt:full", () => (at("full").hidden = false));
 
+/** Another tab has kept something: what is shown here follows, and what is deleted there is gone here. */
+function follow({ key }) {
+  const isOurs = key === store.nameOf(current.id);
+  const kept = isOurs && store.load(current.id);
+  if (isOurs && !kept && current.messages.length) {
+    stop();
+    input.value = "";
+    go();
+    toast("This chat was deleted in another tab.");
+  } else if (kept && !runs.has(current.id)) {
+    current = kept;
+    render();
+  } else sidebar.showList(current, acts);
+}
+
+if (isTouch.matches) input.enterKeyHint = "enter";
 open();
 greet().then(connection.look);
 if (matchMedia("(hover: hover)").matches) input.focus();

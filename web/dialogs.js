@@ -5,17 +5,17 @@ import { at, element } from "./dom.js";
 
 // name, label, hint, and the least and the most
 const FIELDS = [
-  ["temperature", "Temperature", "0: always the likeliest token", 0, 5],
+  ["temperature", "Temperature", "0: always the likeliest token", 0, 2],
   ["top_p", "Top-p", "share of probability kept", 0.01, 1],
   ["top_k", "Top-k", "tokens to choose from", 1, 1000],
   ["min_p", "Min-p", "minimum, relative to the likeliest", 0, 1],
-  ["repetition_penalty", "Repetition penalty", "above 1: repeats less", 0.1, 5],
+  ["repetition_penalty", "Repetition penalty", "above 1: repeats less", 0.01, 10],
   ["max_tokens", "Longest reply", "in tokens", 1, 100000],
   ["seed", "Seed", "same seed, same replies", 0, 2 ** 52],
 ];
 
 for (const [id, label, hint, min, max] of FIELDS) {
-  const box = element("input", { id, type: "number", min, max, step: max > 5 ? 1 : "any" });
+  const box = element("input", { id, type: "number", min, max, step: max > 10 ? 1 : "any" });
   at("fields").append(element("label", {}, label, box, element("span", { class: "hint" }, hint)));
 }
 const boxes = [at("system"), ...FIELDS.map(([id]) => at(id))];
@@ -33,9 +33,10 @@ function asked(dialog) {
   });
 }
 
-/** What becomes of the settings, or nothing where they stay. */
-export async function askSettings(settings) {
+/** What becomes of the settings, or nothing where they stay. usual: the server's own, which an empty box leaves. */
+export async function askSettings(settings, usual = {}) {
   for (const box of boxes) box.value = settings[box.id] ?? "";
+  for (const [id] of FIELDS) at(id).placeholder = usual[id] ?? "";
   at("as-default").checked = false;
   if (!(await asked(at("settings")))) return;
   const filled = boxes.filter(({ value }) => value.trim());

@@ -21,6 +21,9 @@ const ICONS = {
 };
 ICONS.bad = ICONS.good; // style.css turns it
 
+/** A phone or a tablet, whose Enter begins a line. */
+export const isTouch = matchMedia("(hover: none) and (pointer: coarse)");
+
 export const at = (id) => document.getElementById(id);
 
 /** Attributes that begin with "on" are listeners, those that are false or absent are left out. */

@@ -32,10 +32,31 @@ export async function answer(reply, body, signal, changed, askKey) {
   }
 }
 
+const CALM = 20; // seconds in which something should come
+
 /** What is to be noted of the reply. */
 async function stream(reply, body, signal, changed) {
+  let last = Date.now();
+  const watch = setInterval(() => {
+    if (Date.now() < last + CALM * 1000 || reply.note) return;
+    reply.note = `Nothing has come for ${CALM} s: the server is busy, or gone.`;
+    changed();
+  }, 1000);
+  const came = () => {
+    last = Date.now();
+    reply.note = "";
+  };
+  try {
+    return await read(reply, body, signal, changed, came);
+  } finally {
+    clearInterval(watch);
+  }
+}
+
+async function read(reply, body, signal, changed, came) {
   let begun, note;
   for await (const { choices, usage } of chunks(body, signal)) {
+    came();
     const { delta, finish_reason } = choices[0] ?? {};
     if (delta?.content) {
       begun ??= performance.now();
@@ -43,10 +64,13 @@ async function stream(reply, body, signal, changed) {
       reply.content += delta.content;
       changed();
     }
-    if (finish_reason === "length") note = "Cut: it reached the longest that is allowed.";
+    if (finish_reason === "length") {
+      note = "Cut: it reached the longest that is allowed.";
+      reply.cut = true;
+    }
     if (usage) {
       const seconds = (performance.now() - begun) / 1000; // without the wait for the first token
-      Object.assign(reply, { tokens: usage.completion_tokens, used: usage.total_tokens });
+      Object.assign(reply, { tokens: usage.completion_tokens, used: usage.total_tokens, dropped: usage.dropped_turns });
       // of what came within a moment the browser cannot tell the speed
       if (usage.completion_tokens > 2 && seconds > 0.02) reply.speed = (usage.completion_tokens - 1) / seconds;
     }

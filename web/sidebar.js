@@ -3,6 +3,7 @@
 import { at, element, iconButton } from "./dom.js";
 import { conversations } from "./store.js";
 import { titleOf } from "./tree.js";
+import { composes } from "./view.js";
 
 const list = at("chats");
 const narrow = matchMedia("(max-width: 760px)");
@@ -13,8 +14,22 @@ export function showList(current, acts) {
   const holds = (text) => text.toLowerCase().includes(words);
   const texts = (one) => [titleOf(one), ...one.messages.map(({ content }) => content)];
   const found = conversations().filter((one) => texts(one).some(holds));
-  list.replaceChildren(...found.map((one) => row(one, one.id === current.id, acts)));
+  const days = Map.groupBy(found, ({ updated }) => dayOf(updated));
+  list.replaceChildren(
+    ...[...days].flatMap(([day, some]) => [
+      element("li", { class: "day" }, day),
+      ...some.map((one) => row(one, one.id === current.id, acts)),
+    ]),
+  );
   if (!found.length) list.append(element("li", {}, element("p", {}, words ? "Nothing is found." : "No chats yet.")));
+}
+
+/** Today, yesterday, a week, or the month of a time in milliseconds. */
+function dayOf(time) {
+  const ago = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(time).setHours(0, 0, 0, 0)) / 86400000);
+  if (ago < 2) return ago < 1 ? "Today" : "Yesterday";
+  if (ago < 7) return "The last seven days";
+  return new Date(time).toLocaleDateString(undefined, { year: "numeric", month: "long" });
 }
 
 function row(conversation, isCurrent, acts) {
@@ -27,7 +42,7 @@ function row(conversation, isCurrent, acts) {
   const made = element(
     "li",
     {},
-    element("a", { href: `#${conversation.id}`, "aria-current": isCurrent && "page", onclick: leaveOnPhone }, title),
+    element("a", { href: `#${conversation.id}`, dir: "auto", "aria-current": isCurrent && "page", onclick: leaveOnPhone }, title),
     iconButton("edit", `Rename: ${title}`, rename),
     iconButton("trash", `Delete: ${title}`, () => acts.remove(conversation)),
   );
@@ -42,6 +57,7 @@ function nameBox(conversation, acts) {
     onblur: () => acts.rename(conversation, box.value.trim()),
     onkeydown(event) {
       event.stopPropagation();
+      if (composes(event)) return;
       if (event.key === "Escape") box.value = ""; // the name stays
       if (event.key !== "Enter" && event.key !== "Escape") return;
       box.blur();

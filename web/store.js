@@ -1,7 +1,7 @@
 // What the browser keeps: an entry of localStorage a conversation. Where it keeps nothing (private mode, no room left),
 // the tab's memory does.
 
-import { add, choose, newConversation, sent } from "./tree.js";
+import { add, choose, erase as eraseMessage, newConversation, sent } from "./tree.js";
 
 const PREFIX = "nanochatgpt.";
 const NUMBERS = ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed"];
@@ -40,18 +40,45 @@ export function conversations() {
   return found.filter(Boolean).sort((one, other) => other.updated - one.updated);
 }
 
-/** The conversation, if there is one. */
+export const nameOf = (id) => `${PREFIX}chat.${id}`;
+
+/** The conversation, if there is one that is whole. */
 export function load(id) {
   const found = read(`chat.${id}`);
-  return Array.isArray(found?.messages) ? found : undefined;
+  const isMessage = (one) => typeof one?.id === "string" && typeof one.content === "string";
+  const isWhole = found?.id === id && Array.isArray(found.messages) && found.messages.every(isMessage);
+  return isWhole ? { ...newConversation(), ...found } : undefined;
 }
 
-/** Keep the conversation, together with the messages that another tab has added to it. */
+/** Keep the conversation, together with what another tab has added to it, and without what any tab has deleted. */
 export function save(conversation) {
+  if (isRemoved(conversation.id)) return;
+  const other = load(conversation.id);
   const known = new Set(conversation.messages.map(({ id }) => id));
-  conversation.messages.push(...(load(conversation.id)?.messages ?? []).filter(({ id }) => !known.has(id)));
-  write(`chat.${conversation.id}`, conversation);
+  conversation.messages.push(...(other?.messages ?? []).filter(({ id }) => !known.has(id)));
+  conversation.gone = [...new Set([...(conversation.gone ?? []), ...(other?.gone ?? [])])];
+  for (const id of conversation.gone) eraseAgain(conversation, id);
+  restore(conversation);
 }
+
+/** Keep the conversation as it is here, whatever another tab has of it. */
+export const restore = (conversation) => write(`chat.${conversation.id}`, conversation);
+
+function eraseAgain(conversation, id) {
+  const message = conversation.messages.find((one) => one.id === id);
+  if (message) eraseMessage(conversation, message);
+}
+
+// conversations that are deleted stay so in every tab, but for Undo
+const MOST = 500; // that are remembered
+const isRemoved = (id) => read("removed", []).includes(id);
+
+export function remove(id) {
+  write("removed", [...read("removed", []), id].slice(-MOST));
+  erase(`chat.${id}`);
+}
+
+export const revive = (id) => write("removed", read("removed", []).filter((other) => other !== id));
 
 export const exported = (all) => JSON.stringify({ format: "nanochatgpt", version: 1, conversations: all }, null, 1);
 

@@ -32,6 +32,17 @@ export function add(conversation, parent, role, content, id = newId()) {
   return message;
 }
 
+/** Take one message out; what followed it follows its parent. `gone` keeps it from coming back from another tab. */
+export function erase(conversation, { id, parent }) {
+  const { messages, chosen } = conversation;
+  messages.splice(messages.findIndex((message) => message.id === id), 1);
+  for (const message of messages) if (message.parent === id) message.parent = parent;
+  if (chosen[parent] === id) chosen[parent] = chosen[id];
+  delete chosen[id];
+  conversation.gone = [...new Set([...(conversation.gone ?? []), id])];
+  conversation.updated = Date.now();
+}
+
 export function choose(conversation, { id, parent }) {
   conversation.chosen[parent] = id;
   conversation.updated = Date.now();

@@ -2,6 +2,7 @@
 Drills that teach copying, made of nothing but chance; see dataset/copying.py. Licence: MIT, as the project.
 
     $ python data/copy/prepare.py --length=64                               # a school: rows of 256 symbols that repeat
+    $ python data/copy/prepare.py --length=510 --shortest=64 --tokenizer=data/chitchat    # of all tokens of a tokenizer
     $ python data/copy/prepare.py --talk=true --tokenizer=data/chitchat     # conversations: say these words again
     $ python data/copy/prepare.py --talk=true --tokenizer=data/chitchat --filler=data/chitchat   # also after other talk
 """
@@ -37,7 +38,7 @@ class CopyConfig(PrepareConfig):
     talk: bool = False  # conversations for a mixture, in place of a school's rows
     length: int = 64  # tokens of a row of the school
     filler: tuple[str, ...] = ()  # prepared data folders, whose talk stands between words and their repetition
-    tokenizer: str = BYTES  # for talk a folder whose words are used; the school's symbols are bytes
+    tokenizer: str = BYTES  # whose tokens are the school's symbols, or the words of talk; default: bytes
     gapped: float = 0.5  # share of the school's rows whose repetitions do not follow one another at once
     shortest: int | None = None  # rows of all lengths from this one on; default: all of them as long
 
@@ -55,15 +56,17 @@ class CopyConfig(PrepareConfig):
 
 def conversations(settings: CopyConfig, skipped: Skipped) -> Iterator[Record]:
     rng = np.random.default_rng(settings.seed)
-    if settings.talk:
-        tokenizer = tokenizers.load(settings.tokenizer)
+    tokenizer = None if settings.tokenizer == BYTES else tokenizers.load(settings.tokenizer)
+    if settings.talk and tokenizer:
         words = [text[1:] for text in (tokenizer.decode([i]) for i in range(tokenizer.n_vocab)) if is_word(text)]
         filler = Filler(settings.filler, "train") if settings.filler else None
         yield from ({"messages": copying.copy_talk(words, rng, filler)} for _ in range(settings.count))
         return
+    ids = np.arange(tokenizer.n_vocab) if tokenizer else np.arange(N_BYTES)
+    symbols = np.setdiff1d(ids, list(tokenizer.special.values())) if tokenizer else ids
     for index in range(settings.count):
         length = int(rng.integers(settings.shortest or settings.length, settings.length + 1))
-        ids, supervised = copying.school_row(np.arange(N_BYTES), length, settings.gapped, rng)
+        ids, supervised = copying.school_row(symbols, length, settings.gapped, rng)
         yield {"ids": ids, "supervised": supervised, "split": "val" if index % 50 == 0 else "train"}
 
 

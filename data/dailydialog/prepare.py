@@ -39,7 +39,7 @@ def dialogues(source: Source, skipped: Skipped) -> Iterator[rows.PlacedRow]:
         else:
             skipped.note("file without dialogues", source.name)
         return
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         if line.strip():
             yield f"{source.name}:{number}", {"dialog": line.strip().removesuffix(END).split(END)}
 

@@ -37,7 +37,7 @@ def utterances(source: Source, skipped: Skipped) -> Iterator[rows.PlacedRow]:
         yield from rows.file_rows(source, skipped)
         return
     columns = []
-    for number, line in source.lines():
+    for number, line in source.lines(skipped):
         fields = line.split(",")
         if not columns:
             columns = fields

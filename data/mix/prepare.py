@@ -40,7 +40,8 @@ class MixConfig(PrepareConfig):
 
 
 def conversations(settings: MixConfig, skipped: Skipped) -> Iterator[Record]:
-    return mixture.mixed_records(mixture.plan(settings.folders, settings.max_epochs), settings.seed)
+    parts = mixture.plan(settings.folders, settings.max_epochs)
+    return mixture.mixed_records(parts, settings.seed, settings.tokenizer)
 
 
 def prepare(settings: MixConfig) -> None:

@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dataset import prepare
 from readers import parlai, rows
-from readers.source import Record, Skipped, Source, open_sources
+from readers.archives import open_sources
+from readers.source import Record, Skipped, Source
 
 HUB_ID = "AlekseyKorshuk/persona-chat"
 ABOUT = {"name": "PersonaChat", "licence": "CC BY 4.0", "url": f"https://huggingface.co/datasets/{HUB_ID}"}

@@ -38,6 +38,7 @@ class RecallConfig(PrepareConfig):
 
     filler: tuple[str, ...] = ("data/chitchat",)  # prepared data folders
     count: int = 5000  # conversations to make
+    answers_only: bool = False  # learn the replies to what is told and asked; the filler is only read
     context: int = 1024  # tokens that none of them exceeds: a question cut from its fact would teach invention
     memory_share: float = 0.0  # of them end with a question and are seen through memory/, in a smaller context
 
@@ -59,7 +60,10 @@ def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
         woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
         rng = random.Random(f"memory/{settings.seed}/{index}")
         seen = remembered(woven, fillers[split], rng) if rng.random() < settings.memory_share else None
-        yield {"messages": seen or woven.messages, "split": split}
+        if seen and settings.answers_only:
+            seen = [{**each, "weight": 0} if each["role"] == "assistant" else each for each in seen[:-1]] + seen[-1:]
+        messages = woven.answers_weighted() if settings.answers_only else woven.messages
+        yield {"messages": seen or messages, "split": split}
 
 
 def remembered(woven: tasks.WovenConversation, filler: Filler, rng: random.Random) -> list[Message] | None:

@@ -59,6 +59,16 @@ class WovenConversation:
     told: list[tuple[int, Fact]]  # (exchange, or -1 for the system message; fact), in order
     questions: list[Question]  # in order
 
+    def answers_weighted(self) -> list[Message]:
+        """The messages, with weight 0 on the bot's replies that neither answer a fact nor a question."""
+        learned = {position for position, fact in self.told if fact.subject == "user"}
+        learned |= {question.position for question in self.questions}
+        exchanges = itertools.count()
+        return [
+            {**message, "weight": 0} if message["role"] == "assistant" and next(exchanges) not in learned else message
+            for message in self.messages
+        ]
+
 
 @dataclass(frozen=True)
 class Spec:

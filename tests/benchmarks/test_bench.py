@@ -73,8 +73,11 @@ def test_train(data_dir, tmp_path, capsys):
 
 
 def test_prepare(tmp_path, capsys):
-    bench.bench(BenchConfig(what="prepare", messages=300, runs=1, json=str(tmp_path / "p.json")))
+    bench.bench(BenchConfig(what="prepare", messages=300, members=80, runs=1, json=str(tmp_path / "p.json")))
     assert json.loads((tmp_path / "p.json").read_text(encoding="utf-8"))["prepare_messages_per_s"] > 0
+    assert {f"{kind}_of_80_seconds" for kind in ("zip", "tar.gz", "folder")} <= json.loads(
+        (tmp_path / "p.json").read_text("utf-8")
+    ).keys()
     assert "parse_messages_per_s" in capsys.readouterr().out
 
 

@@ -135,6 +135,24 @@ def test_a_weight_of_0_survives(tmp_path):
     assert record["messages"] == messages
 
 
+def test_rows_of_tokens_stay_as_they_are(tmp_path):
+    """Copy drills are mixed id by id with talk in the same tokens, and refused where the tokens are others."""
+    one = folder(tmp_path / "one", [talk(random.Random(i)) for i in range(20)])
+    copy = script("copy")
+    copy.prepare(copy.CopyConfig(count=20, length=60, tokenizer=one, out_dir=str(tmp_path / "rows")))
+    folders = (f"{one}=1", f"{tmp_path / 'rows'}=1")
+    with pytest.raises(InputError, match="has rows of tokens"):
+        mixed(tmp_path / "m", folders, max_epochs=5)
+    mix.prepare(mix.MixConfig(folders=folders, out_dir=str(tmp_path / "m"), tokenizer=one, max_epochs=5))
+    rows = [record for record in read_records(tmp_path / "rows", "train") if "ids" in record]
+    kept = [record for record in read_records(tmp_path / "m", "train") if "ids" in record]
+    assert len(rows) == 19 and {str(record) for record in kept} == {str(record) for record in rows}
+    special = open_meta(one)[1].special.values()
+    assert len({i for row in rows for i in row["ids"]}) > 256 and not {i for row in rows for i in row["ids"]} & {
+        *special
+    }
+
+
 def test_licences_are_told_and_refused(tmp_path):
     """meta.json says whether all are permissive; --permissive refuses what is not, and names it."""
     rng = random.Random(5)

@@ -327,3 +327,12 @@ def test_each_side_keeps_its_own_way_of_writing():
     story.ask(Question("recall", 6, 1, Fact("name", "user", "Rex"), "What's my name?", "It's Rex.", "Rex"))
     human, bot = list(story.exchanges())[-1]
     assert (human, bot) == ("what's my name?", "It's Rex.")
+
+
+def test_answers_only_are_learned(made):
+    """What is learned is the reply to a fact or a question: at least one in each talk, and no real reply alone."""
+    for woven in made[:40]:
+        replies = [message for message in woven.answers_weighted() if message["role"] == "assistant"]
+        learned = [i for i, message in enumerate(replies) if message.get("weight") != 0]
+        assert learned and set(learned) >= {question.position for question in woven.questions}
+        assert set(learned) <= {position for position, _ in woven.told} | {q.position for q in woven.questions}

@@ -180,7 +180,7 @@ def test_unicode_line_ends_within_json(file):
         (b"\x89PNG\x00\xff", "FILE: not PersonaChat: wanted ParlAI's lines"),
         ("hello there\n", "FILE: not PersonaChat: wanted ParlAI's lines"),
         (b"PAR1 and no more", "FILE, row 1: damaged parquet ("),
-        (b"1 your persona: a\n2 hi\t\xff\n", "FILE:1: not utf-8 text (invalid start byte)"),
+        (b"1 your persona: a\n2 hi\t\xff\n", "FILE:2: not utf-8 text (invalid start byte)"),
         ("1 your persona: a\nyes\thello\n", "FILE:2: a line begins with its number in the dialogue, not 'yes\\thello'"),
         ("1 your persona: a\n² hi\thello\n", "FILE:2: a line begins with its number in the dialogue, not '²'"),
         (f"1 hi\ta\n{'9' * 5000} hi\ta\n", f"FILE:2: a line begins with its number in the dialogue, not '{'9' * 20}'"),

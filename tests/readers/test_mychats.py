@@ -12,7 +12,7 @@ from conftest import script
 from dataset.folder import read_conversations
 from dataset.prepare import PrepareConfig
 from readers import detect
-from readers.source import sources_at
+from readers.archives import sources_at
 from runtime.errors import InputError
 
 mychats = script("mychats")
@@ -32,7 +32,9 @@ almost
 
 def prepared(tmp_path, bot="Ann Lee", **changes):
     """The conversations of what mychats prepares from the files in tmp_path/in, as (role, text) lists."""
-    settings = dict(source=(str(tmp_path / "in"),), out_dir=str(tmp_path / "out"), bot=bot, val_share=0.0)
+    settings = dict(
+        source=(str(tmp_path / "in"),), out_dir=str(tmp_path / "out"), bot=(bot,) if bot else (), val_share=0.0
+    )
     mychats.prepare(mychats.MyChatsConfig(**settings | changes))
     return [[(m["role"], m["content"]) for m in talk] for talk in read_conversations(tmp_path / "out", "train")]
 
@@ -172,3 +174,49 @@ def test_settings_are_checked():
     assert issubclass(mychats.MyChatsConfig, PrepareConfig)
     with pytest.raises(InputError, match="no such file or folder"):
         sources_at("nowhere")
+
+
+NUMBERS = """\
+31/12/2021, 23:50 - +49 170 1234567: who is in?
+31/12/2021, 23:51 - Ann: me
+31/12/2021, 23:52 - +1 (555) 010-4477: and me
+31/12/2021, 23:53 - +49 170 1234567: good
+"""
+
+
+def test_nothing_private_is_in_the_files(tmp_path):
+    """No number of a sender and no name of a file is in what is written; the two senders stay two."""
+    put(tmp_path, **{"WhatsApp Chat with +49 170 1234567.txt": NUMBERS})
+    (talk,) = prepared(tmp_path, bot="Ann", source=(str(tmp_path / "in" / "WhatsApp Chat with +49 170 1234567.txt"),))
+    assert talk == [
+        ("user", "Person 1: who is in?"),
+        ("assistant", "me"),
+        ("user", "Person 2: and me"),
+        ("user", "Person 1: good"),
+    ]
+    meta = (tmp_path / "out" / "meta.json").read_text(encoding="utf-8")
+    assert "1234567" not in meta and "WhatsApp" not in meta
+    (talk,) = prepared(tmp_path, bot="Ann", keep_private=True)
+    assert talk[0] == ("user", "+49 170 1234567: who is in?")
+
+
+def test_a_reason_quotes_nothing_private(tmp_path):
+    """What was skipped is counted in meta.json without the words that it quotes."""
+    lines = '{"messages": [{"role": "Ann Lee", "content": "x"}, {"role": "user", "content": "hi"}, '
+    put(tmp_path, rows=lines + '{"role": "assistant", "content": "yo"}]}\n')
+    prepared(tmp_path, bot=None)
+    meta = (tmp_path / "out" / "meta.json").read_text(encoding="utf-8")
+    assert "Ann" not in meta and "message by role '...'" in meta
+
+
+def test_one_bad_byte_is_one_bad_line(tmp_path, capsys):
+    """It is named with its line and a remedy; with --skip_errors the rest is kept, that line as Windows wrote it."""
+    put(tmp_path)
+    lines = [f"31/12/2021, 2{i // 600}:{i // 10 % 60:02} - {('Ann', 'Ben')[i % 2]}: line {i}\n" for i in range(2000)]
+    data = "".join(lines).encode().replace(b"line 1234\n", b"caf\xe9 1234\n")
+    (tmp_path / "in" / "chat").write_bytes(data)
+    with pytest.raises(InputError, match="chat:1235: not utf-8 text .* save it anew as UTF-8 .*--skip_errors"):
+        prepared(tmp_path, bot="Ann")
+    said = "\n".join(text for talk in prepared(tmp_path, bot="Ann", skip_errors=True) for _, text in talk)
+    assert said.count("line ") == 1999 and "café 1234" in said
+    assert "skipped 1: broken: not utf-8 text" in capsys.readouterr().out

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from readers import alpaca, chatgpt, openai, sharegpt
-from readers.source import Skipped, Source, sources_at
+from readers.archives import sources_at
+from readers.source import Skipped, Source
 from runtime.errors import InputError
 from tokenization.chat_format import check
 

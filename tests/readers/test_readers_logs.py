@@ -15,9 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from readers import discord, parlai, slack, table, tagged
+from readers.archives import sources_at
 from readers.json_rows import json_items
 from readers.pii import mask
-from readers.source import Skipped, Source, sources_at
+from readers.source import Skipped, Source
 from readers.timestamps import parse_timestamp
 from runtime.errors import InputError
 from tokenization.chat_format import check
@@ -271,7 +272,7 @@ def test_slack_folder_and_zip_are_read_alike(tmp_path):
             messages += slack.messages(one, skipped)
         assert [(m.speaker, m.text) for m in messages] == [("Ann", "hi Bob"), ("Bob", "yo"), ("Cy", "new here")]
         chats = [m.chat.removeprefix(path.as_posix()) for m in messages]
-        assert chats == ["/general", "/general", "/random"]
+        assert chats == ["/general", "/general/thread 1640946601.000100", "/random"]
         assert not skipped
 
 
@@ -292,7 +293,7 @@ def test_slack_keeps_people_and_counts_bots_and_notices():
 @pytest.mark.parametrize(
     "written, shown",
     [
-        ("<@U000000>: hi <@U000009|cy> <@U000008>", "Ann: hi cy U000008"),
+        ("<@U000000>: hi <@U000009|cy> <@U000008>", "Ann: hi cy somebody"),
         ("see <https://a.org/?b=1&amp;c=2|the page>", "see the page (https://a.org/?b=1&c=2)"),
         ("see <https://a.org> <http://b.org|b.org> <mailto:a@b.org|a@b.org>", "see https://a.org b.org a@b.org"),
         ("<!here> <#C000001|general> <!subteam^S1|@devs>", "@here #general @devs"),
@@ -349,15 +350,15 @@ def test_table_errors_name_line_and_column(content, message):
     assert str(error.value).startswith(message)
     skipped = Skipped(keep_going=True)
     assert read(table, content, skipped) in ([], [("Ann", "hi")])
-    assert sum(skipped.values()) == 1
+    assert sum(n for reason, n in skipped.items() if reason.startswith("broken")) == 1
 
 
 def test_table_rows_without_text_are_counted():
     """A row without text and a row of commas are skipped with a reason and a place."""
     skipped = Skipped()
     assert read(table, "speaker,text\nAnn,\n,\n\nBob,yo\n", skipped) == [("Bob", "yo")]
-    assert skipped == {"no text": 1, "empty row": 1}
-    assert skipped.places == {"no text": ["chat:2"], "empty row": ["chat:3"]}
+    assert {"no text": 1, "empty row": 1}.items() <= skipped.items()
+    assert {"no text": ["chat:2"], "empty row": ["chat:3"]}.items() <= skipped.places.items()
 
 
 @FEW

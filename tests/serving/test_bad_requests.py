@@ -37,14 +37,15 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("body, param", REFUSED)
-def test_what_cannot_be_done_is_refused_by_name(server, body, param):
-    """Never ignored when it would change the result."""
-    error = error_of(server.post(body), 400)
+def test_what_is_not_known_is_refused_by_name(running, body, param):
+    """With --strict nothing is ignored that could change the result."""
+    error = error_of(running(strict=True).post(body), 400)
     assert error["type"] == "invalid_request_error" and (param is None or error["param"] == param)
 
 
-def test_context_overflow(server):
+def test_context_overflow(running):
     """Both numbers in a 400; truncation: auto drops old turns."""
+    server = running(truncation="disabled")
     long = [{"role": role, "content": "well then " * 5} for role in ("user", "assistant")] * 3 + HI
     error = error_of(server.post({"messages": long, "max_tokens": 20}), 400)
     assert error["code"] == "context_length_exceeded" and "64 tokens" in error["message"]

@@ -91,7 +91,8 @@ def test_a_reply_goes_back_as_it_came(server):
         ({}, "input"),
     ],
 )
-def test_what_is_not_supported_is_named(server, body, param):
+def test_what_is_not_supported_is_named(running, body, param):
+    server = running(strict=True)
     status = 404 if param == "model" else 400
     error = error_of(server.post(body, path="/v1/responses"), status)
     assert (error["param"] or "").startswith(param), error

@@ -13,6 +13,7 @@ import sys
 import httpx
 import pytest
 from conftest import ROOT
+from openai.types.chat import ChatCompletionChunk
 from served import HI
 
 import serve
@@ -41,6 +42,47 @@ def test_what_comes_back_is_as_openapi_json_says(server, path, body, model):
     getattr(response_models, name).model_validate(server.post(body, path).json(), strict=True)
     assert described["4XX"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
     response_models.ErrorResponse.model_validate(server.post({}, path).json(), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "model", "client_type"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": HI, "logprobs": True, "n": 2},
+            "ChatCompletionChunk",
+            ChatCompletionChunk,
+        ),
+        (
+            "/v1/completions",
+            {"prompt": ["a", "b"], "logprobs": 1, "echo": True},
+            "TextCompletionChunk",
+            None,
+        ),  # its finish_reason is null until the end, in spite of the type
+        ("/v1/responses", {"input": "hi"}, "ResponseEvent", None),
+    ],
+)
+def test_events_are_as_openapi_json_says(server, path, body, model, client_type):
+    """Each event is the model that the document names, and OpenAI's client's own type takes it."""
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    content = document["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]
+    assert (
+        content["schema"]["contentSchema"]["$ref"].endswith(f"/{model}") and model in document["components"]["schemas"]
+    )
+    limit = {"max_output_tokens" if "input" in body else "max_tokens": 3}
+    text = server.post({**body, **limit, "stream": True}, path).text
+    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+    assert len(events) > 3
+    for event in events:
+        getattr(response_models, model).model_validate(event, strict=True)
+        if client_type:
+            client_type.model_validate(event)
+
+
+def test_every_reference_of_openapi_json_is_there(server):
+    document = httpx.get(f"{server.url}/openapi.json").json()
+    named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
+    assert named <= document["components"]["schemas"].keys()
 
 
 def test_one_version_number(server):
@@ -168,8 +210,9 @@ def test_each_request_is_a_line_and_a_count(caplog):
             ask(AccessLog(lambda *_: 1 / 0, counts, ()))
     assert counts == {("/v1/models", 200): 1, ("other", 200): 1, ("/metrics", 200): 1, ("other", 0): 1}
     lines = [re.sub(r"\d\.\d\d s", "T s", record.getMessage()) for record in caplog.records]
-    assert lines[:2] == ["GET /v1/models 200 3+0 tokens T s 127.0.0.1", "GET other 200 3+0 tokens T s 127.0.0.1"]
-    assert lines[2:] == ["GET other 0 T s 127.0.0.1"]
+    lines = [re.sub(r"req_[0-9a-f]{32}$", "ID", line) for line in lines]
+    assert lines[:2] == ["GET /v1/models 200 3+0 tokens T s 127.0.0.1 ID", "GET other 200 3+0 tokens T s 127.0.0.1 ID"]
+    assert lines[2:] == ["GET other 0 T s 127.0.0.1 ID"]
 
 
 # the log, and the start

@@ -195,7 +195,9 @@ def test_sigterm_lets_replies_end(folder):
     assert said[-1]["choices"][0]["finish_reason"] == "length"
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0 and out.splitlines()[-1] == "stopped"
-    assert re.search(r"^POST /v1/chat/completions 200 13\+40 tokens \d+\.\d\d s 127.0.0.1$", out, re.MULTILINE)
+    assert re.search(
+        r"^POST /v1/chat/completions 200 13\+40 tokens \d+\.\d\d s 127.0.0.1 req_[0-9a-f]+$", out, re.MULTILINE
+    )
     assert "hi, how" not in out
 
 

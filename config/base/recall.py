@@ -1,0 +1,20 @@
+# What was told is remembered: new talk whose answers are learned, at a rate that falls to nothing. See runs/base.sh.
+init_from = "out-base/copying"
+data_dir = "data/base/recall"
+out_dir = "out-base/recall"
+block_size = 512
+learn = "bot"
+
+batch_size = 8
+muon = True
+muon_lr = 0.005
+learning_rate = 6e-4
+min_lr = 0.0
+beta2 = 0.98
+weight_decay = 0.05
+warmup_iters = 20
+max_iters = 900
+eval_interval = 100
+eval_iters = 4
+patience = 0
+copy_probe = True
