@@ -284,18 +284,29 @@ class Engine:
 
     # messages or text in, text out
 
+    def max_prompt_tokens(self, sampling: SamplingParams) -> int:
+        """How many tokens a prompt may have, so that the context holds a reply as well."""
+        return self.block_size - min(sampling.max_new_tokens, self.block_size // 4)
+
     def prompt(self, messages: list[dict[str, str]], sampling: SamplingParams) -> list[int]:
         """
         The ids that a reply to `messages` continues: without the oldest turns where the context could not hold the
         reply as well. Raises InputError if the last message alone is too long.
         """
-        max_tokens = self.block_size - min(sampling.max_new_tokens, self.block_size // 4)
-        return self.template.prompt(messages_in_view(messages, self.template.prompt, max_tokens))
+        template = self.template
+        last = messages[-1] if goes_on(messages) else None
+        begun = [id for id in template.reply(last["content"]) if id not in template.stop_token_ids] if last else []
 
-    def reply(self, messages: list[dict[str, str]], sampling: SamplingParams) -> Iterator[Piece]:
+        def prompt(view: list[dict[str, str]]) -> list[int]:
+            return template.prompt(view[:-1]) + begun if last and view and view[-1] is last else template.prompt(view)
+
+        return prompt(messages_in_view(messages, prompt, self.max_prompt_tokens(sampling)))
+
+    def reply(self, messages: list[dict[str, str]], sampling: SamplingParams) -> Generator[Piece, None, None]:
         """
-        Yield the Pieces of the bot's reply to `messages` (role, content dicts; the last by the user).
-        A chat longer than the context loses its oldest turns. Raises InputError if the last message alone is too long.
+        Yield the Pieces of the bot's reply to `messages` (role, content dicts; the last by the user), or of the rest of
+        the bot's own last message. A chat longer than the context loses its oldest turns. Raises InputError if the
+        last message alone is too long.
         """
         with contextlib.closing(self.replies([(messages, sampling)])) as pieces:
             yield from (piece for _, piece in pieces)
@@ -320,7 +331,7 @@ class Engine:
             stop_token_ids=self.template.stop_token_ids,
             recent=spoken,  # of which a Sequence keeps the last penalty_window
         )
-        return sequence, Detokenizer(self.tokenizer.decoder(), sampling.stop)
+        return sequence, Detokenizer(self.tokenizer.decoder(), sampling.stop, continues=goes_on(messages))
 
     def continuations(self, texts: Iterable[str], sampling: SamplingParams) -> Generator[tuple[int, Piece], None, None]:
         """
@@ -366,6 +377,11 @@ class Engine:
         finally:
             for sequence in running:
                 self.abort(sequence)
+
+
+def goes_on(messages: list[dict[str, str]]) -> bool:
+    """Whether a reply to the messages is the rest of their last one, the bot's own."""
+    return messages[-1:] != [] and messages[-1]["role"] == "assistant"
 
 
 def cpu_decoder(model: GPT) -> "CPUDecoder | None":

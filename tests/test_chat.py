@@ -1,6 +1,6 @@
 """
-chat.py is a conversation: a line in, a line out from a pipe; in a real terminal the reply streams, commands work, and
-Ctrl-C stops a reply, not the chat. It starts quickly since it imports little.
+chat.py is a conversation: a line in, a line out from a pipe; in a real terminal with a real model the reply streams and
+commands work (tests/terminal has the rest). It starts quickly since it imports little, and tells the lost what to do.
 """
 
 import dataclasses
@@ -9,15 +9,17 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
 
 import chat
 from checkpoint import model_folder
-from inference.engine import Engine
-from inference.streaming import FinishReason, Piece
+from inference.streaming import FinishReason, Piece, StopWordFilter
 from runtime.errors import InputError
+from terminal.conversation import Conversation
+from tokenization.chat_template import PlainText
 
 GREEDY = dict(temperature=0.0, repetition_penalty=1.0, device="cpu")
 PERSONA = "you have two dogs."
@@ -26,52 +28,21 @@ PERSONA = "you have two dogs."
 class Speaker:
     """An Engine that answers with what it was asked with: the last message, and how many there are."""
 
+    block_size, template = 100, SimpleNamespace(prompt=lambda messages: [0])
+
     def __init__(self, reason=FinishReason.STOP_TOKEN):
-        self.reason, self.seen = reason, []
+        self.reason = reason
+
+    def max_prompt_tokens(self, sampling):
+        return 100
 
     def reply(self, messages, sampling):
-        self.seen.append(([dict(message) for message in messages], sampling.seed))
         yield Piece(f"{len(messages)}: ", None)
         yield Piece(messages[-1]["content"], self.reason)
 
 
-def test_an_answer_joins_the_conversation():
-    """The question and the reply are remembered, in order; the pieces are shown as they come."""
-    messages, shown = [{"role": "system", "content": "x"}], []
-    assert chat.answer(Speaker(), messages, " hi ", chat.ChatConfig(), shown.append) == (
-        "2: hi",
-        FinishReason.STOP_TOKEN,
-    )
-    assert shown == ["2: ", "hi"]
-    assert [m["role"] for m in messages] == ["system", "user", "assistant"]
-    assert [m["content"] for m in messages[1:]] == ["hi", "2: hi"]
-
-
-def test_a_question_that_does_not_fit_is_forgotten(tiny, tokens):
-    """What raised InputError is not in the way of the next question."""
-    messages = []
-    with pytest.raises(InputError):
-        chat.answer(Engine(tiny, tokens), messages, "word " * 500, chat.ChatConfig())
-    assert messages == []
-
-
-def test_retry_takes_the_last_question_back():
-    """take_back_question returns the last question and leaves what was before; nothing asked, nothing to retry."""
-    system, asked = {"role": "system", "content": "s"}, {"role": "user", "content": "q"}
-    messages = [system, asked, {"role": "assistant", "content": "a"}]
-    assert chat.take_back_question(messages) == "q" and messages == [system]
-    assert chat.take_back_question(messages) is None and messages == [system]
-
-
-def test_each_turn_has_its_own_seed():
-    """With --seed the turns differ, and a second run of the same lines has the same seeds; without it there is none."""
-    seeds = []
-    for seed in (5, 5, None):
-        speaker = Speaker()
-        for turn in (1, 2):
-            chat.answer(speaker, [], "hi", chat.with_turn_seed(chat.ChatConfig(seed=seed), turn))
-        seeds.append([seed for _, seed in speaker.seen])
-    assert seeds == [[6, 7], [6, 7], [None, None]]
+def conversation(**how):
+    return Conversation(Speaker(**how), chat.ChatConfig())
 
 
 def piped(monkeypatch, data):
@@ -81,7 +52,7 @@ def piped(monkeypatch, data):
 def test_a_line_in_a_line_out(monkeypatch, capsys):
     """Each line that is not empty is answered by one line, of the same conversation, whatever its bytes."""
     piped(monkeypatch, "hi\n\n  \nnaïve 🐆\n".encode() + b"\xff\xfe\r\nlast, without a newline")
-    chat.answer_lines(Speaker(), [], chat.ChatConfig())
+    chat.answer_lines(conversation())
     assert capsys.readouterr().out == "1: hi\n3: naïve 🐆\n5: \ufffd\ufffd\n7: last, without a newline\n"
 
 
@@ -125,7 +96,7 @@ def test_nothing_said_is_one_line(monkeypatch, learned):
     for data in (b"", b"\n  \n"):
         piped(monkeypatch, data)
         with pytest.raises(InputError, match="nothing to answer.*--prompt=hello"):
-            chat.answer_lines(Speaker(), [], chat.ChatConfig())
+            chat.answer_lines(conversation())
     for prompt in ("", "  \n"):
         with pytest.raises(InputError, match="--prompt is empty"):
             chat.chat(chat.ChatConfig(prompt=prompt, out_dir=str(learned)))
@@ -144,7 +115,7 @@ def test_nothing_said_is_one_line(monkeypatch, learned):
 def test_a_cut_reply_is_told(monkeypatch, capsys, reason, told):
     """A reply cut by a limit says so on standard error; standard output stays the reply alone."""
     piped(monkeypatch, b"hi\n")
-    chat.answer_lines(Speaker(reason=reason), [], chat.ChatConfig())
+    chat.answer_lines(conversation(reason=reason))
     assert capsys.readouterr() == ("1: hi\n", told)
 
 
@@ -163,7 +134,26 @@ def test_a_model_that_never_chatted_is_noted(tiny, tokens, tmp_path, capsys):
     assert "never trained to chat" not in capsys.readouterr().err  # its chat template says that it was
     (tmp_path / "tokenizer_config.json").unlink()
     chat.chat(chat.ChatConfig(init_from=str(tmp_path), prompt="hi", max_new_tokens=3, **GREEDY))
-    assert "never trained to chat" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "never trained to chat" in err and f"config/finetune_chat.py --init_from={tmp_path}" in err
+
+
+def test_a_model_that_never_chatted_speaks_for_nobody(tiny, tokens, tmp_path):
+    """A tag in the reply of a raw GPT-2 ends it, and is not shown."""
+    engine = SimpleNamespace(template=PlainText(tokens))
+    config = chat.for_raw_model(chat.ChatConfig(init_from=str(tmp_path), stop=("bye",)), engine)
+    words = StopWordFilter(config.stop)
+    assert words.add("fine. [Human") + words.add("]: and you?") == "fine." and "bye" in config.stop
+
+
+def test_the_lost_are_told_what_to_run(monkeypatch, tmp_path, tiny, tokens):
+    """Without a model the error names what makes one, or the folder in which there is one."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="nowhere has no model; bash runs/quickstart.sh makes one"):
+        chat.chat(chat.ChatConfig(out_dir="nowhere", prompt="hi"))
+    model_folder.save(tmp_path / "out-mine", tiny, tokens, {})
+    with pytest.raises(InputError, match="nowhere has no model, but there is one in out-mine: --out_dir=out-mine"):
+        chat.chat(chat.ChatConfig(out_dir="nowhere", prompt="hi"))
 
 
 def test_chat_imports_little():
@@ -194,12 +184,12 @@ def test_a_reader_who_leaves_is_no_error(learned):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
-def test_the_terminal(learned):
-    """One session: the prompt, streamed replies, /retry, /new, /system, an unknown command, Ctrl-C, Ctrl-D."""
+def test_the_terminal(learned, tmp_path):
+    """With a trained model: the prompt, replies, /retry, /new, /system, an unknown command, Ctrl-C, Ctrl-D."""
     import pexpect
 
     words = ["chat.py", f"--out_dir={learned}", f"--system={PERSONA}", *(f"--{k}={v}" for k, v in GREEDY.items())]
-    env = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
+    env = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", "XDG_DATA_HOME": str(tmp_path)}
     child = pexpect.spawn(
         sys.executable, words, cwd=str(ROOT), env=env, encoding="utf-8", timeout=60, dimensions=(40, 120)
     )
@@ -210,12 +200,12 @@ def test_the_terminal(learned):
         ("hi, how are you?", first),
         ("what are they called?", second),
         ("/retry", second),
-        ("/new", "(a new conversation)\r\n"),
-        ("/retry", "(nothing to retry yet)\r\n"),
+        ("/new", "(a new conversation)"),
+        ("/retry", "(nothing to retry yet)"),
         ("hi, how are you?", first),  # the persona is still there
-        ("/nwe", "there is no /nwe. /new begins again"),
-        ("/system", "(a new conversation, without a persona)\r\n"),
-        (f"/system {PERSONA}", f"(a new conversation, with the persona: {PERSONA})\r\n"),
+        ("/nwe", "there is no /nwe, did you mean /new?"),
+        ("/system", "(a new conversation, without a persona)"),
+        (f"/system {PERSONA}", f"(a new conversation, with the persona: {PERSONA})"),
         ("hi, how are you?", first),
     ]:
         child.send(line + "\r")
@@ -231,20 +221,3 @@ def test_the_terminal(learned):
     child.close()
     assert child.exitstatus == 0
     assert "Traceback" not in child.logfile_read.getvalue()
-
-
-def test_ctrl_c_stops_a_reply_and_keeps_what_was_said(monkeypatch):
-    """At a terminal, Ctrl-C amid a reply keeps its beginning and the chat; in a pipe it ends the script."""
-
-    class Stopped:
-        def reply(self, messages, sampling):
-            yield Piece("well, ", None)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    messages = []
-    assert chat.answer(Stopped(), messages, "hi", chat.ChatConfig()) == ("well, ", FinishReason.INTERRUPTED)
-    assert messages[-1] == {"role": "assistant", "content": "well, "}
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    with pytest.raises(KeyboardInterrupt):
-        chat.answer(Stopped(), [], "hi", chat.ChatConfig())

@@ -16,6 +16,7 @@ SLOW_TO_IMPORT = {
     "uvicorn",
     "matplotlib",
     "prompt_toolkit",
+    "rich",
     "httpx",
 }
 

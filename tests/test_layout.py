@@ -30,11 +30,12 @@ PACKAGES = (
     "inference",
     "serving",
     "evaluation",
+    "terminal",
     "benchmarks",
 )
 FILES = "LICENSE NOTES.md README.md CONTRIBUTING.md CHANGELOG.md configurator.py model.py".split()
 FILES += "pyproject.toml requirements.txt .gitignore .pre-commit-config.yaml".split()
-FOLDERS = {".ci", ".github", "assets", "config", "data", "models", "runs", "tests", "web", "docs", *PACKAGES}
+FOLDERS = {".ci", ".github", *"assets config data docs models personas runs tests web".split(), *PACKAGES}
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
 SOURCES = sorted(path for name in PACKAGES for path in (*ROOT.glob(f"{name}.py"), *ROOT.glob(f"{name}/**/*.py")))
 SCRIPTS = sorted([*(ROOT / f"{verb}.py" for verb in VERBS), *ROOT.glob("data/*/prepare.py")])

@@ -10,6 +10,7 @@ the filler.
 val is made of the filler's val split, with values and phrasings that train never has.
 """
 
+import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,8 +23,13 @@ from dataset.folder import open_meta
 from dataset.prepare import PrepareConfig, prepare_folder
 from dataset.recall import tasks
 from dataset.recall.filler import Filler
+from dataset.recall.phrasebook import contains_phrase
 from dataset.rendering import Record
+from memory.notes import Memory
 from readers.source import Skipped
+from runtime.errors import InputError
+from tokenization import chat_format
+from tokenization.chat_format import Message
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class RecallConfig(PrepareConfig):
     count: int = 5000  # conversations to make
     answers_only: bool = False  # learn the replies to what is told and asked; the filler is only read
     context: int = 1024  # tokens that none of them exceeds: a question cut from its fact would teach invention
+    memory_share: float = 0.0  # of them end with a question and are seen through memory/, in a smaller context
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,6 +48,8 @@ class RecallConfig(PrepareConfig):
             raise ValueError(f"count ({self.count}) must be at least 1")
         if self.context < 256:
             raise ValueError(f"context ({self.context}) must be at least 256, room for a few facts and some talk")
+        if not 0 <= self.memory_share <= 1:
+            raise ValueError(f"memory_share ({self.memory_share}) must be from 0 to 1")
 
 
 def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
@@ -49,8 +58,34 @@ def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
         words = "held_out" if split == "val" else "train"
         woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
+        rng = random.Random(f"memory/{settings.seed}/{index}")
+        seen = remembered(woven, fillers[split], rng) if rng.random() < settings.memory_share else None
+        if seen and settings.answers_only:
+            seen = [{**each, "weight": 0} if each["role"] == "assistant" else each for each in seen[:-1]] + seen[-1:]
         messages = woven.answers_weighted() if settings.answers_only else woven.messages
-        yield {"messages": messages, "split": split}
+        yield {"messages": seen or messages, "split": split}
+
+
+def remembered(woven: tasks.WovenConversation, filler: Filler, rng: random.Random) -> list[Message] | None:
+    """The talk up to a question and its answer, as a chat with memory shows it; None if what is asked for got lost."""
+    contents = [message["content"] for message in woven.messages]
+    questions = [question for question in woven.questions if question.answer in contents]
+    if not questions:
+        return None
+    question = rng.choice(questions)
+    answered = contents.index(question.answer)
+    memory, seen, max_tokens = Memory(), woven.messages[:answered], rng.randint(96, 384)
+    for end in range(1, answered + 1):
+        if woven.messages[end - 1]["role"] == "user":
+            talk = woven.messages[:end]
+            try:
+                seen = memory.in_view(talk, lambda view: chat_format.prompt(view, filler.tokenizer), max_tokens)
+            except InputError:  # a turn of the filler alone is longer
+                return None
+    before, after = "\n".join(contents[:answered]), "\n".join(message["content"] for message in seen)
+    values = (question.value, *question.other_values)
+    is_lost = any(contains_phrase(before, value) and not contains_phrase(after, value) for value in values)
+    return None if is_lost else [*seen, woven.messages[answered]]
 
 
 def prepare(settings: RecallConfig) -> None:

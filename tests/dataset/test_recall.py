@@ -19,6 +19,7 @@ from dataset.recall import phrasebook, tasks
 from dataset.recall.filler import Exchange, Filler, Talk
 from dataset.recall.phrasebook import Fact, contains_phrase
 from dataset.recall.story import Question, Story
+from memory.notes import TOLD
 from runtime.errors import InputError
 
 N = 300
@@ -274,6 +275,21 @@ def test_prepare_writes_what_train_reads(folder, tmp_path, capsys):
     meta, tokenizer = open_meta(tmp_path / "a")
     assert meta["sources"][0]["licence"] == "CC0" and sum(s["conversations"] for s in meta["splits"].values()) == 40
     assert "[Human]:" in capsys.readouterr().out
+
+
+def test_a_chat_with_memory_has_what_it_is_asked_for(train, made):
+    """Seen through memory/ a talk ends with a question's answer, and no fact that the answer needs has been lost."""
+    prepare, asked, noted = script(), 0, 0
+    for index, woven in enumerate(made[:150]):
+        seen = prepare.remembered(woven, train, random.Random(index))
+        if seen is None:
+            continue
+        question = next(question for question in woven.questions if question.answer == seen[-1]["content"])
+        before = "\n".join(message["content"] for message in woven.messages[: woven.messages.index(seen[-1])])
+        in_view = "\n".join(message["content"] for message in seen[:-1])
+        assert not contains_phrase(before, question.value) or contains_phrase(in_view, question.value)
+        asked, noted = asked + 1, noted + (TOLD in in_view)
+    assert asked > 20 and noted > 5
 
 
 def test_without_filler_it_says_how_to_make_it(tmp_path):

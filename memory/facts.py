@@ -1,0 +1,109 @@
+"""
+What people state about themselves, by rules: short lines in their own words, each with a key under which a newer one
+takes its place.
+
+    >>> [fact.text for fact in facts("hi! i live in oslo, and my dog is called rex. what about you?")]
+    ['i live in oslo', 'my dog is called rex']
+    >>> facts("my name is ann")[0].key == facts("sorry, call me anna")[0].key
+    True
+
+The rules know English only; their words stand in assets/facts.txt. Feelings of the moment, remarks on what was just
+said, and questions are no facts.
+"""
+
+import functools
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+WORDS = Path(__file__).parents[1] / "assets" / "facts.txt"
+MIN_WORDS, MAX_WORDS = 3, 18  # of a fact; a longer one is a story, and is cut
+# where one statement ends and the next may begin: at marks, and before a new subject
+BORDER = re.compile(
+    r"[.!;\n()]+|(?<=\?)|,? (?:and|but|so|because|although|though|since) (?=(?:i|i'm|i've|im|my|we|our)\b)"
+    r"|, (?=(?:i|i'm|i've|im|my|we|our|what|how|do|are|is|have|where|you)\b)| -+ |—",
+    re.I,
+)
+# what is so once at a time: of two such facts the newer holds
+KEYS = {
+    "name": r"(?:my (?:\w+ )?name(?:'s| is| was)|i'?a?m called|call me|(?:people|friends|they|everyone) calls? me)\b",
+    "home": r"(?:i|we) (?:\w+ )?(?:live|lived|moved|move|reside|stay) (?:in|to|at|near|on|by|outside)\b",
+    "origin": r"(?:i'?a?m|i (?:was born|grew up|come)) (?:originally )?(?:from|in)\b",
+    "job": r"(?:i (?:\w+ )?(?:work(?:ed)? (?:as|at|for|in)|teach|have a job)|my job)\b",
+    "age": r"(?:i'?a?m|i am|i (?:just )?turned) (?:\w+ )?\d+\b",
+}
+MY = re.compile(r"(?:my|our) ((?:favou?rite )?(?:\w+(?:'s)? )??\w+?)(?:'s)? (?:is|was|are|were|will be|has)\b")
+
+
+class Fact(NamedTuple):
+    """What somebody states about themselves."""
+
+    text: str  # in their own words: "i live in oslo"
+    key: str  # what it is about; of two facts with one key the newer holds
+
+
+class Patterns(NamedTuple):
+    """The regular expressions that the words of assets/facts.txt make."""
+
+    opener: re.Pattern[str]
+    momentary: re.Pattern[str]
+    statement: re.Pattern[str]
+    own: re.Pattern[str]
+
+
+def facts(text: str) -> list[Fact]:
+    """The facts that a message states, in order."""
+    stated: dict[str, Fact] = {}
+    for clause in clauses(text):
+        if is_fact(clause):
+            fact = Fact(" ".join(clause.split()[:MAX_WORDS]).rstrip(",.:- "), key_of(clause))
+            stated.pop(fact.key, None)
+            stated[fact.key] = fact
+    return list(stated.values())
+
+
+def clauses(text: str) -> list[str]:
+    """The statements that a message may consist of, without what opens them; questions are left out."""
+    parts = (part.strip(" \t,:-\"'*") for part in BORDER.split(text.replace("’", "'")) if part)
+    opened = (patterns().opener.sub("", part) for part in parts if not part.endswith("?"))
+    return [" ".join(part.split()) for part in opened if part]
+
+
+def is_fact(clause: str) -> bool:
+    """Whether a clause says something of the person that lasts."""
+    rules = patterns()
+    if len(clause.split()) < MIN_WORDS or rules.momentary.match(clause):
+        return False
+    return bool(rules.statement.match(clause) or rules.own.search(clause))
+
+
+def key_of(statement: str) -> str:
+    """What a statement is about: a key of KEYS, "my dog", or the statement itself where nothing takes its place."""
+    text = statement.lower()
+    mine = MY.match(text)
+    known = (key for key, pattern in KEYS.items() if re.match(pattern, text))
+    return next(known, f"my {mine[1].replace('favourite', 'favorite')}" if mine else text)
+
+
+@functools.cache
+def patterns() -> Patterns:
+    """The patterns, made once."""
+    words = {}
+    for section in re.split(r"^\[", WORDS.read_text(encoding="utf-8"), flags=re.M)[1:]:
+        title, _, content = section.partition("]\n")
+        items = sorted(filter(None, map(str.strip, re.split(r",\s", content + "\n"))), key=len, reverse=True)
+        words[title.partition(":")[0]] = "(?:" + "|".join(items) + ")"
+    i, am = "(?:i|we)", "(?:i'm|im|i am|i was|i've been|i have been|we're|we are)"
+    adverbs = rf"(?:{words['adverbs']} )*"
+    lasting = rf"{i} {adverbs}{words['verbs']}\b|{i}'ve (?!to\b)\w|{am} \S"
+    mine = rf"(?:my|our) (?!{words['not mine']}\b)\w+"
+    return Patterns(
+        opener=re.compile(rf"^(?:{words['openers']}\b[\s,:-]*)+", re.I),
+        momentary=re.compile(
+            rf"{am} {adverbs}(?:{words['mood words']} )*{words['moods']}\b"
+            rf"|{i} (?:really |do |just )*{words['thoughts']}(?:\b|$)",
+            re.I,
+        ),
+        statement=re.compile(rf"{lasting}|{mine}|{KEYS['name']}|{KEYS['age']}", re.I),
+        own=re.compile(rf"\b(?:my|our) (?:\w+ )?{words['own']}\b", re.I),
+    )

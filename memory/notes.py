@@ -1,0 +1,170 @@
+"""
+What a chat remembers beyond the context of its model. As long as everything is in view, nothing is added. Of what has
+left, the model sees
+
+    in the system message      what the human told of themselves, and what the talk was about
+    before the last message    up to two earlier exchanges that bear on it
+
+    memory = Memory()
+    memory.in_view(messages, engine.template.prompt, max_tokens=768)
+
+The system message changes only when turns leave, so that the KV cache of the rest survives the other turns.
+"""
+
+import bisect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from memory.facts import facts, key_of
+from memory.recall import TurnIndex, topics
+from memory.view import View
+from runtime.errors import InputError
+from tokenization.chat_format import Message
+from tokenization.context import split_system
+
+TOLD = "the human told me: "  # begins the line of facts
+ABOUT = "we talked about: "
+EARLIER = "(earlier, human: {} / me: {})"  # an exchange that is brought back
+NOTES_SHARE = 4  # the notes take at most the 4th part of what fits
+RECALLED = 2  # exchanges that are brought back at most
+RECALLED_WORDS = 25  # of each of their messages
+TOPICS = 6
+Prompt = Callable[[list[Message]], list[int]]
+
+
+@dataclass
+class Note:
+    """A fact that is remembered. position: of the message that states it; -1: it was there before the chat."""
+
+    text: str
+    key: str
+    position: int = -1
+
+
+class Memory:
+    """The memory of one chat. earlier: facts that are known from other chats, the oldest first."""
+
+    def __init__(self, earlier: list[str] | None = None) -> None:
+        self.view = View()
+        self.earlier = [Note(text, key_of(text)) for text in earlier or []]
+        self.forgotten: set[str] = set()  # texts that are not to be noted again
+        self.talk: list[Message] = []  # what was read so far
+        self.told: list[Note] = []  # in the order of the chat
+        self.index: tuple[int, TurnIndex] | None = None  # of the exchanges before that message
+        self.noted: tuple[tuple[object, ...], list[Message]] | None = None  # the last system message, and its basis
+
+    @property
+    def notes(self) -> list[Note]:
+        """What is remembered: of those with one key the newest, which stands where it was said."""
+        newest: dict[str, Note] = {}
+        for note in (*self.earlier, *self.told):
+            if note.text not in self.forgotten:
+                newest.pop(note.key, None)
+                newest[note.key] = note
+        return list(newest.values())
+
+    def add(self, text: str) -> None:
+        """Remember a line that is not taken from the chat."""
+        self.forgotten.discard(text)
+        self.earlier.append(Note(text, key_of(text)))
+
+    def forget(self, note: Note) -> None:
+        """Forget a note, and all with its key."""
+        self.forgotten |= {each.text for each in (*self.earlier, *self.told) if each.key == note.key}
+        self.earlier = [each for each in self.earlier if each.key != note.key]
+
+    def clear(self) -> None:
+        """Begin a new chat; what is remembered stays."""
+        self.earlier, self.told, self.talk, self.index = self.notes, [], [], None
+        for note in self.earlier:
+            note.position = -1
+        self.view.reset()
+
+    def read(self, talk: list[Message]) -> None:
+        """Take the facts from what is new in the chat; what was taken back is forgotten."""
+        n = len(self.talk) if self.talk == talk[: len(self.talk)] else common_length(self.talk, talk)
+        if n < len(self.talk):
+            self.told = [note for note in self.told if note.position < n]
+            self.index = None
+        for position in range(n, len(talk)):
+            if talk[position]["role"] == "user":
+                told = [Note(fact.text, fact.key, position) for fact in facts(talk[position]["content"])]
+                self.told += told
+                self.forgotten -= {note.text for note in told}  # it is said again
+        self.talk = list(talk)
+
+    def in_view(self, messages: list[Message], prompt: Prompt, max_tokens: int) -> list[Message]:
+        """
+        The messages that the model sees, notes included: at most `max_tokens` tokens. prompt: from messages to ids.
+        Raises InputError if not even the last turn fits without notes.
+        """
+        system, talk = split_system(messages)
+        self.read(talk)
+        for _ in range(4):  # notes take room, so that more may have to leave, and be noted
+            start = self.view.start if self.view.start < len(talk) else 0
+            noted = self.with_notes(system, start, prompt, max_tokens // NOTES_SHARE)
+            try:
+                in_view = self.view.of(noted + talk[:-1] + self.with_recalled(talk, start), prompt, max_tokens)
+            except InputError:
+                return self.view.of(messages, prompt, max_tokens)
+            if self.view.start == start:
+                return in_view
+        return in_view
+
+    def with_notes(self, system: list[Message], start: int, prompt: Prompt, max_tokens: int) -> list[Message]:
+        """The system message with what has left the view: the newest notes that fit. start: of the view."""
+        told = [note for note in self.notes if note.position < start]
+        basis = (start, max_tokens, [note.text for note in told], system)
+        if self.noted and self.noted[0] == basis:
+            return self.noted[1]
+        about = topics(exchanges(self.talk[:start]), TOPICS) if start else []
+        n_system = len(prompt(system))
+        # the first to go is what no newer fact could correct: of that, the oldest
+        by_weight = sorted(told, key=lambda note: (note.key != note.text.lower(), note.position), reverse=True)
+
+        def noted(n: int) -> list[Message]:
+            """The system message with the n weightiest notes."""
+            weightiest = {id(note) for note in by_weight[:n]}
+            kept = [note.text for note in told if id(note) in weightiest]
+            lines = [TOLD + ". ".join(kept) + "."] * bool(kept) + [ABOUT + ", ".join(about) + "."] * bool(about)
+            text = "\n".join([*(message["content"] for message in system), *lines])
+            return [{"role": "system", "content": text}] if lines else system
+
+        n = bisect.bisect_right(
+            range(len(told) + 1), max_tokens, key=lambda n: len(prompt(noted(n))) - n_system
+        )  # how many numbers of notes fit, from none on
+        self.noted = basis, noted(n - 1) if n else system
+        return self.noted[1]
+
+    def with_recalled(self, talk: list[Message], start: int) -> list[Message]:
+        """The last message, with what was said before the view and bears on it."""
+        last = talk[-1:]
+        if not start or not last or last[0]["role"] != "user":
+            return last
+        left = exchanges(talk[:start])
+        if self.index is None or self.index[0] != start:
+            self.index = start, TurnIndex([f"{message} {reply}" for message, reply in left])
+        asked_at = [position for position, message in enumerate(talk[:start]) if message["role"] == "user"]
+        newest = {(note.key, note.text) for note in self.notes}
+        outdated = {note.position for note in self.told if (note.key, note.text) not in newest}
+        nearest = self.index[1].find(last[0]["content"], RECALLED)
+        recalled = [left[i] for i in nearest if asked_at[i] not in outdated]
+        lines = [EARLIER.format(*(" ".join(text.split()[:RECALLED_WORDS]) for text in pair)) for pair in recalled]
+        return [{**last[0], "content": "\n".join([*lines, last[0]["content"]])}]
+
+
+def exchanges(talk: list[Message]) -> list[tuple[str, str]]:
+    """(message, reply) of each exchange; what was said without a reply has an empty one."""
+    pairs: list[tuple[str, str]] = []
+    for message in talk:
+        if message["role"] == "user":
+            pairs.append((message["content"], ""))
+        elif pairs:
+            said, reply = pairs[-1]
+            pairs[-1] = said, f"{reply} {message['content']}".strip()
+    return pairs
+
+
+def common_length(a: list[Message], b: list[Message]) -> int:
+    """How many messages two chats begin with alike."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
