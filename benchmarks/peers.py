@@ -169,6 +169,7 @@ class Transformers:
             ids,
             attention_mask=torch.ones_like(ids),
             do_sample=False,
+            repetition_penalty=1.0,  # the folder's own settings are chat.py's
             pad_token_id=0,
             stopping_criteria=[note_time],
             min_new_tokens=new_tokens,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from inference.streaming import FinishReason
 from runtime.errors import InputError
-from serving.feedback import FeedbackFile, LineTooLong
+from serving.feedback import FeedbackFile, NoRoom
 from terminal.conversation import Conversation, Display, Reply
 from terminal.saved import SavedChat, write_private
 from terminal.screen import Screen
@@ -74,7 +74,7 @@ class Session:
         row = {"time": int(time.time()), "model": self.model, "conversation": self.chat.messages[:index]}
         try:
             self.feedback.append({**row, "message": message, **verdict})
-        except LineTooLong as error:
+        except NoRoom as error:
             raise InputError(str(error)) from None
 
     def keep(self) -> None:

@@ -405,7 +405,8 @@ def test_a_full_disk_keeps_the_old(ours, tiny, tokens, monkeypatch, where):
             model_folder.save(ours, tiny, tokens, {"iter_num": 8})
     monkeypatch.undo()
     assert {path.name: path.read_bytes() for path in ours.iterdir()} == before
-    assert model_folder.load(ours)[2]["iter_num"] == 7 and trainer_state.load(ours) == {"iter_num": 1}
+    assert model_folder.load(ours)[2]["iter_num"] == 7
+    assert torch.load(ours / "trainer.pt", weights_only=True) == {"iter_num": 1}
 
 
 @pytest.mark.slow
