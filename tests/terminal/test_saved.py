@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT
 
 from readers import detect
-from readers.source import Skipped, open_sources
+from readers.archives import open_sources
+from readers.source import Skipped
 from runtime.errors import InputError
 from terminal import personas, saved
 
@@ -89,7 +90,7 @@ def test_exports(tmp_path):
 
     settings = PrepareConfig(source=(str(file.path), str(tmp_path / "more.jsonl")))
     recognised = detect.recognise(open_sources(settings), Skipped(False))
-    assert [record["messages"] for record in detect.records(recognised, None, 8.0, Skipped(False))] == [CHAT, CHAT]
+    assert [record["messages"] for record in detect.records(recognised, (), 8.0, Skipped(False))] == [CHAT, CHAT]
 
 
 KILLED = """
