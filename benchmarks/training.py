@@ -73,7 +73,7 @@ class RunSettings:
 class StepTiming(NamedTuple):
     seconds: float
     tokens: int
-    supervised: float  # tokens of the bot's, which are learned from
+    supervised: float  # tokens that are to be learned: the bot's, or with learn = "all" everybody's
 
 
 class TimedRun(NamedTuple):
@@ -133,7 +133,8 @@ def reference_steps(settings: RunSettings, save_to: Path | None = None) -> Itera
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        n_tokens, n_supervised = n_tokens + int((targets >= 0).sum()), n_supervised + int(is_bot.sum())
+        is_learned = targets >= 0 if settings.learn == "all" else is_bot  # counted as train.py counts them
+        n_tokens, n_supervised = n_tokens + int((targets >= 0).sum()), n_supervised + int(is_learned.sum())
         if (step + 1) % settings.steps_a_line == 0:
             loss.item()  # waits for the device
             yield StepTiming(time.perf_counter() - start, n_tokens, n_supervised)

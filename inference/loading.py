@@ -24,7 +24,7 @@ def check_exists(folder: str) -> None:
     if others:
         raise InputError(f"{folder} has no model, but there is one in {others[0]}: --out_dir={others[0]}")
     raise InputError(
-        f"{folder} has no model; bash runs/quickstart.sh makes one in ten minutes, --init_from=gpt2 takes a raw GPT-2"
+        f"{folder} has no model; bash runs/scratch.sh makes one in ten minutes, --init_from=gpt2 takes a raw GPT-2"
     )
 
 

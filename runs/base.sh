@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The model in the box, from nothing: English, then chat, then copying, then memory. Every stage goes on where it was
-# stopped, and one that has ended is passed over. Meant for some 30 hours of two cores, or ten minutes of one large GPU.
+# stopped, and one that has ended is passed over. Meant for some 30 hours of two cores, or ten minutes of one large GPU; NOTES.md
+# says which of its stages were run as they stand.
 #
 #     bash runs/base.sh FOLDER              # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
 #     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, language, chat, copying, recall, ship

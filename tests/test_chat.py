@@ -149,7 +149,7 @@ def test_a_model_that_never_chatted_speaks_for_nobody(tiny, tokens, tmp_path):
 def test_the_lost_are_told_what_to_run(monkeypatch, tmp_path, tiny, tokens):
     """Without a model the error names what makes one, or the folder in which there is one."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="nowhere has no model; bash runs/quickstart.sh makes one"):
+    with pytest.raises(InputError, match="nowhere has no model; bash runs/scratch.sh makes one"):
         chat.chat(chat.ChatConfig(out_dir="nowhere", prompt="hi"))
     model_folder.save(tmp_path / "out-mine", tiny, tokens, {})
     with pytest.raises(InputError, match="nowhere has no model, but there is one in out-mine: --out_dir=out-mine"):
