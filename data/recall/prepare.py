@@ -40,6 +40,7 @@ class RecallConfig(PrepareConfig):
     count: int = 5000  # conversations to make
     answers_only: bool = False  # learn the replies to what is told and asked; the filler is only read
     context: int = 1024  # tokens that none of them exceeds: a question cut from its fact would teach invention
+    drills: float = 0.0  # share of train that is facts and questions with hardly any talk between them
     memory_share: float = 0.0  # of them end with a question and are seen through memory/, in a smaller context
 
     def __post_init__(self) -> None:
@@ -48,8 +49,9 @@ class RecallConfig(PrepareConfig):
             raise ValueError(f"count ({self.count}) must be at least 1")
         if self.context < 256:
             raise ValueError(f"context ({self.context}) must be at least 256, room for a few facts and some talk")
-        if not 0 <= self.memory_share <= 1:
-            raise ValueError(f"memory_share ({self.memory_share}) must be from 0 to 1")
+        for name in ("drills", "memory_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be from 0 to 1")
 
 
 def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
@@ -57,8 +59,11 @@ def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
     for index in range(settings.count):
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
         words = "held_out" if split == "val" else "train"
-        woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
         rng = random.Random(f"memory/{settings.seed}/{index}")
+        if split == "train" and rng.random() < settings.drills:
+            woven = tasks.drill(fillers[split], settings.seed, index, settings.context)
+        else:
+            woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
         seen = remembered(woven, fillers[split], rng) if rng.random() < settings.memory_share else None
         if seen and settings.answers_only:
             seen = [{**each, "weight": 0} if each["role"] == "assistant" else each for each in seen[:-1]] + seen[-1:]

@@ -6,7 +6,8 @@ value belongs ("dog"). A role is what a line is for ("tell", "ask", "answer").
 
 The lines stand in assets/recall.txt; names, places, jobs and dishes come from the package mimesis. To measure memory
 rather than what was learned by heart, some of both is held out, which means that evaluation alone uses it and training
-never: a fifth of the values (by their hash), and every fourth line of the human's roles (by its number).
+never: a fifth of the values (by their hash), and every fourth line of the human's roles (by its number). Training alone
+has the lines of assets/recall_train.txt.
 """
 
 import calendar
@@ -35,8 +36,16 @@ KEY_LISTS = {"pet": "pet_kinds", "family": "relations", "day": "events", "opinio
 # the pronouns in a line's braces where the subject of the fact speaks, and where the other one does
 FIRST_PERSON = {"I": "I", "I'm": "I'm", "my": "my", "me": "me", "am": "am", "was": "was", "you": "you"}
 SECOND_PERSON = {"I": "you", "I'm": "you're", "my": "your", "me": "you", "am": "are", "was": "were", "you": "me"}
-# slot -> the form of a value that is made up of syllables, for the slots that can have one, and how often that is so
-MADE_UP = {"name": "{}", "pet": "{}", "family": "{}", "home": "{}", "trip": "{}", "band": "The {}", "film": "The {}"}
+# slot -> the forms of a value that is made up of syllables, for the slots that can have one, and how often that is so
+MADE_UP = {
+    **dict.fromkeys(("name", "pet", "family", "home", "trip"), ("{}",)),
+    **dict.fromkeys(("band", "film"), ("The {}", "{}", "The {}s")),
+    "food": ("{} soup", "{} stew", "{} pie", "{} salad", "fried {}", "{} cake", "{}"),
+    "hobby": ("collecting {}s", "building {}s", "{} dancing", "playing the {}", "drawing {}s"),
+    "job": ("{} maker", "{} inspector", "{} driver", "{} teacher", "{}ist"),
+    "color": ("{} red", "{} blue", "{} green", "dark {}", "{}"),
+}
+SMALL_SLOTS = ("food", "hobby", "job", "color")  # whose values begin small
 MADE_UP_SHARE = 0.3
 SYLLABLES = [
     a + b + c for a in ("", *"bdfghjklmnprstvwz", "br", "ch", "sh", "st", "tr") for b in "aeiou" for c in ("", *"lnrs")
@@ -55,10 +64,10 @@ class Fact:
 
 
 @functools.cache
-def sections() -> dict[str, dict[str, list[str]]]:
-    """assets/recall.txt: slot, "any" or "values" -> role -> its lines."""
+def sections(file: str = "recall.txt") -> dict[str, dict[str, list[str]]]:
+    """A file of assets/: slot, "any" or "values" -> role -> its lines."""
     content: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
-    path = Path(__file__).parents[2] / "assets" / "recall.txt"
+    path = Path(__file__).parents[2] / "assets" / file
     section = content[""]
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("["):
@@ -74,9 +83,9 @@ def sections() -> dict[str, dict[str, list[str]]]:
 def phrasings(slot: str, role: str, words: Words) -> list[str]:
     """The lines of a slot's role that training, or evaluation, may use."""
     lines = sections()[slot][role]
-    if role not in DIVIDED_ROLES:
-        return lines
-    return [line for i, line in enumerate(lines) if (i % 4 == 3) == (words == "held_out")]
+    if role in DIVIDED_ROLES:
+        lines = [line for i, line in enumerate(lines) if (i % 4 == 3) == (words == "held_out")]
+    return lines + sections("recall_train.txt")[slot][role] if words == "train" else lines
 
 
 @functools.cache
@@ -90,9 +99,8 @@ def values(slot: str, words: Words, key: str = "") -> list[str]:
 def draw_value(rng: random.Random, slot: str, words: Words, key: str = "") -> str:
     """A random value of a slot. In training some are made up, so that only a model that reads them can say them."""
     if words == "train" and slot in MADE_UP and rng.random() < MADE_UP_SHARE:
-        value = MADE_UP[slot].format(
-            "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((2, 2, 2, 3)))).capitalize()
-        )
+        word = "".join(rng.choice(SYLLABLES) for _ in range(rng.choice((2, 2, 2, 3))))
+        value = rng.choice(MADE_UP[slot]).format(word if slot in SMALL_SLOTS else word.capitalize())
         if not is_held_out(value):
             return value
     return rng.choice(values(slot, words, key))

@@ -57,10 +57,7 @@ def plan_correction(story: Story, task: Task) -> Iterator[None]:
     """Told, later corrected, asked for the newer value."""
     old = story.draw_fact(task.slot, task.subject)
     story.tell(story.rng.randrange(task.told_at), old)
-    new = task.given_fact or story.draw_fact(task.slot, task.subject, key=old.key, is_newer=True)
-    story.corrected.append(old)
-    claim = fill(story.line(task.slot, "fact"), new, True)
-    story.tell(task.told_at, new, role="correct", old=old.value, fact=claim)
+    new = correct(story, task.told_at, old, task.given_fact)
     yield
     ask_for_value(story, "correction", task.told_at, task.asked_at, new)
 
@@ -100,14 +97,7 @@ def plan_abstention(story: Story, task: Task) -> Iterator[None]:
     decoy_subject = task.subject if decoy_slot != task.slot or key else "assistant"
     story.tell(task.told_at, story.draw_fact(decoy_slot, decoy_subject))
     yield
-    text = question_text(story, never_told)
-    line = story.line("any", "unknown")
-    its_clause = clause(story, never_told, False)
-    answer = sentence(line, never_told, task.subject == "assistant", clause=its_clause)
-    if task.slot == "opinion":
-        answer = sentence(story.line("any", "unsaid"), never_told, task.subject == "assistant")
-    wrong_values = story.wrong_values(never_told, task.asked_at)
-    ask(story, task, "abstention", never_told, text, answer, "", accepted=NOT_KNOWN, wrong_values=wrong_values)
+    ask_for_unknown(story, never_told, task.asked_at, task.distance)
 
 
 def plan_summary(story: Story, task: Task) -> Iterator[None]:
@@ -189,6 +179,27 @@ def ask(
 ) -> None:
     """Ask the main question in its exchange. The arguments from `kind` on are fields of Question."""
     story.ask(Question(kind, task.asked_at, task.distance, fact, text, answer, value, **more))
+
+
+def correct(story: Story, position: int, old: Fact, new: Fact | None = None, alone: bool = False) -> Fact:
+    """Tell that `old` was wrong, or is no longer so, and what is right: `new`, or a fact drawn here; see tell."""
+    new = new or story.draw_fact(old.slot, old.subject, key=old.key, is_newer=True)
+    story.corrected.append(old)
+    claim = fill(story.line(old.slot, "fact"), new, True)
+    story.tell(position, new, role="correct", alone=alone, old=old.value, fact=claim)
+    return new
+
+
+def ask_for_unknown(story: Story, never_told: Fact, asked_at: int, distance: int) -> None:
+    """Ask for a fact that nobody told: the bot has to say so."""
+    text = question_text(story, never_told)
+    is_bots = never_told.subject == "assistant"
+    answer = sentence(story.line("any", "unknown"), never_told, is_bots, clause=clause(story, never_told, False))
+    if never_told.slot == "opinion":
+        answer = sentence(story.line("any", "unsaid"), never_told, is_bots)
+    wrong_values = story.wrong_values(never_told, asked_at)
+    more = {"accepted": NOT_KNOWN, "wrong_values": wrong_values}
+    story.ask(Question("abstention", asked_at, distance, never_told, text, answer, "", **more))
 
 
 def ask_for_value(story: Story, kind: str, told_at: int, asked_at: int, fact: Fact) -> None:

@@ -144,11 +144,14 @@ class Story:
         is_plain = self.rng.random() < 0.2 and role != "correct"
         ack_role = "plain_ack" if is_plain else "corrected" if role == "correct" else "ack"
         ack = sentence(self.line("any" if ack_role != "ack" else fact.slot, ack_role), fact, False, **names)
-        (self.added if is_added else self.woven)[position] = (opened, self.styled(ack, self.bot))
+        ack = self.as_told(self.styled(ack, self.bot), fact)
+        (self.added if is_added else self.woven)[position] = (opened, ack)
 
     def ask(self, question: Question) -> None:
         """Ask `question`, its text and answer put into the filler's style, in the exchange at its position."""
         text, answer = self.styled(question.text, self.human), self.styled(question.answer, self.bot)
+        for _, fact in self.told:
+            answer = self.as_told(answer, fact)
         question = dataclasses.replace(question, text=text, answer=answer)
         self.woven[question.position] = (question.text, question.answer)
         self.asked.append((question.position, question.fact))
@@ -165,6 +168,12 @@ class Story:
             starts = r"(?:^|(?<=[.!?] ))[A-Z]"
             return re.sub(starts, lambda m: m[0] if text.startswith(names, m.start()) else m[0].lower(), text)
         return text
+
+    def as_told(self, text: str, fact: Fact) -> str:
+        """The bot's text with the value in the letters in which it was told: who repeats a name spells it alike."""
+        speaker = self.human if fact.subject == "user" else self.bot
+        value = fact.value.lower() if speaker.has_no_capitals else fact.value
+        return re.sub(rf"(?i)(?<!\w){re.escape(fact.value)}(?!\w)", lambda _: value, text) if value else text
 
     def wrong_values(self, fact: Fact, before: int) -> tuple[str, ...]:
         """Values told before the exchange `before` with which a question about `fact` could be answered wrongly."""

@@ -162,18 +162,55 @@ def patterns(split):
 
 def test_held_out_phrasings_are_never_trained(made, asked):
     """No held-out question is asked in training, and no question of training in evaluation."""
+    openers = [line.rstrip(",.") for line in phrasebook.phrasings("any", "wait", "train")]
     for split, texts in (
         ("held_out", [question.text for whole in made for question in whole.questions]),
         ("train", [probe.text for probe in asked]),
     ):
         asks = [(line, pattern) for role, line, pattern in patterns(split) if role not in ("tell", "more", "correct")]
         for text in texts:
-            bare = re.sub(r"^(hey|wait|quick question|hm|okay|by the way|something else)[,.] ", "", text, flags=re.I)
+            bare = re.sub(rf"^({'|'.join(openers)})[,.] ", "", text, flags=re.I)
             assert not [line for line, pattern in asks if pattern.fullmatch(bare)], text
     texts = [message["content"] for whole in made for message in whole.messages]
     for role, line, pattern in patterns("held_out"):
         if role in ("tell", "more", "correct"):
             assert not [text for text in texts if pattern.search(text)], line
+
+
+def test_what_training_alone_has_does_not_give_away_what_is_held_out():
+    """None of its lines has four words in a row, or most of its words, in common with a held-out one of its role."""
+    for slot, roles in phrasebook.sections("recall_train.txt").items():
+        for role in set(roles) & set(phrasebook.DIVIDED_ROLES):
+            held_out = [re.findall(r"[\w{}']+", line.lower()) for line in phrasebook.phrasings(slot, role, "held_out")]
+            for line in roles[role]:
+                words = re.findall(r"[\w{}']+", line.lower())
+                for other in held_out:
+                    shared = {tuple(words[i : i + 4]) for i in range(len(words) - 3)}
+                    assert not shared & {tuple(other[i : i + 4]) for i in range(len(other) - 3)}, line
+                    assert len(set(words) & set(other)) < 0.6 * len(set(words) | set(other)), line
+
+
+def test_drills_ask_for_what_they_told(train):
+    """Every value that is asked for was told before, the newest counts, and the answer spells it as it was told."""
+    drills = [tasks.drill(train, 1, index) for index in range(60)]
+    questions = [(woven, question) for woven in drills for question in woven.questions]
+    assert len(questions) > 3 * len(drills) and {"recall", "abstention"} <= {question.kind for _, question in questions}
+    assert len({woven.messages[0]["content"] for woven in drills}) > 50
+    for woven, question in questions:
+        _, exchanges = rows(woven.messages)
+        before = woven.messages[0]["content"] * (woven.messages[0]["role"] == "system")
+        before += "\n".join("\n".join(exchange) for exchange in exchanges[: question.position])
+        if question.kind == "abstention":
+            facts = [fact for position, fact in woven.told if position < question.position]
+            told = question.fact.slot, question.fact.subject, question.fact.key
+            assert told not in [(fact.slot, fact.subject, fact.key) for fact in facts]
+            continue
+        same = [fact for at, fact in woven.told if at < question.position and fact.slot == question.fact.slot]
+        assert [fact for fact in same if (fact.subject, fact.key) == (question.fact.subject, question.fact.key)][
+            -1
+        ] == question.fact
+        spelled = re.search(rf"(?i)(?<!\w){re.escape(question.value)}(?!\w)", exchanges[question.position][1])
+        assert spelled and spelled[0] in before
 
 
 def test_every_role_has_phrasings_for_both_splits():
