@@ -93,12 +93,12 @@ class PackedOnCPU(torch.autograd.Function):
         (y,) = split_heads(out, n_head, 1)
         for start, first, end, padded_end in query_pieces(boundaries):
             n = end - first
-            scores = torch.bmm(q[:, first:padded_end], k[:, start:padded_end].transpose(1, 2)).float()
+            scores = torch.bmm(rows(q, first, padded_end), rows(k, start, padded_end).transpose(1, 2)).float()
             scores[..., first - start :].masked_fill_(future_mask(padded_end - first), -math.inf)
             largest = scores.amax(-1, keepdim=True)
             p = scores.sub_(largest).exp_()
             total = p.sum(-1, keepdim=True)
-            weighted = torch.bmm(p.to(v.dtype), v[:, start:padded_end])
+            weighted = torch.bmm(p.to(v.dtype), rows(v, start, padded_end))
             y[:, first:end] = weighted[:, :n] / total[:, :n]
             log_sums[:, first:end] = largest[:, :n] + total[:, :n].log()
         ctx.save_for_backward(qkv, out, log_sums)
@@ -116,16 +116,16 @@ class PackedOnCPU(torch.autograd.Function):
         correction = (dy * y).sum(-1, keepdim=True, dtype=torch.float32)
         for start, first, end, padded_end in reversed(query_pieces(ctx.boundaries)):
             n = end - first
-            p = torch.bmm(q[:, first:padded_end], k[:, start:padded_end].transpose(1, 2)).float()
+            p = torch.bmm(rows(q, first, padded_end), rows(k, start, padded_end).transpose(1, 2)).float()
             p[:, :n].sub_(log_sums[:, first:end]).exp_()
             p[..., first - start :].masked_fill_(future_mask(padded_end - first), 0.0)
             p[:, n:] = 0.0
-            ds = torch.bmm(dy[:, first:padded_end], v[:, start:padded_end].transpose(1, 2)).float()
-            ds = ds.sub_(correction[:, first:padded_end]).mul_(p).to(q.dtype)
+            ds = torch.bmm(rows(dy, first, padded_end), rows(v, start, padded_end).transpose(1, 2)).float()
+            ds = ds.sub_(rows(correction, first, padded_end)).mul_(p).to(q.dtype)
             p = p.to(q.dtype)
-            dq[:, first:end] = torch.bmm(ds, k[:, start:padded_end])[:, :n]
+            dq[:, first:end] = torch.bmm(ds, rows(k, start, padded_end))[:, :n]
             for gradient, left, right in ((dk, ds, q), (dv, p, dy)):
-                part = torch.bmm(left.transpose(1, 2), right[:, first:padded_end])[:, : end - start]
+                part = torch.bmm(left.transpose(1, 2), rows(right, first, padded_end))[:, : end - start]
                 if end in ctx.boundaries:  # the conversation's last queries see all of its keys
                     gradient[:, start:end] = part
                 else:
@@ -139,19 +139,23 @@ def split_heads(x: Tensor, n_head: int, n: int) -> Tensor:
     return x.view(x.size(0), n, n_head, -1).permute(1, 2, 0, 3)
 
 
+def rows(x: Tensor, start: int, end: int) -> Tensor:
+    """x[:, start:end], with zeros where it goes beyond the packed row."""
+    return F.pad(x[:, start:end], (0, 0, 0, end - x.size(1))) if end > x.size(1) else x[:, start:end]
+
+
 def query_pieces(boundaries: list[int]) -> list[tuple[int, int, int, int]]:
     """
     (start, first, end, padded_end) of each piece: its conversation starts at `start`, its queries are first:end, and
-    the products are computed for first:padded_end, a multiple of QUERY_MULTIPLE where the row has as many tokens. The
-    queries added belong to the next conversation, and what they give is thrown away: oneDNN compiles a product for each
-    new shape and keeps it, which took 9 MB more at each step.
+    the products are computed for first:padded_end, a multiple of QUERY_MULTIPLE. The queries added belong to the next
+    conversation, or to none, and what they give is thrown away: oneDNN compiles a product for each new shape and keeps
+    it, which took 9 MB more at each step.
     """
     pieces = []
     for start, conversation_end in itertools.pairwise(boundaries):
         for first in range(start, conversation_end, QUERIES_PER_PIECE):
             end = min(first + QUERIES_PER_PIECE, conversation_end)
-            padded_end = first - (first - end) // QUERY_MULTIPLE * QUERY_MULTIPLE
-            pieces.append((start, first, end, padded_end if padded_end <= boundaries[-1] else end))
+            pieces.append((start, first, end, first - (first - end) // QUERY_MULTIPLE * QUERY_MULTIPLE))
     return pieces
 
 

@@ -21,3 +21,13 @@ def test_attention_in_pieces(monkeypatch):
     (found.float() * weights).sum().backward()
     torch.testing.assert_close(found.float(), wanted, atol=0.03, rtol=0.03)
     torch.testing.assert_close(half.grad.float(), full.grad, atol=0.06, rtol=0.06)
+
+
+def test_products_have_few_shapes():
+    """Whatever the conversations' lengths are: oneDNN keeps what it compiles for each shape, and memory would grow."""
+    pieces = attention.query_pieces([0, 5, 300, 333])
+    assert [(start, first, end) for start, first, end, _ in pieces] == [
+        (0, 0, 5), (5, 5, 133), (5, 133, 261), (5, 261, 300), (300, 300, 333)
+    ]  # fmt: skip
+    assert all((padded - first) % 32 == 0 and (padded - start) % 32 == 0 for start, first, _, padded in pieces)
+    assert all(end <= padded < end + 32 for _, _, end, padded in pieces)
