@@ -2,7 +2,7 @@
 Drills that teach a small transformer to copy from its context, which chats alone do not (induction heads, Olsson et al.
 2022), and the measure of it.
 
-    ids, supervised = school_row(symbols, length=64, gapped=0.5, rng=rng)  # a segment, repeated
+    ids, supervised = repeating_row(symbols, length=64, gapped=0.5, rng=rng)  # a segment, repeated
     messages = copy_talk(words, rng, filler)                       # the same as a conversation: words to be said again
     ids = copy_probes(tokens, filler, distance=64, n=64, rng=rng)  # do the last SPAN tokens of each row come back?
 """
@@ -45,7 +45,7 @@ ASKED = (
 ANSWERED = ("{}", "The words were {}.", "You said: {}.", "Here they are: {}.", "{}.")
 
 
-def school_row(
+def repeating_row(
     symbols: np.ndarray, length: int, gapped: float, rng: np.random.Generator
 ) -> tuple[list[int], list[int]]:
     """

@@ -26,7 +26,6 @@ from runtime.humanize import millions
 from training import estimate, kept, lora, parallel, validation
 from training.budget import Budget
 from training.feed import Feed
-from training.grow import grow, with_new_vocabulary
 from training.optimizer import Optimizer
 from training.resume import fingerprint, load_resumable, refuse_other_run
 from training.settings import TrainConfig
@@ -143,12 +142,7 @@ class Run:
             if config.wpe_init == "sinusoidal":
                 model.start_positions_as_waves()
         else:
-            own = None if config.grow else self.tokenizer
-            model, tokenizer, _ = model_folder.load(config.init_from, own, dropout=config.dropout)
-            if tokenizer.hash != self.tokenizer.hash:
-                model = with_new_vocabulary(model, self.tokenizer.n_vocab)
-            if config.grow:
-                model = grow(model, config.n_embd, config.n_layer)
+            model, _, _ = model_folder.load(config.init_from, self.tokenizer, dropout=config.dropout)
         if config.lora_rank:
             lora.add_lora(model, config.lora_rank)
         if config.freeze_layers:

@@ -29,8 +29,7 @@ class TrainConfig:
     gradient_accumulation_steps: int = 1  # micro-batches a step
     block_size: int = 256  # tokens a row; a GPT-2 that is started from keeps its own longer context
 
-    # the model, when it starts from scratch, or grows
-    grow: bool = False  # make the model of init_from as wide and deep as n_embd and n_layer say, with the data's tokens
+    # the model, when it starts from scratch
     n_layer: int = 6
     n_head: int = 6
     n_embd: int = 384
@@ -113,8 +112,6 @@ class TrainConfig:
                 raise ValueError(f"{name} is empty; it takes a folder")
         if self.min_lr is not None and self.min_lr > self.learning_rate:
             raise ValueError(f"min_lr ({self.min_lr}) must be at most learning_rate ({self.learning_rate})")
-        if self.grow and self.init_from == "scratch":
-            raise ValueError("grow needs a model to start from, not init_from=scratch: name its folder")
         if self.shard and self.copy_probe:
             raise ValueError("copy_probe needs the whole model in each process; leave out shard or copy_probe")
         if self.shard and self.muon:

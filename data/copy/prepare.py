@@ -1,8 +1,7 @@
 """
 Drills that teach copying, made of nothing but chance; see dataset/copying.py. Licence: MIT, as the project.
 
-    $ python data/copy/prepare.py --length=64                               # a school: rows of 256 symbols that repeat
-    $ python data/copy/prepare.py --length=510 --shortest=64 --tokenizer=data/chitchat    # of all tokens of a tokenizer
+    $ python data/copy/prepare.py --length=510 --shortest=64 --tokenizer=data/chitchat    # rows of random tokens
     $ python data/copy/prepare.py --talk=true --tokenizer=data/chitchat     # conversations: say these words again
     $ python data/copy/prepare.py --talk=true --tokenizer=data/chitchat --filler=data/chitchat   # also after other talk
 """
@@ -25,8 +24,6 @@ from dataset.rendering import Record
 from readers.source import Skipped
 from tokenization import tokenizer as tokenizers
 
-N_BYTES = 256
-BYTES = f"train:{N_BYTES + len(tokenizers.SPECIAL_TOKENS)}"  # a tokenizer of bytes and the chat's special tokens
 ABOUT = {"name": "copy drills", "licence": "MIT", "url": "dataset/copying.py"}
 
 
@@ -35,11 +32,11 @@ class CopyConfig(PrepareConfig):
     """Make drills that teach copying."""
 
     count: int = 60_000  # rows or conversations
-    talk: bool = False  # conversations for a mixture, in place of a school's rows
-    length: int = 64  # tokens of a row of the school
+    talk: bool = False  # conversations in place of rows of random tokens
+    length: int = 64  # tokens of a row
     filler: tuple[str, ...] = ()  # prepared data folders, whose talk stands between words and their repetition
-    tokenizer: str = BYTES  # whose tokens are the school's symbols, or the words of talk; default: bytes
-    gapped: float = 0.5  # share of the school's rows whose repetitions do not follow one another at once
+    tokenizer: str = "gpt2"  # whose tokens the rows are made of, or the words of talk; a folder's, or gpt2
+    gapped: float = 0.5  # share of the rows whose repetitions do not follow one another at once
     shortest: int | None = None  # rows of all lengths from this one on; default: all of them as long
 
     def __post_init__(self) -> None:
@@ -50,23 +47,22 @@ class CopyConfig(PrepareConfig):
             raise ValueError(f"shortest ({self.shortest}) must be from 16 to length ({self.length})")
         if not 0 <= self.gapped <= 1:
             raise ValueError(f"gapped ({self.gapped}) must be from 0 to 1")
-        if self.talk and self.tokenizer.startswith("train:"):
-            raise ValueError("the drills have no words to learn tokens from; name a folder: --tokenizer=data/chitchat")
+        if self.tokenizer.startswith("train:"):
+            raise ValueError("the drills have no text to learn tokens from; name a folder: --tokenizer=data/chitchat")
 
 
 def conversations(settings: CopyConfig, skipped: Skipped) -> Iterator[Record]:
     rng = np.random.default_rng(settings.seed)
-    tokenizer = None if settings.tokenizer == BYTES else tokenizers.load(settings.tokenizer)
-    if settings.talk and tokenizer:
+    tokenizer = tokenizers.load(settings.tokenizer)
+    if settings.talk:
         words = [text[1:] for text in (tokenizer.decode([i]) for i in range(tokenizer.n_vocab)) if is_word(text)]
         filler = Filler(settings.filler, "train") if settings.filler else None
         yield from ({"messages": copying.copy_talk(words, rng, filler)} for _ in range(settings.count))
         return
-    ids = np.arange(tokenizer.n_vocab) if tokenizer else np.arange(N_BYTES)
-    symbols = np.setdiff1d(ids, list(tokenizer.special.values())) if tokenizer else ids
+    symbols = np.setdiff1d(np.arange(tokenizer.n_vocab), list(tokenizer.special.values()))
     for index in range(settings.count):
         length = int(rng.integers(settings.shortest or settings.length, settings.length + 1))
-        ids, supervised = copying.school_row(symbols, length, settings.gapped, rng)
+        ids, supervised = copying.repeating_row(symbols, length, settings.gapped, rng)
         yield {"ids": ids, "supervised": supervised, "split": "val" if index % 50 == 0 else "train"}
 
 

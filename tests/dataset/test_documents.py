@@ -78,12 +78,12 @@ def test_books_in_files(tmp_path):
 
 
 @pytest.mark.parametrize("gapped", [0.0, 1.0])
-def test_what_the_school_asks_can_be_known(gapped):
+def test_what_a_row_asks_can_be_known(gapped):
     """Each supervised symbol but the first of a repetition is the one that followed its predecessors before."""
     rng = np.random.default_rng(0)
     for length in (16, 64, 300):
         for _ in range(30):
-            ids, supervised = copying.school_row(np.arange(1000), length, gapped, rng)
+            ids, supervised = copying.repeating_row(np.arange(1000), length, gapped, rng)
             assert len(ids) == len(supervised) == length and sum(supervised)
             seen = {}
             for i in range(2, length):
@@ -93,14 +93,16 @@ def test_what_the_school_asks_can_be_known(gapped):
                 seen[tuple(ids[i - 2 : i])] = ids[i]
 
 
-def test_drills_as_a_folder(tmp_path):
-    """The school keeps its ids as they are drawn; talks ask for words, and the bot says the same words."""
+def test_drills_as_a_folder(mixed, tmp_path):
+    """Rows keep their ids as they are drawn; talks ask for words, and the bot says the same words."""
     copy = script("copy")
-    copy.prepare(copy.CopyConfig(count=60, length=48, out_dir=str(tmp_path / "school")))
-    meta, tokenizer = open_meta(tmp_path / "school")
-    split = open_split(tmp_path / "school", "train", tokenizer)
+    copy.prepare(copy.CopyConfig(count=60, length=48, tokenizer=str(mixed[0]), out_dir=str(tmp_path / "rows")))
+    _, tokenizer = open_meta(tmp_path / "rows")
+    split = open_split(tmp_path / "rows", "train", tokenizer)
     assert set(np.diff(split.starts)) == {49} and 0 < split.supervised.mean() < 1
-    assert len(np.unique(split.ids)) <= 256 + 1
+    assert set(split.ids) & {*tokenizer.special.values()} == {tokenizer.endoftext} and max(split.ids) >= 256
+    with pytest.raises(ValueError, match="no text to learn tokens from"):
+        copy.CopyConfig(tokenizer="train:300")
     copy.prepare(copy.CopyConfig(count=20, talk=True, tokenizer="gpt2", out_dir=str(tmp_path / "talk"), val_share=0))
     for messages in read_conversations(tmp_path / "talk", "train"):
         for question, answer in zip(messages[::2], messages[1::2], strict=True):

@@ -16,17 +16,17 @@ from training.validation import copy_accuracy
 
 
 @pytest.fixture
-def school(tmp_path):
-    """The tokenizer and val split of a small school."""
+def rows(talk_dir, tmp_path):
+    """The val split of rows of random tokens, and their tokenizer."""
     copy = script("copy")
-    copy.prepare(copy.CopyConfig(count=100, length=64, out_dir=str(tmp_path / "school")))
-    _, tokenizer = open_meta(tmp_path / "school")
-    return open_split(tmp_path / "school", "val", tokenizer), tokenizer
+    copy.prepare(copy.CopyConfig(count=100, length=64, tokenizer=str(talk_dir), out_dir=str(tmp_path / "rows")))
+    _, tokenizer = open_meta(tmp_path / "rows")
+    return open_split(tmp_path / "rows", "val", tokenizer), tokenizer
 
 
-def test_chance_and_perfect_copying(school, monkeypatch):
+def test_chance_and_perfect_copying(rows, monkeypatch):
     """Random weights copy nothing; a head that names what followed the last two tokens before copies nearly all."""
-    split, tokenizer = school
+    split, tokenizer = rows
     device = choose_device("cpu", "float32", 1)
     torch.manual_seed(0)
     model = GPT(GPTConfig(block_size=128, vocab_size=tokenizer.n_vocab, n_layer=1, n_head=2, n_embd=16))
