@@ -18,6 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from checkpoint import trainer_state
+from checkpoint.adapter import is_adapter
 from dataset.folder import Split
 from runtime.errors import InputError
 from tokenization.tokenizer import Tokenizer
@@ -62,6 +63,15 @@ def refuse_other_run(out_dir: Path) -> None:
                 f"{out_dir} holds a model already ({name}): --init_from=resume goes on with it, "
                 f"--out_dir=OTHER keeps it, --overwrite=true replaces it"
             )
+
+
+def refuse_adapter(out_dir: Path) -> None:
+    """Raise InputError if out_dir is a LoRA adapter: it would be merged into the model that is written beside it."""
+    if is_adapter(out_dir):
+        raise InputError(
+            f"{out_dir} holds a LoRA adapter, which whoever loads the new model would merge into it once more; "
+            f"say --out_dir=OTHER"
+        )
 
 
 def remembered(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from training import estimate, kept, lora, parallel, validation
 from training.budget import Budget
 from training.feed import Feed
 from training.optimizer import Optimizer
-from training.resume import fingerprint, load_resumable, refuse_other_run
+from training.resume import fingerprint, load_resumable, refuse_adapter, refuse_other_run
 from training.settings import TrainConfig
 from training.step import LossModule, Progress
 
@@ -126,6 +126,8 @@ class Run:
         if config.init_from == "resume":
             return load_resumable(config, self.tokenizer, self.data, self.device.world_size, self.say)
         writes = self.is_master and not config.eval_only and not config.find_lr
+        if writes:
+            refuse_adapter(self.out_dir)
         if writes and not config.overwrite and self.out_dir.resolve() != Path(config.init_from).resolve():
             refuse_other_run(self.out_dir)
         return None

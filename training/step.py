@@ -194,7 +194,7 @@ class Stepper:
         if event:
             event.synchronize()
         result.loss, result.norm = figures.tolist()
-        result.skipped = reason_to_skip(result, self.device)
+        result.skipped = reason_to_skip(result, self.device, progress.loss_scale)
         if result.skipped:
             progress.skipped += 1
         elif math.isfinite(result.norm):
@@ -218,11 +218,11 @@ class Stepper:
         return f"the gradient is {norm / usual:.0f} times the usual, {loss}"
 
 
-def reason_to_skip(result: StepResult, device: Device) -> str | None:
-    """What is wrong with a step, in words; None if nothing is."""
+def reason_to_skip(result: StepResult, device: Device, loss_scale: float) -> str | None:
+    """What is wrong with a step, in words; None if nothing is, or what a smaller loss_scale may mend."""
     if not math.isfinite(result.loss):
         return f"the loss is {result.loss}"
-    # in float16 the scale of the loss was too high, that is all
-    if not math.isfinite(result.norm) and device.dtype != "float16":
+    # in float16 the scale of the loss was too high, that is all; where none is left it is something else
+    if not math.isfinite(result.norm) and (device.dtype != "float16" or loss_scale <= 1):
         return f"the gradient is {result.norm}"
     return None

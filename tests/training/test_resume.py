@@ -21,6 +21,7 @@ from dataset.prepare import PrepareConfig, prepare_folder
 from runtime.errors import InputError
 from train import TrainConfig, train
 from training import resume
+from training.optimizer import Optimizer
 
 
 def resumed(*flags):
@@ -192,6 +193,23 @@ def test_float16_learns_on_a_cpu(settings, tmp_path, how):
         train(settings(**{**how, "dtype": dtype}, max_iters=40, eval_interval=40, out_dir=str(tmp_path / dtype)))
     full, half = (rows(tmp_path / dtype) for dtype in ("float32", "float16"))
     assert half[-1]["val"] < half[0]["val"] - 1 and half[-1]["val"] == pytest.approx(full[-1]["val"], abs=0.3)
+
+
+def test_float16_does_not_look_for_its_scale_for_ever(settings, monkeypatch):
+    """Gradients that are infinite at any scale of the loss end the run, once that is 1: 16 halvings, 3 steps."""
+    monkeypatch.setattr(Optimizer, "grad_norm", lambda self: torch.tensor(float("inf")))
+    with pytest.raises(InputError, match="iter 18: the gradient is inf, the third step in a row that fails"):
+        train(settings(dtype="float16", max_iters=40, eval_interval=40))
+
+
+def test_a_model_is_not_written_beside_an_adapter(settings, tmp_path):
+    """It would be loaded with the adapter merged into it."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    for how in (dict(), dict(overwrite=True), dict(init_from=str(tmp_path / "out"))):
+        with pytest.raises(InputError, match="holds a LoRA adapter.*--out_dir=OTHER"):
+            train(settings(**how))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["adapter_config.json"]
 
 
 @pytest.mark.parametrize(
