@@ -64,11 +64,16 @@ def tokens():
     return tokenizers.train([text for dialogue in DIALOGUES for _, text in dialogue] * 3, 300)
 
 
-@pytest.fixture
-def tiny(tokens):
+def tiny_model(tokens):
     """A random GPT with the tokenizer's vocabulary and a context of 64, the same each time."""
     torch.manual_seed(0)
     return GPT(GPTConfig(block_size=64, vocab_size=tokens.n_vocab, n_layer=2, n_head=2, n_embd=32)).eval()
+
+
+@pytest.fixture
+def tiny(tokens):
+    """A tiny_model of the test's own."""
+    return tiny_model(tokens)
 
 
 @pytest.fixture(scope="session")
@@ -167,9 +172,28 @@ def running(tiny, tokens, tmp_path):
         server.stop()
 
 
+@pytest.fixture(scope="module")
+def shared(tokens, tmp_path_factory):
+    """Gives the module's server with some settings: for tests that leave it as it was, since a start takes a while."""
+    from served import Running
+
+    made = {}
+
+    def given(**settings):
+        key = repr(sorted(settings.items()))
+        if key not in made:
+            made[key] = Running(tiny_model(tokens), tokens, tmp_path_factory.mktemp("shared"), **settings)
+        return made[key]
+
+    yield given
+    for server in made.values():
+        server.stop()
+
+
 @pytest.fixture
-def server(running):
-    return running()
+def server(shared):
+    """The module's server with the usual settings. A test that changes it, or reads its counts, has `running()`."""
+    return shared()
 
 
 # the page, in a real browser: what is marked `browser`

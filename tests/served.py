@@ -20,6 +20,11 @@ CERTIFICATES = ssl.create_default_context()
 HI = [{"role": "user", "content": "hi, how are you?"}]
 
 
+def get(url, **how):
+    """httpx.get with the certificates that are read already."""
+    return httpx.get(url, verify=CERTIFICATES, **how)
+
+
 class Running:
     """A server in a thread of this process, on a free port. settings: of ServeConfig."""
 
@@ -49,10 +54,10 @@ class Running:
     def post(self, body, path="/v1/chat/completions", **how):
         content = body if isinstance(body, bytes | str) else json.dumps(body)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}", **how.pop("headers", {})}
-        return httpx.post(self.url + path, content=content, headers=headers, timeout=30, verify=CERTIFICATES, **how)
+        return httpx.post(self.url + path, content=content, headers=headers, timeout=120, verify=CERTIFICATES, **how)
 
     def metric(self, name):
-        text = httpx.get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self.key}"}).text
+        text = get(f"{self.url}/metrics", headers={"Authorization": f"Bearer {self.key}"}).text
         return next(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"nanochatgpt_{name}"))
 
     def stop(self):

@@ -10,7 +10,7 @@ import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from served import HI, error_of
+from served import HI, error_of, get
 
 from tokenization.chat_template import FolderTemplate, PlainText
 
@@ -37,9 +37,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("body, param", REFUSED)
-def test_what_is_not_known_is_refused_by_name(running, body, param):
+def test_what_is_not_known_is_refused_by_name(shared, body, param):
     """With --strict nothing is ignored that could change the result."""
-    error = error_of(running(strict=True).post(body), 400)
+    error = error_of(shared(strict=True).post(body), 400)
     assert error["type"] == "invalid_request_error" and (param is None or error["param"] == param)
 
 
@@ -55,8 +55,9 @@ def test_context_overflow(running):
         server.client().chat.completions.create(model="tiny", messages=long)
 
 
-def test_a_template_that_takes_no_system_message(server, tokens, tmp_path):
+def test_a_template_that_takes_no_system_message(running, tokens, tmp_path):
     """What a folder's own chat template refuses is a 400 with its words; other chats go on."""
+    server = running()
     template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}hi"
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
     server.engine.template = FolderTemplate(tokens, tmp_path)
@@ -67,8 +68,9 @@ def test_a_template_that_takes_no_system_message(server, tokens, tmp_path):
     assert server.post({"messages": HI, "max_tokens": 3}).status_code == 200
 
 
-def test_no_completion_has_a_token_that_the_model_was_not_taught(server, tokens):
+def test_no_completion_has_a_token_that_the_model_was_not_taught(running, tokens):
     """However much a request asks for our tags, a model of another program does not say them."""
+    server = running()
     server.engine.template = PlainText(tokens)
     wanted = {str(token): 100 for token in (tokens.system, tokens.human, tokens.bot, tokens.end_of_turn)}
     body = {"prompt": "hi", "logit_bias": wanted, "max_tokens": 20, "n": 3, "stop": ["\0"], "logprobs": 0}
@@ -88,34 +90,32 @@ def test_no_completion_has_a_token_that_the_model_was_not_taught(server, tokens)
     ],
     ids=("too large", "a long message", "deep", "deep messages", "a long name", "a long number"),
 )
-def test_ten_megabytes(running, max_body, body, status):
+def test_ten_megabytes(shared, max_body, body, status):
     """Whatever they hold: one clear error, in seconds, and the next request is served."""
-    server = running(max_body=max_body)
-    begun = time.monotonic()
+    server = shared(max_body=max_body)
+    begun = time.process_time()
     error = error_of(server.post(body), status)
-    assert len(error["message"]) < 500 and time.monotonic() - begun < 10
+    assert len(error["message"]) < 500 and time.process_time() - begun < 10
     assert server.chat(max_tokens=2, temperature=0).usage.completion_tokens == 2  # a sampled one may end sooner
 
 
 def test_keys_rates_and_bodies(running):
     """Without the key 401, too often 429, too much 413, also in chunks; /health and the page need no key."""
-    server = running(api_key="secret", max_rps=1.0, max_body=2000)
+    server = running(api_key="secret", max_rps=1.0, max_body=2000, trusted_proxies=("127.0.0.1",))
+    one, other, third = ({"X-Forwarded-For": f"10.0.0.{i}"} for i in range(3))  # each has a rate of its own
     assert (
         error_of(server.post({"messages": HI}, headers={"Authorization": "Bearer wrong"}), 401)["code"]
         == "invalid_api_key"
     )
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0).models.list()
-    assert httpx.get(f"{server.url}/health").status_code == httpx.get(f"{server.url}/").status_code == 200
-    assert httpx.get(f"{server.url}/metrics").status_code == 401
-    time.sleep(1)
-    found = [server.post({"messages": HI, "max_tokens": 1}).status_code for _ in range(8)]
+    assert get(f"{server.url}/health").status_code == get(f"{server.url}/").status_code == 200
+    assert get(f"{server.url}/metrics").status_code == 401
+    found = [server.post({"messages": HI, "max_tokens": 1}, headers=one).status_code for _ in range(8)]
     assert found[0] == 200 and 429 in found
-    time.sleep(1)
-    assert error_of(server.post({"messages": HI, "user": "x" * 3000}), 413)
-    time.sleep(1)
+    assert error_of(server.post({"messages": HI, "user": "x" * 3000}, headers=other), 413)
     pieces = (b'{"messages": [' + b" " * 1500 for _ in range(4))
-    headers = {"Content-Type": "application/json", "Authorization": "Bearer secret"}
+    headers = {"Content-Type": "application/json", "Authorization": "Bearer secret", **third}
     assert error_of(httpx.post(f"{server.url}/v1/chat/completions", content=pieces, headers=headers), 413)
 
 
@@ -129,10 +129,10 @@ def test_other_pages_and_names_are_kept_out(running):
     assert friend.status_code == 200 and friend.headers["Access-Control-Allow-Origin"] == "https://friend.example"
     own = server.post({"messages": HI, "max_tokens": 1}, headers={"Origin": server.url})
     assert own.status_code == 200 and "Access-Control-Allow-Origin" not in own.headers
-    page = httpx.get(f"{server.url}/")
+    page = get(f"{server.url}/")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     for path in ("/../serve.py", "/%2e%2e/serve.py", "/web/index.html", "/app.js/../../serve.py", "//etc/passwd"):
-        assert httpx.get(server.url + path).status_code in (403, 404), path
+        assert get(server.url + path).status_code in (403, 404), path
 
 
 BROKEN = [

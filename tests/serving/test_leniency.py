@@ -77,10 +77,10 @@ REFUSED_MESSAGES = [
 
 
 @pytest.mark.parametrize("more, param, words", REFUSED)
-def test_what_cannot_be_done_is_refused_by_name(running, more, param, words):
+def test_what_cannot_be_done_is_refused_by_name(shared, more, param, words):
     """In plain words, with --strict and without."""
     for strict in (False, True) if param not in ("echo",) else (False,):
-        error = error_of(running(strict=strict).post({**USUAL, **more}), 400)
+        error = error_of(shared(strict=strict).post({**USUAL, **more}), 400)
         assert error["param"] == param and words in error["message"]
 
 
@@ -198,10 +198,10 @@ def test_a_chat_of_thousands_of_turns_is_cut_before_it_is_read(server):
     assert found.status_code == 200 and int(found.headers["X-Dropped-Turns"]) > 5900
 
 
-def test_max_tokens_of_a_completion_is_cut_to_the_room(server, running):
+def test_max_tokens_of_a_completion_is_cut_to_the_room(server, shared):
     body = {"prompt": "well", "max_tokens": 4096, "ignore_eos": True}
     assert server.post(body, "/v1/completions").json()["usage"]["total_tokens"] == 64
-    assert error_of(running(strict=True).post(body, "/v1/completions"), 400)["code"] == "context_length_exceeded"
+    assert error_of(shared(strict=True).post(body, "/v1/completions"), 400)["code"] == "context_length_exceeded"
 
 
 # what can be done
@@ -262,7 +262,8 @@ def test_ignored_names_are_logged_once():
     assert len(lines) == 2 and "\n" not in "".join(lines)
 
 
-def test_the_log_names_what_a_program_sends_in_vain(server, caplog):
+def test_the_log_names_what_a_program_sends_in_vain(running, caplog):
+    server = running()
     with caplog.at_level(logging.INFO, "serving"):
         for _ in range(3):
             server.post({**USUAL, "verbosity": "low"})

@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from served import HI, error_of
+from served import HI, error_of, get
 
 from checkpoint import model_folder
 from inference.settings import SamplingParams
@@ -54,10 +54,10 @@ def test_a_stop_word_is_found_as_a_plain_search_finds_it(pieces, stop):
 def test_a_long_stop_word_costs_nothing(stop):
     """Text that goes on beginning one is as fast as any; it was 11 s for each token."""
     for text in ("a", " ", "the "):
-        held, begun = StopWordFilter(stop), time.perf_counter()
+        held, begun = StopWordFilter(stop), time.process_time()
         for _ in range(300):
             held.add(text)
-        assert time.perf_counter() - begun < 1
+        assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize("stop", ["z" * 257, ["z"] * 129, ["z" * 1_000_000]])
@@ -263,22 +263,27 @@ def test_feedback_that_cannot_be_written_is_told(running, tmp_path):
 def test_a_long_text_does_not_hold_the_streams(running, monkeypatch):
     """While a megabyte is tokenised the event loop answers others."""
     server = running(max_body=2**22)
-    encode = server.engine.tokenizer.encode
-    monkeypatch.setattr(
-        server.engine.tokenizer, "encode", lambda text: (time.sleep(len(text) > 99_999), encode(text))[1]
-    )
+    encode, is_slow, may_end = server.engine.tokenizer.encode, threading.Event(), threading.Event()
+
+    def encode_slowly(text):
+        if len(text) > 99_999:
+            is_slow.set()
+            assert may_end.wait(20)
+        return encode(text)
+
+    monkeypatch.setattr(server.engine.tokenizer, "encode", encode_slowly)
     slow = threading.Thread(target=server.post, args=({"prompt": "x" * 100_000}, "/tokenize"))
     slow.start()
-    time.sleep(0.2)
-    begun = time.monotonic()
-    assert httpx.get(f"{server.url}/health").status_code == 200 and time.monotonic() - begun < 0.7
+    assert is_slow.wait(20)
+    assert get(f"{server.url}/health", timeout=10).status_code == 200
+    may_end.set()
     slow.join()
 
 
 def test_twenty_thousand_messages_are_refused_at_once(server):
-    begun = time.monotonic()
+    begun = time.process_time()  # the server's thread is one of this process
     error_of(server.post({"messages": HI * 20_000}), 400)
-    assert time.monotonic() - begun < 3
+    assert time.process_time() - begun < 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

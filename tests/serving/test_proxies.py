@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 from conftest import ROOT
-from served import HI
+from served import HI, get
 
 import serve
 
@@ -57,7 +57,7 @@ def proxied(request, running, tmp_path):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=tmp_path)
     for _ in range(100):
         try:
-            httpx.get(f"http://127.0.0.1:{port}/health", headers={"Host": NAME})
+            get(f"http://127.0.0.1:{port}/health", headers={"Host": NAME})
             break
         except httpx.TransportError:
             assert process.poll() is None, process.stderr.read().decode()
@@ -72,9 +72,9 @@ def test_the_page_and_a_chat_behind_a_proxy(proxied, path, caplog):
     """The page, its files, a stream that its own script asks for, and in the log the client's address."""
     url, _ = proxied
     headers = {"Host": NAME}
-    page = httpx.get(url + path, headers=headers)
+    page = get(url + path, headers=headers)
     assert page.status_code == 200 and "nanoChatGPT" in page.text
-    assert httpx.get(f"{url}{path}vendor/marked.js", headers=headers).status_code == 200
+    assert get(f"{url}{path}vendor/marked.js", headers=headers).status_code == 200
     headers |= {"Origin": f"https://{NAME}", "Content-Type": "application/json"}
     body = json.dumps({"messages": HI, "max_tokens": 3, "stream": True})
     with caplog.at_level("INFO", "serving"):
@@ -87,7 +87,7 @@ def test_the_page_and_a_chat_behind_a_proxy(proxied, path, caplog):
 def test_a_path_without_its_slash_is_sent_on(proxied):
     """Else the page would have neither style nor script."""
     url, _ = proxied
-    found = httpx.get(f"{url}/chat", headers={"Host": NAME})
+    found = get(f"{url}/chat", headers={"Host": NAME})
     assert found.status_code in (301, 302) and found.headers["Location"].endswith("/chat/")
 
 
@@ -98,12 +98,12 @@ def test_a_path_without_its_slash_is_sent_on(proxied):
      ("evil.example", 403), ("localhost.evil.example", 403), ("local", 403), ("evil-example.com", 403),
      ("127.0.0.1.nip.io", 403), ("xlocalhost", 403), ("docker.internal", 403), ("2130706433", 403)],
 )  # fmt: skip
-def test_the_names_of_this_machine(running, host, status):
+def test_the_names_of_this_machine(shared, host, status):
     """What Docker, mDNS and a person call it, and what --allowed_hosts adds; a name of the DNS is refused."""
-    server = running(allowed_hosts=(NAME, "*.example.com"))
+    server = shared(allowed_hosts=(NAME, "*.example.com"))
     port = server.url.rpartition(":")[2]
     for header in (host, f"{host}:{port}"):
-        assert httpx.get(f"{server.url}/health", headers={"Host": header}).status_code == status
+        assert get(f"{server.url}/health", headers={"Host": header}).status_code == status
 
 
 def test_no_host_at_all(server):

@@ -91,16 +91,17 @@ def test_a_reply_goes_back_as_it_came(server):
         ({}, "input"),
     ],
 )
-def test_what_is_not_supported_is_named(running, body, param):
-    server = running(strict=True)
+def test_what_is_not_supported_is_named(shared, body, param):
+    server = shared(strict=True)
     status = 404 if param == "model" else 400
     error = error_of(server.post(body, path="/v1/responses"), status)
     assert (error["param"] or "").startswith(param), error
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_failure_is_an_event(server):
+def test_a_failure_is_an_event(running):
     """The engine fails in the middle: the stream ends with response.failed, which the client shows."""
+    server = running()
     server.scheduler.step = lambda: 1 / 0
     with server.client() as client, client.responses.create(**GREEDY, input="hi", stream=True) as stream:
         events = list(stream)

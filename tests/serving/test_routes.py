@@ -14,7 +14,7 @@ import httpx
 import pytest
 from conftest import ROOT
 from openai.types.chat import ChatCompletionChunk
-from served import HI
+from served import HI, get
 
 import serve
 from inference.settings import SamplingParams, SettingError
@@ -36,7 +36,7 @@ from serving.middleware import AccessLog, BodyLimit, KeyCheck, OriginCheck, Rate
 )
 def test_what_comes_back_is_as_openapi_json_says(server, path, body, model):
     """The schema that the route names holds for a real answer, with no field more, and the error's for an error."""
-    described = httpx.get(f"{server.url}/openapi.json").json()["paths"][path]["post"]["responses"]
+    described = get(f"{server.url}/openapi.json").json()["paths"][path]["post"]["responses"]
     name = described["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert model in (None, name)
     getattr(response_models, name).model_validate(server.post(body, path).json(), strict=True)
@@ -64,7 +64,7 @@ def test_what_comes_back_is_as_openapi_json_says(server, path, body, model):
 )
 def test_events_are_as_openapi_json_says(server, path, body, model, client_type):
     """Each event is the model that the document names, and OpenAI's client's own type takes it."""
-    document = httpx.get(f"{server.url}/openapi.json").json()
+    document = get(f"{server.url}/openapi.json").json()
     content = document["paths"][path]["post"]["responses"]["200"]["content"]["text/event-stream"]
     assert (
         content["schema"]["contentSchema"]["$ref"].endswith(f"/{model}") and model in document["components"]["schemas"]
@@ -80,7 +80,7 @@ def test_events_are_as_openapi_json_says(server, path, body, model, client_type)
 
 
 def test_every_reference_of_openapi_json_is_there(server):
-    document = httpx.get(f"{server.url}/openapi.json").json()
+    document = get(f"{server.url}/openapi.json").json()
     named = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(document)))
     assert named <= document["components"]["schemas"].keys()
 
@@ -88,8 +88,8 @@ def test_every_reference_of_openapi_json_is_there(server):
 def test_one_version_number(server):
     """pyproject.toml's is that of /health and of /openapi.json."""
     (number,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
-    assert version() == number == httpx.get(f"{server.url}/health").json()["version"]
-    assert httpx.get(f"{server.url}/openapi.json").json()["info"]["version"] == number
+    assert version() == number == get(f"{server.url}/health").json()["version"]
+    assert get(f"{server.url}/openapi.json").json()["info"]["version"] == number
 
 
 def test_a_setting_out_of_range_has_its_name():

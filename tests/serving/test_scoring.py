@@ -6,10 +6,9 @@ long replies take. The model's own forward pass is the oracle.
 import json
 import math
 
-import httpx
 import pytest
 import torch
-from served import HI, error_of
+from served import HI, error_of, get
 
 from inference.engine import MAX_SCORED_TOKENS, Engine
 from inference.settings import SamplingParams
@@ -92,12 +91,13 @@ def test_detokenize(server):
         assert error_of(server.post({"tokens": ids}, "/detokenize"), 400)["param"] == "tokens"
 
 
-def test_latencies_are_counted(server):
+def test_latencies_are_counted(running):
     """A histogram each of the first token, of a token, and of a reply; Prometheus' own parser reads them."""
+    server = running()
     parser = pytest.importorskip("prometheus_client.parser")
     for more in ({}, {"stream": True}):
         server.post({"messages": HI, "max_tokens": 5, "ignore_eos": True, **more})
-    text = httpx.get(f"{server.url}/metrics").text
+    text = get(f"{server.url}/metrics").text
     samples = {
         (sample.name, sample.labels.get("le")): sample.value
         for family in parser.text_string_to_metric_families(text)

@@ -17,7 +17,7 @@ import openai
 import pytest
 import torch
 from conftest import ROOT
-from served import HI, error_of, expected
+from served import HI, error_of, expected, get
 
 from checkpoint import model_folder
 from inference.engine import Engine
@@ -149,14 +149,15 @@ def test_models_health_tokenize(server):
     assert model.id == "tiny" and model.max_model_len == 64
     assert server.client().models.retrieve("tiny").id == "tiny"
     assert error_of(server.post({"messages": HI, "model": "gpt-9"}), 404)["code"] == "model_not_found"
-    assert httpx.get(f"{server.url}/health").json() == {"status": "ok", "version": version()}
+    assert get(f"{server.url}/health").json() == {"status": "ok", "version": version()}
     text = server.post({"prompt": "naïve café"}, "/tokenize").json()
     assert server.engine.tokenizer.decode(text["tokens"]) == "naïve café" and text["count"] == len(text["tokens"])
-    assert "/v1/chat/completions" in httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    assert "/v1/chat/completions" in get(f"{server.url}/openapi.json").json()["paths"]
 
 
-def test_feedback(server, tmp_path):
+def test_feedback(running, tmp_path):
     """A JSON line for each verdict, whatever letters are in it."""
+    server = running()
     body = {"conversation": HI, "message": "great \ud83d\ude00\n", "verdict": "good"}
     for verdict in ("good", "bad"):
         assert server.post({**body, "verdict": verdict}, "/feedback").status_code == 204
