@@ -162,11 +162,11 @@ def test_300_turns_cost_what_two_do(tiny, tokens):
     times, computed = [], []
     for _ in range(300):
         rendered.append(0)
-        before, start = engine.computed, time.perf_counter()
+        before, start = engine.computed, time.thread_time()  # whatever else the machine does
         chat.ask("hi")
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
         computed.append(engine.computed - before)
     assert len(chat.messages) > 300 and chat.view.start > 250
     assert max(rendered[200:]) <= max(rendered[:100]) and sum(computed[200:]) <= 1.2 * sum(computed[50:150])
     assert max(computed) <= engine.block_size
-    assert sorted(times[250:])[25] < 3 * sorted(times[25:75])[25]  # the median; three for a busy machine
+    assert sorted(times[250:])[25] < 3 * sorted(times[25:75])[25]  # the median
