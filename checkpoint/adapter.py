@@ -145,7 +145,9 @@ def scale(settings: Mapping[str, Any], name: str, pair: Mapping[str, Any], folde
     alpha = matching[0] if matching else alpha
     if set(pair) != {"lora_A", "lora_B"} or not isinstance(alpha, int | float):
         raise InputError(f"{folder}: {name} lacks one of its two matrices, or lora_alpha ({alpha!r}) is no number")
-    rank = pair["lora_A"].shape[0]
+    rank = math.prod(pair["lora_A"].shape[:1])
+    if not rank:
+        raise InputError(f"{folder}: the matrices of {name} are empty")
     return alpha / math.sqrt(rank) if settings.get("use_rslora") else alpha / rank
 
 

@@ -19,6 +19,9 @@ MORE_NAMES = ("additional_special_tokens", "extra_special_tokens")
 NAMELESS_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
+LETTER = re.compile(r"\w")  # what a single_word has none of beside it
+
+
 class AddedToken(NamedTuple):
     """A token that is its letters, whatever the merges would make of them."""
 
@@ -54,17 +57,12 @@ class Splitter:
             token, first, last = self.tokens[match.group()], match.start(), match.end()
             if first < end:
                 continue
-            if (
-                token.single_word
-                and re.search(r"\w\Z", text[:first])
-                or token.single_word
-                and text[last:][:1].isalnum()
-            ):
+            if token.single_word and any(map(LETTER.match, (text[max(first - 1, 0) : first], text[last : last + 1]))):
                 continue
             if token.lstrip:
-                first = max(end, len(text[:first].rstrip()))
-            if token.rstrip:
-                last = len(text) - len(text[last:].lstrip())
+                first = end + len(text[end:first].rstrip())
+            while token.rstrip and text[last : last + 1].isspace():
+                last += 1
             if end < first:
                 yield text[end:first]
             yield token.id

@@ -31,8 +31,9 @@ def add_state(folder: Path, trainer: Path) -> None:
 
 def remove_old(out_dir: Path, iter_num: int, keep: int) -> None:
     """Leave the last `keep` checkpoints up to this step; those of a later one are of a run that was given up."""
-    numbers = [path.name.removeprefix(PREFIX) for path in out_dir.glob(f"{PREFIX}*") if (path / "chat.json").exists()]
-    steps = sorted(int(number) for number in numbers if number.isdecimal())
-    kept = [step for step in steps if step <= iter_num][-keep:]
-    for step in set(steps).difference(kept):
-        shutil.rmtree(checkpoint_folder(out_dir, step))
+    folders = [path for path in out_dir.glob(f"{PREFIX}*") if (path / "chat.json").exists()]
+    numbers = {path.name.removeprefix(PREFIX): path for path in folders}
+    steps = {int(number): path for number, path in numbers.items() if number.isdecimal()}
+    kept = sorted(step for step in steps if step <= iter_num)[-keep:]
+    for step in steps.keys() - kept:
+        shutil.rmtree(steps[step])

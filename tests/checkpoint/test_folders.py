@@ -32,7 +32,7 @@ from tokenization.foreign_tokenizer import GPT2_PATTERNS
 TEXTS = [
     "hello there, how are you?",
     "  naïve café 🐆\n\n the end",
-    "the theme of <new> words",
+    "the theme of <new> words, the_end",
     "a<new>b  <new>  c<mid>d",
 ]
 CHAT = [("user", "hi there"), ("assistant", "hello!"), ("user", "how are you?\nfine?")]
@@ -466,10 +466,10 @@ def a_broken_index(f):
     f.write("model.safetensors.index.json", "{}")
 
 
-def adapter_of(layer, n_in, n_out):
+def adapter_of(layer, n_in, n_out, rank=2):
     def change(f):
         f.adapter()
-        pair = {f"{layer}.lora_A.weight": torch.ones(2, n_in), f"{layer}.lora_B.weight": torch.ones(n_out, 2)}
+        pair = {f"{layer}.lora_A.weight": torch.ones(rank, n_in), f"{layer}.lora_B.weight": torch.ones(n_out, rank)}
         f.store(pair, "adapter_model.safetensors")
 
     return change
@@ -525,6 +525,7 @@ IS_NOT = {
     "another adapter": (lambda f: f.adapter(peft_type="IA3"), "kind 'IA3'"),
     "DoRA": (lambda f: f.adapter(use_dora=True), "use_dora"),
     "an adapter of another shape": (adapter_of("h.0.attn.c_attn", 9, 48), "not its own"),
+    "an adapter of no rank": (adapter_of("h.0.attn.c_attn", 16, 48, rank=0), "are empty"),
     "an adapter of the head": (adapter_of("lm_head", 16, 400), "lm_head.lora_A.weight cannot be merged"),
     "an adapter without weights": (lambda f: (f.adapter(), f.without("adapter_model.safetensors")), "no adapter_model"),
     "characters alone": (lambda f: (f.characters(LETTERS), f.without("meta.pkl")), "needs its meta.pkl"),
