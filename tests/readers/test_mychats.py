@@ -3,6 +3,7 @@ Your own chats become conversations: recognised by content, with the right perso
 private details masked, nothing lost and nothing left out in silence.
 """
 
+import os
 import random
 import time
 
@@ -143,12 +144,12 @@ def whatsapp_export(path, n, seed=0):
 
 
 def test_a_large_export_takes_seconds_and_loses_nothing(tmp_path):
-    """200,000 messages, each in its order, by several processes as by one."""
+    """60,000 messages, each in its order, by several processes as by one."""
     (tmp_path / "in").mkdir()
-    said = whatsapp_export(tmp_path / "in" / "chat.txt", 200_000)
-    begun = time.perf_counter()
+    said = whatsapp_export(tmp_path / "in" / "chat.txt", 60_000)
+    begun = sum(os.times()[:4])  # of the processors, with those of ended processes: others may keep them busy
     talks = prepared(tmp_path, bot="Ann")
-    assert time.perf_counter() - begun < 60  # 7 s on two cores
+    assert sum(os.times()[:4]) - begun < 30
     kept = [line for talk in talks for _, text in talk for line in text.split("\n")]
     one_sided = len(said) - len(kept)
     assert one_sided < 0.02 * len(said)
