@@ -3,6 +3,7 @@ What bench.py says was measured: every engine does the same work on the same wei
 timings, and what is not installed is said, not left out in silence.
 """
 
+import collections
 import json
 import math
 
@@ -15,6 +16,7 @@ from benchmarks import decode, peers, training
 from benchmarks.decode import decode_figures
 from benchmarks.models import gpt_config_of
 from benchmarks.peers import Timing, Workload
+from benchmarks.worker import Worker
 from checkpoint import model_folder
 from inference.settings import SamplingParams
 from model import GPT, GPTConfig
@@ -25,6 +27,24 @@ from runtime.errors import InputError
 def folder(tiny, tokens, tmp_path):
     model_folder.save(tmp_path / "model", tiny, tokens, {})
     return str(tmp_path / "model")
+
+
+@pytest.fixture
+def in_here(monkeypatch):
+    """Workers answer from this process: each new one would import torch for seconds. test_decode has real ones."""
+
+    def start(self, name, function, /, **arguments):
+        self.name, self.waiting = name, collections.deque()
+        self.answers = function(iter(self.waiting.popleft, None), **arguments)
+
+    def ask(self, request):
+        self.waiting.append(request)
+        return self.answer()
+
+    monkeypatch.setattr(Worker, "__init__", start)
+    monkeypatch.setattr(Worker, "ask", ask)
+    monkeypatch.setattr(Worker, "answer", lambda self: next(self.answers))
+    monkeypatch.setattr(Worker, "__exit__", lambda self, *error: self.answers.close())
 
 
 def test_decode(folder, tmp_path, capsys):
@@ -43,7 +63,7 @@ def test_decode(folder, tmp_path, capsys):
     assert "memory reads" in shown and (tmp_path / "d.png").stat().st_size > 5_000
 
 
-def test_turns(folder, tmp_path, capsys, monkeypatch):
+def test_turns(folder, tmp_path, capsys, monkeypatch, in_here):
     """The first token by the length of the conversation before it."""
     monkeypatch.setattr(decode, "HISTORIES", (4, 20, 40, 4000))
     wanted = tmp_path / "turns.json"
@@ -54,7 +74,7 @@ def test_turns(folder, tmp_path, capsys, monkeypatch):
     assert "it grows" in capsys.readouterr().out and (tmp_path / "t.png").exists()
 
 
-def test_train(data_dir, tmp_path, capsys):
+def test_train(data_dir, tmp_path, capsys, in_here):
     """train.py and nanoGPT's loop on the same shape: the reference learns, and every token of its windows counts."""
     shape = dict(n_layer=1, n_head=2, n_embd=32, block_size=16, batch_size=2, data_dir=str(data_dir))
     settings = BenchConfig(what="train", runs=1, steps=4, threads=1, json=str(tmp_path / "t.json"), **shape)
@@ -110,7 +130,7 @@ def test_all_engines_say_the_same(folder, tokens):
     assert said["ours"] == said["uncached"] and ban in (None, said["hf"]) and (ban or said["hf"] == said["ours"])
 
 
-def test_every_run_has_prompts_nobody_has_seen(folder, monkeypatch):
+def test_every_run_has_prompts_nobody_has_seen(folder, monkeypatch, in_here):
     """A cache of an earlier prompt helps nobody; the first run is not counted."""
     asked = []
 
@@ -128,7 +148,7 @@ def test_every_run_has_prompts_nobody_has_seen(folder, monkeypatch):
     assert found["decode_tokens_per_s_best"] == pytest.approx(2 * 10 / 3)
 
 
-def test_what_is_missing_is_said(folder, capsys, monkeypatch):
+def test_what_is_missing_is_said(folder, capsys, monkeypatch, in_here):
     monkeypatch.setattr(peers, "is_missing", lambda name: name == "llamacpp")
     decode_figures(BenchConfig(init_from=folder, prompt_tokens=4, new_tokens=2, runs=1, peers="llamacpp", threads=1))
     told = capsys.readouterr().err
@@ -196,7 +216,7 @@ def test_quality(talk_dir, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["decode", "turns"])
-def test_a_profile_is_a_trace_of_our_engine(folder, tmp_path, capsys, monkeypatch, what):
+def test_a_profile_is_a_trace_of_our_engine(folder, tmp_path, capsys, monkeypatch, in_here, what):
     """--profile writes a Chrome trace with the operators of one more run; the figures are of the runs before it."""
     monkeypatch.setattr(decode, "HISTORIES", (4, 20))
     path = tmp_path / "trace.json"
