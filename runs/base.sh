@@ -63,7 +63,9 @@ else
         python data/copy/prepare.py --tokenizer=data/base/language --length=510 --shortest=64 --gapped=0.7 --count=14000 --out_dir=data/copy/tokens
     fi
     [ -f data/recall/answers/meta.json ] ||
-        python data/recall/prepare.py "${filler[@]}" --context=380 --count=8500 --seed=2 --answers_only=true --out_dir=data/recall/answers
+        python data/recall/prepare.py "${filler[@]}" --context=400 --count=6000 --seed=2 --answers_only=true --out_dir=data/recall/answers
+    [ -f data/recall/drills/meta.json ] ||
+        python data/recall/prepare.py "${filler[@]}" --context=400 --count=24000 --seed=3 --drills=1 --answers_only=true --out_dir=data/recall/drills
     [ -f data/base/smalltalk/meta.json ] ||
         python data/smalltalk/prepare.py --count=4000 --seed=2 --out_dir=data/base/smalltalk
     mix copying
