@@ -8,8 +8,11 @@ make it short. Each page is a test of its own, so that they can run side by side
 """
 
 import contextlib
+import itertools
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -114,7 +117,29 @@ def short(command, address):
     return command if "printf" in command or "--prompt" in command or "sample.py" in command else f"{command} < {ASKED}"
 
 
+# commands that follow each other are run by one process where they are such: else each would import torch for seconds
+PLAIN = re.compile(r"python (?:train|chat|sample|data/\w+/prepare)\.py [^|;&>]*")
+ONE_PROCESS = """
+import json, os, runpy, sys
+for words, questions in json.loads(sys.argv[1]):
+    os.dup2(os.open(questions, os.O_RDONLY), 0)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)
+    sys.argv, sys.path[0] = words, os.path.dirname(words[0])
+    print("$", *words, flush=True)
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
 RUN = [page for page in NAMES if page not in HISTORY and (commands(page) or code_blocks(page, "python"))]
+
+
+def in_one_process(commands):
+    """The command that runs these, one after another, until one fails."""
+    words = [shlex.split(command.removeprefix("python ")) for command in commands]
+    parts = [(each[: each.index("<")], each[-1]) if "<" in each else (each, os.devnull) for each in words]
+    return shlex.join(["python", "-c", ONE_PROCESS, json.dumps(parts)])
 
 
 def run(folder, command):
@@ -186,10 +211,12 @@ def clone(stand_ins, tmp_path):
 @pytest.mark.parametrize("page", RUN)
 def test_every_command_of_a_page_runs(page, clone, address):
     """In the page's order, each command ends with 0; where the bot answers lines, it gives a line for each."""
-    for command in commands(page):
-        out = run(clone, short(command, address))
-        if "printf" in command:
-            assert len(out.splitlines()) == 2, out
+    lines = [short(command, address) for command in commands(page)]
+    for is_plain, group in itertools.groupby(lines, lambda line: bool(PLAIN.fullmatch(line))):
+        for command in [in_one_process(list(group))] if is_plain else group:
+            out = run(clone, command)
+            if "printf" in command:
+                assert len(out.splitlines()) == 2, out
     for block in code_blocks(page, "python"):
         done = subprocess.run(
             [sys.executable, "-c", block.replace(ADDRESS, address)], cwd=clone, capture_output=True, text=True

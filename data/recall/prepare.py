@@ -1,13 +1,10 @@
 """
 Conversations that teach memory: real talk from prepared folders, with facts woven in that are asked for 1 to 40
-exchanges later; see dataset/recall/tasks.py. 5,000 conversations by default, 60 to 1,000 tokens each; licence: that of
-the filler.
+exchanges later; see dataset/recall/tasks.py. val has values and phrasings that train never has. 5,000 conversations by
+default, 60 to 1,000 tokens each; licence: that of the filler.
 
     $ python data/chitchat/prepare.py --tokenizer=train:8192
-    $ python data/recall/prepare.py --tokenizer=data/chitchat
-    $ python data/recall/prepare.py --filler=data/personachat --filler=data/chitchat --count=20000 --show=5
-
-val is made of the filler's val split, with values and phrasings that train never has.
+    $ python data/recall/prepare.py --tokenizer=data/chitchat --filler=data/chitchat --drills=0.5 --show=5
 """
 
 import random
@@ -31,6 +28,9 @@ from runtime.errors import InputError
 from tokenization import chat_format
 from tokenization.chat_format import Message
 
+# of settings; 256 tokens have room for a few facts and some talk
+BOUNDS = {"count": (1, 10**9), "context": (256, 10**9), "drills": (0, 1), "memory_share": (0, 1)}
+
 
 @dataclass(frozen=True)
 class RecallConfig(PrepareConfig):
@@ -45,13 +45,9 @@ class RecallConfig(PrepareConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.count < 1:
-            raise ValueError(f"count ({self.count}) must be at least 1")
-        if self.context < 256:
-            raise ValueError(f"context ({self.context}) must be at least 256, room for a few facts and some talk")
-        for name in ("drills", "memory_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} ({getattr(self, name)}) must be from 0 to 1")
+        for name, (least, most) in BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be from {least} to {most:,}")
 
 
 def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
@@ -60,15 +56,14 @@ def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
         words = "held_out" if split == "val" else "train"
         rng = random.Random(f"memory/{settings.seed}/{index}")
+        woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
         if split == "train" and rng.random() < settings.drills:
             woven = tasks.drill(fillers[split], settings.seed, index, settings.context)
-        else:
-            woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
         seen = remembered(woven, fillers[split], rng) if rng.random() < settings.memory_share else None
-        if seen and settings.answers_only:
-            seen = [{**each, "weight": 0} if each["role"] == "assistant" else each for each in seen[:-1]] + seen[-1:]
-        messages = woven.answers_weighted() if settings.answers_only else woven.messages
-        yield {"messages": seen or messages, "split": split}
+        messages = seen or woven.messages
+        if settings.answers_only:
+            messages = [*map(tasks.only_read, seen[:-1]), seen[-1]] if seen else woven.answers_weighted()
+        yield {"messages": messages, "split": split}
 
 
 def remembered(woven: tasks.WovenConversation, filler: Filler, rng: random.Random) -> list[Message] | None:

@@ -67,7 +67,7 @@ class WovenConversation:
         learned |= {question.position for question in self.questions}
         exchanges = itertools.count()
         return [
-            {**message, "weight": 0} if message["role"] == "assistant" and next(exchanges) not in learned else message
+            only_read(message) if message["role"] == "assistant" and next(exchanges) not in learned else message
             for message in self.messages
         ]
 
@@ -82,6 +82,11 @@ class Spec:
     context: int  # tokens that it has at most
     fact: Fact | None = None  # the main fact; None draws one
     ends_with_question: bool = False  # whether the main question is in the last exchange
+
+
+def only_read(message: Message) -> Message:
+    """The message, with weight 0 if it is the bot's: it is not learned."""
+    return {**message, "weight": 0} if message["role"] == "assistant" else message
 
 
 def weave(filler: Filler, rng: random.Random, spec: Spec) -> WovenConversation:
