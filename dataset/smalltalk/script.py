@@ -38,7 +38,7 @@ SPEAKERS = {"S": "system", "H": "user", "B": "assistant"}
 SLOT_NAME = re.compile(r"([aA] )?([A-Za-z][a-z_]*)(?:\.(\d))?")
 SLOT_LINE = re.compile(r"([a-z][a-z_]*) = (.*)")
 
-SAME_WAY = 0.4  # share of the turns that follow the one before in its way, where both have as many
+SAME_WAY = 0.9  # share of the turns that follow the one before in its way, where both have as many
 
 
 @dataclass(frozen=True)
