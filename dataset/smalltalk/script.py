@@ -38,7 +38,7 @@ SPEAKERS = {"S": "system", "H": "user", "B": "assistant"}
 SLOT_NAME = re.compile(r"([aA] )?([A-Za-z][a-z_]*)(?:\.(\d))?")
 SLOT_LINE = re.compile(r"([a-z][a-z_]*) = (.*)")
 
-SAME_WAY = 0.9  # share of the turns that follow the one before in its way, where both have as many
+SAME_WAY = 0.9  # share of the turns that follow the one before in its way, where they have it
 
 
 @dataclass(frozen=True)
@@ -110,15 +110,13 @@ class Draw:
         self.used = set() if used is None else used
         self.indices: dict[tuple[str, int], int] = {}
         self.texts: dict[tuple[str, int], str] = {}
-        self.last = (0, 0)  # how many ways the last turn had, and which was said
+        self.way = -1  # which way of the turn before was said
 
     def say(self, turn: Turn) -> str:
         """One of the ways of a turn, filled; often the same as of the turn before, for which it was written."""
-        n, way = self.last
-        if n != len(turn.ways) or self.rng.random() >= SAME_WAY:
-            way = self.rng.randrange(len(turn.ways))
-        self.last = len(turn.ways), way
-        return self.fill(turn.ways[way])
+        if not 0 <= self.way < len(turn.ways) or self.rng.random() >= SAME_WAY:
+            self.way = self.rng.randrange(len(turn.ways))
+        return self.fill(turn.ways[self.way])
 
     def fill(self, template: Template) -> str:
         """The text of a template."""
