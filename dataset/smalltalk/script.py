@@ -114,6 +114,8 @@ class Draw:
 
     def say(self, turn: Turn) -> str:
         """One of the ways of a turn, filled; often the same as of the turn before, for which it was written."""
+        if len(turn.ways) == 1:
+            return self.fill(turn.ways[0])
         if not 0 <= self.way < len(turn.ways) or self.rng.random() >= SAME_WAY:
             self.way = self.rng.randrange(len(turn.ways))
         return self.fill(turn.ways[self.way])
