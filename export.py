@@ -23,13 +23,13 @@ from inference.settings import BOX, TRAINED
 if TYPE_CHECKING:
     from checkpoint.exported import Exported
 
-Weights = Literal["f16", "f32", "q8_0", "q4_0", "q4_k_m", "float32", "float16", "bfloat16", "int8", "8bit", "4bit"]
+Weights = Literal["f16", "f32", "q8_0", "q4_0", "q4_k_m", "float32", "float16", "bfloat16", "int8"]
 # by target: how it can keep the weights, the default first
 WEIGHTS: dict[str, tuple[str, ...]] = {
     "gguf": ("f16", "f32", "q8_0", "q4_0", "q4_k_m"),
     "onnx": ("float32", "int8"),
     "ct2": ("float32", "float16", "bfloat16", "int8"),
-    "mlx": ("float16", "float32", "bfloat16", "8bit", "4bit"),
+    "mlx": ("float16", "float32", "bfloat16"),
 }
 # by target: the Python package of the engine that opens it
 ENGINES = {"gguf": "llama_cpp", "onnx": "onnxruntime", "ct2": "ctranslate2", "mlx": "mlx_lm"}

@@ -94,7 +94,7 @@ def compare(
     conversations: Sequence[list[Message]] = CONVERSATIONS,
     new_tokens: int = NEW_TOKENS,
 ) -> list[Figures]:
-    """The Figures of the model in `folder`, and of what was written to `path`, as `open_engine(path, threads)` has it."""
+    """The Figures of the model in `folder`, and of what stands at `path`, opened by `open_engine(path, threads)`."""
     threads = threads or torch.get_num_threads()
     torch.set_num_threads(threads)
     ours = Ours(folder)
@@ -156,7 +156,9 @@ def table(figures: Sequence[Figures]) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
         for row in rows
     ]
     for each in figures:

@@ -39,7 +39,7 @@ def quantize(plain: Path, path: Path, weights: str, threads: int = 0) -> None:
 
 class LlamaCpp:
     """
-    A GGUF file that llama.cpp has opened, with room for `n_sequences` of `n_tokens` each (default: the model's context).
+    A GGUF file that llama.cpp has opened, with room for `n_sequences` of `n_tokens` each; None: the model's context.
     Raises InputError if it does not open it.
     """
 

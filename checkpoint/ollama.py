@@ -1,6 +1,5 @@
 """Ollama's Modelfile: a GGUF file's chat template in Go's template language, what ends a reply, how it is sampled."""
 
-from pathlib import Path
 from typing import Any
 
 from tokenization.chat_template import BARRIER
@@ -36,7 +35,9 @@ def go_template() -> str:
     drops the BARRIER before them from a Modelfile.
     """
     start, end = constant(ENDOFTEXT), constant(END_OF_TURN)
-    branches = [f'eq .Role "{role}" }}}}{{{{ {constant(tag)} }}}} {{{{ .Content }}}}' for role, tag in ROLE_TAGS.items()]
+    branches = [
+        f'eq .Role "{role}" }}}}{{{{ {constant(tag)} }}}} {{{{ .Content }}}}' for role, tag in ROLE_TAGS.items()
+    ]
     return (
         f"{{{{ {start} }}}}{{{{ range $i, $message := .Messages }}}}"
         "{{ $is_last := eq (len (slice $.Messages $i)) 1 }}"
