@@ -14,7 +14,7 @@ import torch
 from checkpoint import model_folder
 from model import KVCache
 from tokenization.chat_format import Message
-from tokenization.chat_template import template_for
+from tokenization.chat_template import PlainText, template_for
 
 # what is asked: short and long, with a persona, with names, with a turn that looks like a tag
 CONVERSATIONS: list[list[Message]] = [
@@ -54,6 +54,8 @@ class Ours:
     def __init__(self, folder: str | Path) -> None:
         self.model, tokenizer, chat = model_folder.load(folder)
         self.template = template_for(model_folder.speech_folder(folder), tokenizer, chat)
+        is_chat = not isinstance(self.template, PlainText)  # of a raw GPT-2 a newline ends what is here a reply
+        self.stop_token_ids = self.template.stop_token_ids if is_chat else self.template.document_stop_ids
         self.label = "nanoChatGPT, float32"
 
     @torch.inference_mode()
@@ -68,7 +70,7 @@ class Ours:
         while len(reply) < n:
             logits = self.model(torch.tensor([new]), cache=cache, last_only=True)[0, -1, : self.template.n_vocab]
             token = int(logits.argmax())
-            if token in self.template.stop_token_ids:
+            if token in self.stop_token_ids:
                 break
             reply.append(token)
             new = [token]
@@ -111,7 +113,7 @@ def compare(
         difference = max(difference, float(np.abs(logits - their_logits[:, : logits.shape[1]]).max()))
         if reply != their_reply:
             leads.append(lead(ours, prompt, reply, their_reply))
-    size = megabytes(Path(folder, "model.safetensors")) if Path(folder).is_dir() else 0.0
+    size = sum(p.nbytes for p in ours.model.parameters()) / 1e6
     return [
         Figures(ours.label, None, len(prompts), [], size, speed),
         Figures(theirs.label, difference, len(prompts) - len(leads), leads, megabytes(path), their_speed),
@@ -134,7 +136,7 @@ def lead(ours: Ours, prompt: list[int], reply: list[int], their_reply: list[int]
         min(len(reply), len(their_reply)),
     )
     logits = ours.logits(prompt + reply[:place])[-1]
-    end = max(ours.template.stop_token_ids, key=lambda token: logits[token])
+    end = max(ours.stop_token_ids, key=lambda token: logits[token])
     our_token, their_token = (each[place] if place < len(each) else end for each in (reply, their_reply))
     return float(logits[our_token] - logits[their_token])
 

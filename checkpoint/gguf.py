@@ -121,10 +121,10 @@ def add_tokenizer(writer: Any, template: ChatTemplate, folder: Path) -> None:
     writer.add_token_list([texts.get(token, f"[PAD{token}]") for token in ids])
     writer.add_token_types([kinds.get(token, TokenType.UNUSED) for token in ids])
     writer.add_token_merges(content["model"]["merges"])
-    writer.add_bos_token_id(next(iter(template.opening), template.stop_token_ids[0]))
-    writer.add_eos_token_id(template.stop_token_ids[0])
-    if not isinstance(template, PlainText) and len(template.stop_token_ids) > 1:  # its newlines end lines alone
-        writer.add_eot_token_id(template.stop_token_ids[1])
+    writer.add_bos_token_id((template.opening or template.stop_token_ids)[0])
+    ends = template.document_stop_ids if isinstance(template, PlainText) else template.stop_token_ids
+    writer.add_eos_token_id(ends[0])
+    writer.add_eot_token_id(ends[-1])  # llama.cpp ends a text at either
     writer.add_add_bos_token(False)  # the template has it
     source = jinja_source(BARRIER) if is_ours else jinja_template.find(folder)
     if isinstance(source, str):

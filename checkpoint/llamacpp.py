@@ -58,7 +58,7 @@ class LlamaCpp:
         self.max_tokens = llama.llama_n_batch(self.context)  # of a call
         self.batch = llama.llama_batch_init(self.max_tokens, 0, n_sequences)
         self.lengths = [0] * n_sequences
-        self.label = f"llama.cpp ({llama.__version__}), {path.stem.rpartition('-')[2]}"
+        self.label = f"llama-cpp-python {llama.__version__}, {path.stem.rpartition('-')[2]}"
 
     def forget(self) -> None:
         """Begin all sequences anew."""

@@ -6,6 +6,7 @@ and their ends are ours. Engines that are not installed are skipped.
 import importlib.util
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,19 @@ from checkpoint import exported, model_folder, ollama
 from checkpoint.exported import Ours
 from export import ExportConfig, export
 from inference.settings import BOX
+from model import GPT, GPTConfig
 from runtime.errors import InputError
 from tokenization import chat_format, jinja_template
+from tokenization import tokenizer as tokenizers
 from tokenization.chat_template import BARRIER
 from tokenization.tokenizer import SPECIAL_TOKENS
 
-FORMATS = [(to, weights) for to in ("gguf", "ct2", "mlx") for weights in verb.WEIGHTS[to]]
+# CTranslate2's converter imports most of transformers, which takes seconds
+FORMATS = [
+    pytest.param(to, weights, marks=pytest.mark.slow if to == "ct2" else ())
+    for to in ("gguf", "ct2", "mlx")
+    for weights in verb.WEIGHTS[to]
+]
 QUESTIONS = """what do you like to do?|it is raining all day|i failed my exam today|do you have brothers?
 tell me about your weekend|what is your name?|i have a new job, as a baker|are you a robot?|what's for lunch?
 i love music. do you?|my cat is ill|where do you live?|can you help me?|what shall i read?|good night!"""
@@ -121,6 +129,21 @@ def test_the_chat_template_in_the_file_gives_our_ids(folder, tokens, tmp_path):
 
 
 @needs_gguf
+def test_another_programs_gpt2_keeps_its_own_words(tmp_path):
+    """A GPT-2 that was never taught our tags gets no row, no template and no end of turn of ours."""
+    raw = tmp_path / "raw"
+    model = GPT(GPTConfig(block_size=64, vocab_size=50257, n_layer=1, n_head=2, n_embd=32))
+    model_folder.save(raw, model, tokenizers.load("gpt2"), {})
+    for name in ("chat.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+        (raw / name).unlink()
+    path, engine = opened(raw, "gguf", "f32", tmp_path)
+    assert (engine.n_vocab, engine.chat_template) == (50257, "")
+    figures = exported.compare(raw, lambda *_: engine, path, threads=1, new_tokens=5)
+    assert figures[1].same == 5 and figures[1].difference < 0.05
+    assert "TEMPLATE" not in (tmp_path / "Modelfile").read_text(encoding="utf-8")
+
+
+@needs_gguf
 def test_llama_cpp_pythons_own_chat_gives_our_ids(folder, tokens, tmp_path):
     """Its formatter, which is what `create_chat_completion` uses, renders the file's template as we do."""
     path, engine = opened(folder, "gguf", "f32", tmp_path)
@@ -140,15 +163,14 @@ def test_a_mark_that_is_typed_forges_nothing(tokens, folder):
     assert text.count(BARRIER) == 3  # the opening, the turn's tag and its end
 
 
-def test_every_format_is_written_and_compared(folder, tmp_path, capsys):
+@pytest.mark.parametrize("to, weights", [("gguf", "f32"), pytest.param("ct2", "float32", marks=pytest.mark.slow)])
+def test_what_was_written_is_compared(folder, capsys, to, weights):
     """export.py prints what it wrote and a table of ours and theirs; in float32 the texts are the same."""
-    for to, weights in (("gguf", "f32"), ("ct2", "float32")):
-        if importlib.util.find_spec(verb.ENGINES[to]) is None:
-            continue
-        export(ExportConfig(out_dir=str(folder), to=to, weights=weights, threads=1))
-        told = capsys.readouterr().out
-        assert told.startswith(f"wrote {folder}/") and told.count("5 of 5") == 2
-        assert float(told.splitlines()[3].split("  ")[-4].split()[-1]) < 0.05
+    pytest.importorskip(verb.ENGINES[to], reason="pip install -r runs/requirements-export.txt")
+    export(ExportConfig(out_dir=str(folder), to=to, weights=weights, threads=1))
+    told = capsys.readouterr().out
+    assert told.startswith(f"wrote {folder}/") and told.count("5 of 5") == 2
+    assert float(re.search(r"\d+\.\d{4}", told)[0]) < 0.05
 
 
 def test_replies_that_part_are_told_with_their_margin(folder):
@@ -299,5 +321,4 @@ def test_the_model_in_the_box_says_the_same_in_llama_cpp(tmp_path):
     path, engine = opened(BOX, "gguf", "f16", tmp_path)
     assert len(BOX_CONVERSATIONS) == 20
     figures = exported.compare(BOX, lambda *_: engine, path, threads=1, conversations=BOX_CONVERSATIONS, new_tokens=200)
-    print(exported.table(figures))
     assert figures[1].same >= 18 and all(lead < 2 * figures[1].difference for lead in figures[1].leads)
