@@ -68,13 +68,15 @@ class ExportConfig:
     def destination(self) -> Path:
         """The folder to write to: --into, the model's own, or one with the last part of a hub's name."""
         folder = Path(self.folder)
-        return Path(self.into) if self.into else folder if folder.is_dir() else Path(f"export-{folder.stem}")
+        return Path(self.into) if self.into else folder if folder.is_dir() else Path(f"export-{folder.name}")
 
 
 def export(config: ExportConfig) -> None:
     """Write the model, compare it if its engine is installed, and say what was and was not checked."""
     from checkpoint import exported  # torch takes seconds to import: --help and a wrong flag need not wait
+    from inference.loading import check_exists
 
+    check_exists(config.folder)
     weights = config.weights or WEIGHTS[config.to][0]
     write, open_engine = format_of(config.to)
     path = write(config.folder, config.destination, weights)

@@ -24,7 +24,7 @@ def export_gguf(folder: str, into: Path, weights: str) -> Path:
     Write the model in `folder` to `into`, as NAME-WEIGHTS.gguf, whose path is returned, and a Modelfile beside it.
     Raises InputError where llama.cpp itself must make the weights (q4_0, q4_k_m) and its package is not installed.
     """
-    path = into / f"{Path(folder).resolve().stem}-{weights}.gguf"
+    path = into / f"{name_of(folder)}-{weights}.gguf"
     if weights in FILE_TYPES:
         config = write_gguf(path, folder, weights)
     else:
@@ -43,6 +43,12 @@ def export_gguf(folder: str, into: Path, weights: str) -> Path:
     return path
 
 
+def name_of(folder: str | Path) -> str:
+    """What a model is called: its folder's name, or its file's without the ending."""
+    path = Path(folder).resolve()
+    return path.stem if path.is_file() else path.name
+
+
 def write_gguf(path: str | Path, folder: str | Path, weights: str = "f32") -> GPTConfig:
     """
     Write a model folder as a GGUF file at `path`: weights as one of FILE_TYPES, tokenizer, chat template, and how it
@@ -59,7 +65,7 @@ def write_gguf(path: str | Path, folder: str | Path, weights: str = "f32") -> GP
     speech = model_folder.speech_folder(folder)
     template = template_for(speech, tokenizer, chat)
     writer = GGUFWriter(None, "gpt2")
-    writer.add_name(Path(folder).resolve().name)
+    writer.add_name(name_of(folder))
     writer.add_file_type(FILE_TYPES[weights])
     writer.add_quantization_version(2)
     add_shape(writer, model.config, template.n_vocab)
