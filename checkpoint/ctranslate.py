@@ -49,13 +49,17 @@ def quiet_ctranslate2() -> Any:
 
 
 class CTranslate2:
-    """A folder that CTranslate2 has opened."""
+    """A folder of write_ct2 that CTranslate2 has opened; what a CPU cannot compute in, float16, is computed in float32."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self.ctranslate2 = ctranslate2 = quiet_ctranslate2()
-        self.generator = ctranslate2.Generator(str(path), device="cpu", inter_threads=1, intra_threads=threads)
+        weights = path.name.removeprefix("ct2-")
+        compute_type = weights if weights in ctranslate2.get_supported_compute_types("cpu") else "float32"
+        self.generator = ctranslate2.Generator(
+            str(path), compute_type=compute_type, inter_threads=1, intra_threads=threads
+        )
         self.names = json.loads((path / "vocabulary.json").read_text(encoding="utf-8"))  # by id
-        self.label = f"CTranslate2 {ctranslate2.__version__}, {path.name.removeprefix('ct2-')}"
+        self.label = f"CTranslate2 {ctranslate2.__version__}, {weights}"
 
     def named(self, ids: list[int]) -> list[str]:
         """The names of tokens, which is what CTranslate2 takes."""

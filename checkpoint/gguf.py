@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoint import model_folder, ollama
-from checkpoint.llamacpp import quantize
+from checkpoint.llamacpp import quantize, quiet_llama
 from model import GPTConfig
 from runtime import atomic
 from runtime.errors import InputError
@@ -28,6 +28,7 @@ def export_gguf(folder: str, into: Path, weights: str) -> Path:
     if weights in FILE_TYPES:
         config = write_gguf(path, folder, weights)
     else:
+        quiet_llama()  # before the work, and not behind it
         with atomic.file(path) as new:
             plain = new.with_suffix(".f32")
             try:
@@ -71,11 +72,7 @@ def write_gguf(path: str | Path, folder: str | Path, weights: str = "f32") -> GP
     add_shape(writer, model.config, template.n_vocab)
     add_tokenizer(writer, template, speech)
     add_sampling(writer, speech)
-    kind = {
-        "f32": GGMLQuantizationType.F32,
-        "f16": GGMLQuantizationType.F16,
-        "q8_0": GGMLQuantizationType.Q8_0,
-    }[weights]
+    kind = GGMLQuantizationType[weights.upper()]
     for name, p in model.state_dict().items():
         name, _, part = name.rpartition(".")
         if name.startswith("transformer.h."):
@@ -83,8 +80,8 @@ def write_gguf(path: str | Path, folder: str | Path, weights: str = "f32") -> GP
             name = f"blk.{layer}.{NAMES[module]}"
         else:
             name, p = NAMES[name], p[: template.n_vocab] if name == "transformer.wte" else p
-        is_matrix = p.dim() == 2 and name != "position_embd"
-        if is_matrix and kind != GGMLQuantizationType.F32 and p.size(1) % quants.GGML_QUANT_SIZES[kind][0] == 0:
+        fits = p.dim() == 2 and p.size(1) % quants.GGML_QUANT_SIZES[kind][0] == 0  # rows of whole blocks
+        if fits and name != "position_embd":
             writer.add_tensor(f"{name}.{part}", quants.quantize(p.float().numpy(), kind), raw_dtype=kind)
         else:
             writer.add_tensor(f"{name}.{part}", p.float().numpy())
