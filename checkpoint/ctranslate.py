@@ -49,7 +49,7 @@ def quiet_ctranslate2() -> Any:
 
 
 class CTranslate2:
-    """A folder of write_ct2 that CTranslate2 has opened; what a CPU cannot compute in, float16, is computed in float32."""
+    """A folder of write_ct2 that CTranslate2 has opened; in float32 where a CPU cannot compute in its float16."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self.ctranslate2 = ctranslate2 = quiet_ctranslate2()
