@@ -58,7 +58,7 @@ def write_gguf(path: str | Path, folder: str | Path, weights: str = "f32") -> GP
     """
     try:
         # pyright takes this very file for the package gguf
-        from gguf import GGMLQuantizationType, GGUFWriter, quants  # pyright: ignore[reportAttributeAccessIssue]
+        from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, quants  # pyright: ignore[reportAttributeAccessIssue]
     except ImportError:
         raise InputError("GGUF files are written with the package gguf: pip install gguf") from None
 
@@ -80,7 +80,7 @@ def write_gguf(path: str | Path, folder: str | Path, weights: str = "f32") -> GP
             name = f"blk.{layer}.{NAMES[module]}"
         else:
             name, p = NAMES[name], p[: template.n_vocab] if name == "transformer.wte" else p
-        fits = p.dim() == 2 and p.size(1) % quants.GGML_QUANT_SIZES[kind][0] == 0  # rows of whole blocks
+        fits = p.dim() == 2 and p.size(1) % GGML_QUANT_SIZES[kind][0] == 0  # rows of whole blocks
         if fits and name != "position_embd":
             writer.add_tensor(f"{name}.{part}", quants.quantize(p.float().numpy(), kind), raw_dtype=kind)
         else:

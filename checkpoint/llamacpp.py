@@ -16,9 +16,10 @@ QUANTIZED = {"q8_0": 7, "q4_0": 2, "q4_k_m": 15}  # what its quantizer makes -> 
 def quiet_llama() -> Any:
     """llama-cpp-python's module, its log switched off for this process. Raises InputError if it is not installed."""
     try:
-        import llama_cpp as llama  # pyright: ignore[reportMissingImports] -- optional
+        import llama_cpp  # pyright: ignore[reportMissingImports] -- optional
     except ImportError as error:
         raise InputError(f"this needs llama.cpp ({error}): pip install -r runs/requirements-export.txt") from None
+    llama: Any = llama_cpp
     llama.say_nothing = llama.llama_log_callback(lambda *_: None)  # C calls it, so it must not be collected
     llama.llama_log_set(llama.say_nothing, None)
     llama.llama_backend_init()
