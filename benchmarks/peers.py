@@ -8,9 +8,7 @@ process of its own.
 A reply is greedy and has new_tokens tokens, whatever they are.
 """
 
-import functools
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,15 +22,14 @@ from torch.profiler import record_function
 
 from benchmarks.settings import BenchConfig
 from benchmarks.worker import Worker
-from checkpoint import model_folder
+from checkpoint import ctranslate, llamacpp, model_folder
 from checkpoint.gguf import write_gguf
 from inference.loading import open_engine
 from inference.settings import EngineConfig, SamplingParams
-from runtime.errors import InputError
 from runtime.profiler import profiled
 
-# weights -> llama.cpp's name of the nearest format that it has, and the number of it (enum llama_ftype in llama.h)
-LLAMA_FORMATS = {"full": ("F32", 0), "bfloat16": ("F16", 1), "int8": ("Q8_0", 7), "int4": ("Q4_0", 2)}
+# weights -> llama.cpp's name of the nearest format that it has
+LLAMA_FORMATS = {"full": "F32", "bfloat16": "F16", "int8": "Q8_0", "int4": "Q4_0"}
 PACKAGES = {"hf": "transformers", "ctranslate2": "ctranslate2", "llamacpp": "llama_cpp"}  # that a peer needs
 
 
@@ -187,27 +184,19 @@ class CTranslate2:
 
         wanted = {"full": "float32", "bfloat16": "bfloat16"}.get(workload.weights, "int8")
         kind = wanted if wanted in ctranslate2.get_supported_compute_types("cpu") else "float32"
-        converted = Path(workload.work, f"ctranslate2-{kind}")
+        converted = Path(workload.work, f"ct2-{kind}")
         if not converted.exists():
-            ctranslate2.converters.TransformersConverter(workload.folder).convert(str(converted), quantization=kind)
-            path = converted / "config.json"  # it wants the name of an unknown token, which GPT-2's tokenizer lacks
-            content = {"unk_token": None} | json.loads(path.read_text(encoding="utf-8"))
-            text = json.dumps({**content, "unk_token": content["unk_token"] or "<|endoftext|>"})
-            path.write_text(text, encoding="utf-8")
-        self.generator = ctranslate2.Generator(
-            str(converted), compute_type=kind, inter_threads=1, intra_threads=workload.threads
-        )
-        _, tokenizer, _ = model_folder.load(workload.folder)
-        self.names = {id: name for name, id in tokenizer.to_json()["model"]["vocab"].items()}
+            ctranslate.write_ct2(workload.folder, Path(workload.work), kind)
+        self.engine = ctranslate.CTranslate2(converted, workload.threads)
         self.label = f"CTranslate2 {kind}"
 
     def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
-        named = [[self.names[id] for id in ids] for ids in prompts]
+        named = [self.engine.named(ids) for ids in prompts]
 
         def seconds(n: int) -> float:
             """For replies of n tokens."""
             start = time.perf_counter()
-            results = self.generator.generate_batch(
+            results = self.engine.generator.generate_batch(
                 named,
                 include_prompt_in_result=False,  # else there is no prefill
                 max_length=n,
@@ -225,48 +214,14 @@ class LlamaCpp:
     """llama.cpp, through llama-cpp-python's bindings of its C interface."""
 
     def __init__(self, workload: Workload) -> None:
-        self.llama = llama = quiet_llama()
-        llama.llama_backend_init()
         path = gguf_of(workload.folder, workload.weights, workload.threads, workload.work)
-        self.model = llama.llama_model_load_from_file(str(path).encode(), llama.llama_model_default_params())
-        params = llama.llama_context_default_params()
-        params.n_ctx = workload.batch * context_tokens(workload.prompt_tokens, workload.new_tokens)
-        params.n_seq_max = workload.batch
-        params.n_threads = params.n_threads_batch = workload.threads
-        self.context = llama.llama_init_from_model(self.model, params)
-        self.max_tokens = llama.llama_n_batch(self.context)  # of a call
-        self.n_vocab = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(self.model))
-        self.batch = llama.llama_batch_init(self.max_tokens, 0, workload.batch)
-        self.label = f"llama.cpp {LLAMA_FORMATS[workload.weights][0]}"
+        n_tokens = context_tokens(workload.prompt_tokens, workload.new_tokens)
+        self.model = llamacpp.LlamaCpp(path, workload.threads, n_sequences=workload.batch, n_tokens=n_tokens)
+        self.label = f"llama.cpp {LLAMA_FORMATS[workload.weights]}"
 
     def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
-        llama, batch, lengths = self.llama, self.batch, [0] * len(prompts)
-        llama.llama_memory_clear(llama.llama_get_memory(self.context), True)
-
-        def next_logits(rows: list[list[int]]) -> np.ndarray:
-            tokens = [
-                (id, lengths[row] + i, row, i + 1 == len(ids))
-                for row, ids in enumerate(rows)
-                for i, id in enumerate(ids)
-            ]
-            last_logits = []
-            for start in range(0, len(tokens), self.max_tokens):
-                part = tokens[start : start + self.max_tokens]
-                batch.n_tokens = len(part)
-                for i, (id, position, row, is_last) in enumerate(part):
-                    batch.token[i], batch.pos[i], batch.logits[i] = id, position, is_last
-                    batch.n_seq_id[i], batch.seq_id[i][0] = 1, row
-                if llama.llama_decode(self.context, batch):
-                    raise InputError("llama.cpp could not decode")
-                for i, (*_, is_last) in enumerate(part):
-                    if is_last:
-                        logits = llama.llama_get_logits_ith(self.context, i)
-                        last_logits.append(np.ctypeslib.as_array(logits, (self.n_vocab,)).copy())
-            for row, ids in enumerate(rows):
-                lengths[row] += len(ids)
-            return np.stack(last_logits)
-
-        return decode_greedily(next_logits, prompts, new_tokens)
+        self.model.forget()
+        return decode_greedily(self.model.next_logits, prompts, new_tokens)
 
 
 def context_tokens(prompt_tokens: int, new_tokens: int) -> int:
@@ -274,28 +229,14 @@ def context_tokens(prompt_tokens: int, new_tokens: int) -> int:
     return -(-(prompt_tokens + new_tokens) // 256) * 256
 
 
-@functools.cache
-def quiet_llama() -> Any:
-    """llama-cpp-python's module, its log switched off for this process."""
-    import llama_cpp as llama  # pyright: ignore[reportMissingImports] -- optional
-
-    llama.say_nothing = llama.llama_log_callback(lambda *_: None)  # C calls it, so it must not be collected
-    llama.llama_log_set(llama.say_nothing, None)
-    return llama
-
-
 def gguf_of(folder: str, weights: str, threads: int, work: str) -> Path:
     """A model folder as a GGUF file in the folder `work`, in LLAMA_FORMATS[weights], made once. Raises InputError."""
-    llama = quiet_llama()
-    kind, number = LLAMA_FORMATS[weights]
-    plain, path = Path(work, "F32.gguf"), Path(work, f"{kind}.gguf")
+    kind = LLAMA_FORMATS[weights].lower()
+    plain, path = Path(work, "f32.gguf"), Path(work, f"{kind}.gguf")
     if not plain.exists():
         write_gguf(plain, folder)
     if not path.exists():
-        params = llama.llama_model_quantize_default_params()
-        params.ftype, params.nthread = number, threads
-        if llama.llama_model_quantize(str(plain).encode(), str(path).encode(), params):
-            raise InputError(f"llama.cpp could not quantize {plain} to {kind}")
+        llamacpp.quantize(plain, path, kind, threads)
     return path
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-VERBS = ("train", "chat", "sample", "serve", "evaluate", "bench")
+VERBS = ("train", "chat", "sample", "serve", "evaluate", "bench", "export")
 SLOW_TO_IMPORT = {
     "torch",
     "numpy",

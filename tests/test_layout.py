@@ -14,7 +14,7 @@ from conftest import ROOT, script
 import configurator
 from train import TrainConfig
 
-VERBS = ("train", "sample", "chat", "serve", "evaluate", "bench", "example")
+VERBS = ("train", "sample", "chat", "serve", "evaluate", "bench", "export", "example")
 # each imports only what stands above it
 PACKAGES = (
     "runtime",

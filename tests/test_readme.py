@@ -28,6 +28,7 @@ from bench import BenchConfig
 from chat import ChatConfig
 from dataset.prepare import PrepareConfig
 from evaluate import EvaluateConfig
+from export import ExportConfig
 from sample import SampleConfig
 from serve import ServeConfig
 from train import TrainConfig
@@ -42,6 +43,7 @@ SETTINGS = {
     "serve.py": ServeConfig,
     "evaluate.py": EvaluateConfig,
     "bench.py": BenchConfig,
+    "export.py": ExportConfig,
 }
 # the tests themselves; what needs the other engines built (bench.py, which it calls, runs here), a browser, or a GPU
 NOT_RUN = ("runs/test.sh", "runs/bench.sh", "runs/browser.sh", "runs/gpu.sh", "--device=cuda", "runs/base.sh")
@@ -108,6 +110,8 @@ def short(command, address):
     if "bench.py" in command:
         small = "--clients=2 --slots=2" if "--what=serve" in command else "--messages=2000"
         return f"{command} --init_from=out-untrained --prompt_tokens=8 --new_tokens=4 --runs=1 {small}"
+    if "export.py" in command:
+        return f"{command} --threads=1"
     if "train.py" in command:
         return f"{command} --max_iters=2 --warmup_iters=0 --block_size=64 --eval_iters=1 --overwrite=true --device=cpu"
     if "serve.py" in command:

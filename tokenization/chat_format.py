@@ -113,9 +113,9 @@ def render(messages: Iterable[Message], tokenizer: "Tokenizer") -> tuple[list[in
         ids.append(tags[role])
         supervised.append(0)
         # no token reaches over the newline between two messages, so that they may be encoded apart
-        for learned, group in itertools.groupby(parts, itemgetter(1)):
+        for i, (learned, group) in enumerate(itertools.groupby(parts, itemgetter(1))):
             text = "".join(text for text, _ in group)
-            ids += tokenizer.encode(text if text.startswith("\n") else " " + text)
+            ids += tokenizer.encode(text if i else " " + text)
             supervised += [learned] * (len(ids) - len(supervised))
         ids.append(tokenizer.end_of_turn)
         supervised.append(parts[-1][1])

@@ -181,22 +181,31 @@ def template_for(folder: str | Path, tokenizer: Tokenizer, chat: dict[str, Any])
     return PlainText(tokenizer, folder)
 
 
-# chat_format.render for other programs, as Jinja. They would encode a tag that a person typed as the tag's id, so a
-# space is put into it; this is the one case in which their ids differ from ours.
-WITHOUT_TAGS = "".join(f" | replace('{tag}', '{tag[:-1]} :')" for tag in ROLE_TAGS.values())
-JINJA_TEMPLATE = (
-    "{%- set tags = " + str(ROLE_TAGS) + " -%}"
-    "{%- set turn = namespace(speaker=none) -%}"
-    "{{- '" + ENDOFTEXT + "' -}}"
-    "{%- for message in messages -%}"
-    "{%- set name = message['name'] | default(none) if message['role'] == 'user' else none -%}"
-    "{%- set starts = [message['role'], name] != turn.speaker -%}"
-    "{%- set text = (name ~ ': ' if name and starts else '') ~ message['content'] | trim -%}"
-    "{%- set text = text" + WITHOUT_TAGS + " | replace('<|end', '<| end') -%}"
-    "{{- ('' if loop.first else '" + END_OF_TURN + "')"
-    " ~ tags[message['role']] ~ ' ' ~ text if starts else '\n' ~ text -}}"
-    "{%- set turn.speaker = [message['role'], name] -%}"
-    "{%- endfor -%}"
-    "{{- '" + END_OF_TURN + "' if messages else '' -}}"
-    "{{- '" + ROLE_TAGS["assistant"] + "' if add_generation_prompt else '' -}}"
-)
+def jinja_source(mark: str = "") -> str:
+    """
+    chat_format.render for other programs, as Jinja. mark: what their vocabulary spells before each special token, which
+    no text may hold; a tag that a person typed is letters then, as here. Without one they would take it for the tag's
+    id, so a space is put into it, the one case in which their ids differ from ours.
+    """
+    without_tags = "".join(f" | replace('{tag}', '{tag[:-1]} :')" for tag in ROLE_TAGS.values())
+    without_tags += " | replace('<|end', '<| end')"
+    tags = {role: mark + tag for role, tag in ROLE_TAGS.items()}
+    return (
+        "{%- set tags = " + str(tags) + " -%}"
+        "{%- set turn = namespace(speaker=none) -%}"
+        "{{- '" + mark + ENDOFTEXT + "' -}}"
+        "{%- for message in messages -%}"
+        "{%- set name = message['name'] | default(none) if message['role'] == 'user' else none -%}"
+        "{%- set starts = [message['role'], name] != turn.speaker -%}"
+        "{%- set text = (name ~ ': ' if name and starts else '') ~ message['content'] | trim -%}"
+        "{%- set text = text" + (f" | replace('{mark}', '')" if mark else without_tags) + " -%}"
+        "{{- ('' if loop.first else '" + mark + END_OF_TURN + "')"
+        " ~ tags[message['role']] ~ ' ' ~ text if starts else '\n' ~ text -}}"
+        "{%- set turn.speaker = [message['role'], name] -%}"
+        "{%- endfor -%}"
+        "{{- '" + mark + END_OF_TURN + "' if messages else '' -}}"
+        "{{- '" + tags["assistant"] + "' if add_generation_prompt else '' -}}"
+    )
+
+
+JINJA_TEMPLATE = jinja_source()
