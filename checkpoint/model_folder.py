@@ -53,11 +53,19 @@ def save(
     Write the model folder, or replace the one that is there. chat: a dict of how it was trained, for chat.json.
     parameters: name -> tensor, of a plain GPT-2, in place of the model's own: a LoRA's, merged. dtype: of the weights.
     """
-    folder = Path(folder)
-    config = model.config
+    with atomic.folder(folder) as new:
+        parameters = dict(model.named_parameters()) if parameters is None else parameters
+        save_weights(new / "model.safetensors", parameters, model.config.vocab_size, dtype)
+        write_texts(new, texts(model.config, tokenizer, chat, dtype))
+
+
+def texts(
+    config: GPTConfig, tokenizer: Tokenizer, chat: Mapping[str, Any], dtype: torch.dtype = torch.float32
+) -> dict[str, dict[str, Any]]:
+    """File's name -> content of all that stands in a model folder beside the weights, which are of this dtype."""
     eos = [tokenizer.end_of_turn, tokenizer.endoftext]
     ends = {"bos_token_id": tokenizer.endoftext, "eos_token_id": eos, "pad_token_id": tokenizer.endoftext}
-    texts = {
+    return {
         "config.json": {
             "architectures": ["GPT2LMHeadModel"],
             "model_type": "gpt2",
@@ -97,13 +105,14 @@ def save(
             **chat,
         },
     }
-    with atomic.folder(folder) as new:
-        parameters = dict(model.named_parameters()) if parameters is None else parameters
-        save_weights(new / "model.safetensors", parameters, config.vocab_size, dtype)
-        for name, content in texts.items():
-            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-            # a path may hold bytes that are not UTF-8; escaped they are JSON
-            (new / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_texts(folder: Path, contents: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write JSON files, name -> content, into a folder."""
+    for name, content in contents.items():
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        # a path may hold bytes that are not UTF-8; escaped they are JSON
+        (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int, dtype: torch.dtype) -> None:

@@ -30,7 +30,7 @@ class Tab:
 
     def close(self) -> None:
         self.context.close()
-        assert not [line for line in self.problems if not any(part in line for part in self.expected)]
+        assert not [line for line in self.problems if not any(part in line for part in self.expected)], self.problems
 
     def say(self, text: str) -> None:
         self.page.fill("#input", text)

@@ -31,7 +31,7 @@ from tokenization.tokenizer import SPECIAL_TOKENS
 # CTranslate2's converter imports most of transformers, which takes seconds
 FORMATS = [
     pytest.param(to, weights, marks=pytest.mark.slow if to == "ct2" else ())
-    for to in ("gguf", "ct2", "mlx")
+    for to in ("gguf", "onnx", "ct2", "mlx")
     for weights in verb.WEIGHTS[to]
 ]
 QUESTIONS = """what do you like to do?|it is raining all day|i failed my exam today|do you have brothers?
