@@ -86,6 +86,9 @@ def save(
             "bos_token": tokenizers.ENDOFTEXT,
             "eos_token": tokenizers.END_OF_TURN,
             "pad_token": tokenizers.ENDOFTEXT,
+            # no token_type_ids, which transformers 4 makes else, and GPT-2 adds to its embeddings
+            "model_input_names": ["input_ids", "attention_mask"],
+            "padding_side": "left",  # replies to several prompts at once begin where these end
             "model_max_length": config.block_size,
             "clean_up_tokenization_spaces": False,
             "chat_template": JINJA_TEMPLATE,
