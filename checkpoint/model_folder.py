@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from checkpoint import adapter, nanogpt
+from checkpoint import adapter, gguf_reader, nanogpt
 from checkpoint.not_a_model import TRAIN_HINT
 from checkpoint.pretrained import TRANSPOSED_WEIGHTS, Weights, read_huggingface
 from model import GPT, GPTConfig
@@ -138,8 +138,8 @@ def load(
     make_linear: MakeLinear | None = None,
 ) -> Loaded:
     """
-    A model from a folder (ours, any Hugging Face GPT-2, or a LoRA adapter of one), a nanoGPT ckpt.pt, or a name of the
-    hub. Raises InputError.
+    A model from a folder (ours, any Hugging Face GPT-2, or a LoRA adapter of one), a GGUF file, a nanoGPT ckpt.pt, or a
+    name of the hub. Raises InputError.
 
     tokenizer: the one that the data were made with; it must be the folder's own, but for tokens that it adds.
     make_linear: makes the module of each linear layer as its weights are read, so that the whole model is never in
@@ -167,7 +167,11 @@ def load(
 
 
 def read_weights(folder: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
-    """(weights, shape, the folder's own tokenizer if it has one) of a model folder, or of nanoGPT's ckpt.pt."""
+    """(weights, shape, the model's own tokenizer if it has one) of a model folder, a GGUF file or nanoGPT's ckpt.pt."""
+    if gguf_reader.is_gguf(folder):
+        weights, config = gguf_reader.read_gguf(folder)
+        speech = gguf_reader.speech_folder(folder)
+        return weights, config, tokenizers.load(speech) if has_tokenizer(speech) else None
     if folder.is_file() or (folder / "ckpt.pt").exists() and not (folder / "config.json").exists():
         return nanogpt.read_nanogpt(folder if folder.is_file() else folder / "ckpt.pt")
     if folder.is_dir():
@@ -182,10 +186,12 @@ def read_weights(folder: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
 
 def speech_folder(init_from: str | Path) -> Path:
     """
-    The folder whose tokenizer, chat template and end tokens are a model's: its own, or for an adapter without a
-    tokenizer that of its base model.
+    The folder whose tokenizer, chat template and end tokens are a model's: its own, for an adapter without a tokenizer
+    that of its base model, and for a GGUF file a temporary one.
     """
     folder = hub.local_folder(init_from)
+    if gguf_reader.is_gguf(folder):
+        return gguf_reader.speech_folder(folder)
     if adapter.is_adapter(folder) and not has_tokenizer(folder):
         return adapter.base_of(folder)
     return folder.parent if folder.is_file() else folder
