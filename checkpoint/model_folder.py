@@ -4,6 +4,7 @@ A model folder on disk: the only file that knows its layout.
     config.json generation_config.json model.safetensors      a Hugging Face GPT-2, as transformers saves it
     tokenizer.json tokenizer_config.json                      its tokenizer, with the chat template
     chat.json                                                 ours: format number, how it was trained
+    README.md                                                 ours: the model card, unless a person wrote one
     trainer.pt                                                ours: what a run needs to resume; nothing else reads it
 
 A crash at any instant leaves a folder that loads (runtime/atomic.py). No pickle is ever executed: torch.load runs with
@@ -21,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from checkpoint import adapter, gguf_reader, nanogpt
+from checkpoint import adapter, card, gguf_reader, nanogpt
 from checkpoint.not_a_model import TRAIN_HINT
 from checkpoint.pretrained import TRANSPOSED_WEIGHTS, Weights, read_huggingface
 from model import GPT, GPTConfig
@@ -107,6 +108,9 @@ def save(
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
             # a path may hold bytes that are not UTF-8; escaped they are JSON
             (new / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+        if card.may_replace(folder / card.NAME):
+            text = card.text(folder.resolve().name, texts["config.json"], texts["chat.json"])
+            (new / card.NAME).write_text(text, encoding="utf-8", errors="replace")
 
 
 def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int, dtype: torch.dtype) -> None:
