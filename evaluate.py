@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def evaluate(config: EvaluateConfig) -> None:
     """Measure the model, and the baseline if there is one; exits with status 1 if the model falls short of a limit."""
+    from checkpoint import card
     from evaluation import measure, report  # torch takes seconds to import: --help and a wrong flag need not wait
     from evaluation.gate import read_limits, shortfalls
 
@@ -38,6 +39,7 @@ def evaluate(config: EvaluateConfig) -> None:
     report.write_report(folder, content, baseline)
     print(report.table(content, baseline))
     print(f"wrote {folder / 'report.md'}, report.json and report.png")
+    card.write(folder)  # which shows its figures
     lines = shortfalls(content, limits, config.fail_under or "limits")
     for line in lines:
         print(f"short: {line}", file=sys.stderr)

@@ -6,11 +6,13 @@ Ship a model: write it for another engine, open it there, and compare it with wh
     $ python export.py --out_dir=models/small-talk --to=onnx --weights=int8       # onnxruntime, Transformers.js
     $ python export.py --out_dir=models/small-talk --to=ct2 --weights=int8        # CTranslate2
     $ python export.py --out_dir=models/small-talk --to=mlx                       # Apple's MLX
+    $ python export.py --out_dir=models/small-talk --push=OWNER/NAME              # the hub: says what it would send
 
 What is written goes into the model's own folder, or --into another. docs/export.md says how to talk to it.
 """
 
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,12 +53,18 @@ class ExportConfig:
     to: Literal["gguf", "onnx", "ct2", "mlx"] = "gguf"  # llama.cpp and Ollama; ONNX and browsers; CTranslate2; Apple
     weights: Weights | None = None  # how they are kept; none: f16, or what the format calls its most exact
     into: str | None = None  # the folder to write to; none: the model's own
+    push: str | None = None  # instead: list what of the folder, exports too, would go to the hub as OWNER/NAME
+    push_really: bool = False  # and send it
     check: bool = True  # open what was written with its engine, and compare
     threads: int | None = None  # CPU threads of the comparison; none: one a core
 
     def __post_init__(self) -> None:
         if self.weights and self.weights not in WEIGHTS[self.to]:
             raise ValueError(f"weights ({self.weights}) of to ({self.to}) must be one of {', '.join(WEIGHTS[self.to])}")
+        if self.push is not None and not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.push):
+            raise ValueError(f"push ({self.push}) must be the name of a model on the hub, OWNER/NAME")
+        if self.push_really and self.push is None:
+            raise ValueError(f"push_really ({self.push_really}) needs push, the name on the hub: --push=OWNER/NAME")
 
     @property
     def folder(self) -> str:
@@ -73,13 +81,20 @@ class ExportConfig:
 
 def export(config: ExportConfig) -> None:
     """Write the model, compare it if its engine is installed, and say what was and was not checked."""
-    from checkpoint import exported  # torch takes seconds to import: --help and a wrong flag need not wait
+    if config.push:
+        from checkpoint import push
+
+        for line in push.push(Path(config.folder), config.push, config.push_really):
+            print(line, flush=True)
+        return
+    from checkpoint import card, exported  # torch takes seconds to import: --help and a wrong flag need not wait
     from inference.loading import check_exists
 
     check_exists(config.folder)
     weights = config.weights or WEIGHTS[config.to][0]
     write, open_engine = format_of(config.to)
     path = write(config.folder, config.destination, weights)
+    card.write(config.folder, config.destination)
     print(f"wrote {path} ({exported.megabytes(path):.1f} MB)")
     package = ENGINES[config.to]
     if not config.check:

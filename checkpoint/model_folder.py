@@ -4,6 +4,7 @@ A model folder on disk: the only file that knows its layout.
     config.json generation_config.json model.safetensors      a Hugging Face GPT-2, as transformers saves it
     tokenizer.json tokenizer_config.json                      its tokenizer, with the chat template
     chat.json                                                 ours: format number, how it was trained
+    README.md                                                 ours: the model card, unless a person wrote one
     trainer.pt                                                ours: what a run needs to resume; nothing else reads it
 
 A crash at any instant leaves a folder that loads (runtime/atomic.py). No pickle is ever executed: torch.load runs with
@@ -21,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from checkpoint import adapter, nanogpt
+from checkpoint import adapter, card, gguf_reader, nanogpt
 from checkpoint.not_a_model import TRAIN_HINT
 from checkpoint.pretrained import TRANSPOSED_WEIGHTS, Weights, read_huggingface
 from model import GPT, GPTConfig
@@ -53,10 +54,15 @@ def save(
     Write the model folder, or replace the one that is there. chat: a dict of how it was trained, for chat.json.
     parameters: name -> tensor, of a plain GPT-2, in place of the model's own: a LoRA's, merged. dtype: of the weights.
     """
+    folder = Path(folder)
     with atomic.folder(folder) as new:
         parameters = dict(model.named_parameters()) if parameters is None else parameters
         save_weights(new / "model.safetensors", parameters, model.config.vocab_size, dtype)
-        write_texts(new, texts(model.config, tokenizer, chat, dtype))
+        contents = texts(model.config, tokenizer, chat, dtype)
+        write_texts(new, contents)
+        if card.may_replace(folder / card.NAME):
+            about = card.text(folder.resolve().name, contents["config.json"], contents["chat.json"])
+            (new / card.NAME).write_text(about, encoding="utf-8", errors="replace")
 
 
 def texts(
@@ -94,6 +100,9 @@ def texts(
             "bos_token": tokenizers.ENDOFTEXT,
             "eos_token": tokenizers.END_OF_TURN,
             "pad_token": tokenizers.ENDOFTEXT,
+            # no token_type_ids, which transformers 4 makes else, and GPT-2 adds to its embeddings
+            "model_input_names": ["input_ids", "attention_mask"],
+            "padding_side": "left",  # replies to several prompts at once begin where these end
             "model_max_length": config.block_size,
             "clean_up_tokenization_spaces": False,
             "chat_template": JINJA_TEMPLATE,
@@ -144,8 +153,8 @@ def load(
     make_linear: MakeLinear | None = None,
 ) -> Loaded:
     """
-    A model from a folder (ours, any Hugging Face GPT-2, or a LoRA adapter of one), a nanoGPT ckpt.pt, or a name of the
-    hub. Raises InputError.
+    A model from a folder (ours, any Hugging Face GPT-2, or a LoRA adapter of one), a GGUF file, a nanoGPT ckpt.pt, or a
+    name of the hub. Raises InputError.
 
     tokenizer: the one that the data were made with; it must be the folder's own, but for tokens that it adds.
     make_linear: makes the module of each linear layer as its weights are read, so that the whole model is never in
@@ -173,7 +182,11 @@ def load(
 
 
 def read_weights(folder: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
-    """(weights, shape, the folder's own tokenizer if it has one) of a model folder, or of nanoGPT's ckpt.pt."""
+    """(weights, shape, the model's own tokenizer if it has one) of a model folder, a GGUF file or nanoGPT's ckpt.pt."""
+    if gguf_reader.is_gguf(folder):
+        weights, config = gguf_reader.read_gguf(folder)
+        speech = gguf_reader.speech_folder(folder)
+        return weights, config, tokenizers.load(speech) if has_tokenizer(speech) else None
     if folder.is_file() or (folder / "ckpt.pt").exists() and not (folder / "config.json").exists():
         return nanogpt.read_nanogpt(folder if folder.is_file() else folder / "ckpt.pt")
     if folder.is_dir():
@@ -188,10 +201,12 @@ def read_weights(folder: Path) -> tuple[Weights, GPTConfig, Tokenizer | None]:
 
 def speech_folder(init_from: str | Path) -> Path:
     """
-    The folder whose tokenizer, chat template and end tokens are a model's: its own, or for an adapter without a
-    tokenizer that of its base model.
+    The folder whose tokenizer, chat template and end tokens are a model's: its own, for an adapter without a tokenizer
+    that of its base model, and for a GGUF file a temporary one.
     """
     folder = hub.local_folder(init_from)
+    if gguf_reader.is_gguf(folder):
+        return gguf_reader.speech_folder(folder)
     if adapter.is_adapter(folder) and not has_tokenizer(folder):
         return adapter.base_of(folder)
     return folder.parent if folder.is_file() else folder

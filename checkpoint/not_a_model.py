@@ -12,7 +12,6 @@ READABLE += ("adapter_model.safetensors", "adapter_model.bin", "ckpt.pt")
 CONFIGS = ("config.json", "adapter_config.json", "ckpt.pt")  # and what they are read with
 # pattern of a file's name -> what the folder, or the file, is
 OTHERS = {
-    "*.gguf": "a GGUF model for llama.cpp",
     "*.h5": "a TensorFlow model",
     "*.ckpt.index": "a TensorFlow checkpoint",
     "model.ckpt*": "a TensorFlow checkpoint",
@@ -44,6 +43,10 @@ def error(folder: Path) -> InputError:
     kept = "has a config.json but no weights (model.safetensors)" if has_config else "has no model itself"
     if inner:
         return InputError(f"{folder} {kept}, {', '.join(path.name for path in inner[:5])} in it: say {inner[0]}")
+    if ggufs := sorted(folder.glob("*.gguf")):
+        return InputError(
+            f"{folder} {kept}, but a GGUF file ({', '.join(path.name for path in ggufs)}): say {ggufs[0]}"
+        )
     for pattern, kind in OTHERS.items():
         names = sorted(path.name for path in folder.glob(pattern))
         if names:
@@ -79,7 +82,11 @@ def file_error(path: Path) -> InputError | None:
     if path.suffix == ".safetensors" or path.name == "pytorch_model.bin":
         return InputError(f"{path} has weights alone; say its folder, which has config.json as well: {path.parent}")
     kind = next((kind for pattern, kind in OTHERS.items() if path.match(pattern)), None)
-    return InputError(f"{path} is {kind}; what can be read here is a folder, or nanoGPT's ckpt.pt") if kind else None
+    return (
+        InputError(f"{path} is {kind}; what can be read here is a folder, a GGUF file, or nanoGPT's ckpt.pt")
+        if kind
+        else None
+    )
 
 
 def pointer(path: Path) -> str | None:

@@ -44,7 +44,7 @@ MAX_FILE = 1_900_000_000  # bytes; protobuf ends at 2 GiB, larger weights go to 
 WEIGHTS_FILE = "_data"  # the end of that file's name, as Transformers.js looks for it
 
 
-def write_onnx(folder: str | Path, target: str | Path, weights: Weights = "float32") -> Path:
+def write_onnx(folder: str | Path, target: str | Path, weights: str = "float32") -> Path:
     """
     Write a model folder, or whatever else model_folder.load reads, as an ONNX file in the folder `target`, with the
     configuration and the tokenizer beside it; the path of the file. Raises InputError.
@@ -107,7 +107,7 @@ class Graph:
         return self.tensor(f"constant_{value}".replace(" ", ""), values)
 
 
-def graph(model: GPT, weights: Weights) -> "ModelProto":
+def graph(model: GPT, weights: str) -> "ModelProto":
     """The ONNX model of a GPT."""
     g, config = Graph(), model.config
     parameters = {name.removeprefix("transformer."): p.numpy() for name, p in model.state_dict().items()}

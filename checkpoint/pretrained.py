@@ -3,12 +3,12 @@ Weights that others saved: Hugging Face's GPT-2 folders. nanogpt.py has nanoGPT'
 pickle is ever executed.
 """
 
-import functools
 import math
 import pickle
 import re
 import zipfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,7 +70,7 @@ def read_huggingface(folder: Path) -> tuple[Weights, GPTConfig]:
     state = {name: tensor for file in files for name, tensor in stored_tensors(folder / file).items()}
     state = {"transformer." + PREFIXES.sub("", str(name)): p for name, p in state.items()}
     tie_head(state, folder, is_tied=content.get("tie_word_embeddings") is not False)
-    return check_weights(state, config, folder, TRANSPOSED_WEIGHTS), config
+    return check_weights(state, config, folder, TRANSPOSED_WEIGHTS, content.get("n_inner")), config
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -94,28 +94,27 @@ def stored_tensors(path: Path) -> Mapping[str, Any]:
         return {str(name): p for name, p in load_tensors(path).items() if isinstance(p, Tensor)}
     try:
         with safe_open(path, framework="pt") as tensors:
-            return {
-                name: StoredTensor(path, name, torch.Size(tensors.get_slice(name).get_shape()))
-                for name in tensors.keys()
-            }
+            shapes = {name: torch.Size(tensors.get_slice(name).get_shape()) for name in tensors.keys()}
+            return {name: StoredTensor(shape, partial(safe_tensor, path, name)) for name, shape in shapes.items()}
     except (SafetensorError, OSError) as error:
         reason = not_a_model.pointer(path) or f"not a whole safetensors file ({error})"
         raise InputError(f"{path}: {reason}") from None
 
 
 class StoredTensor(NamedTuple):
-    """
-    A tensor in a safetensors file, which is opened anew for each one that is read: a file that stays open keeps all
-    that was read of it in memory.
-    """
+    """A tensor that stays on the disk until it is read."""
 
-    path: Path
-    name: str
     shape: torch.Size
+    read: Callable[[], Tensor]
 
-    def read(self) -> Tensor:
-        with safe_open(self.path, framework="pt") as tensors:
-            return tensors.get_tensor(self.name)
+
+def safe_tensor(path: Path, name: str) -> Tensor:
+    """
+    A tensor of a safetensors file, which is opened anew for each: a file that stays open keeps all that was read of it
+    in memory.
+    """
+    with safe_open(path, framework="pt") as tensors:
+        return tensors.get_tensor(name)
 
 
 def gpt_config_from_json(content: Mapping[str, Any], path: Path) -> GPTConfig:
@@ -139,8 +138,9 @@ def gpt_config_from_json(content: Mapping[str, Any], path: Path) -> GPTConfig:
         n_embd = numbers["n_embd"]
         if not all(type(number) is int and number > 0 for number in numbers.values()):
             raise ValueError(f"context, vocabulary, layers, heads, width are {tuple(numbers.values())}")
-        if content.get("n_inner") not in (None, 4 * n_embd):
-            raise InputError(f"{path}: n_inner is {content['n_inner']}, a GPT-2 has 4 * n_embd = {4 * n_embd}")
+        n_inner = content.get("n_inner")
+        if n_inner is not None and not (type(n_inner) is int and 0 < n_inner <= 4 * n_embd):
+            raise InputError(f"{path}: n_inner is {n_inner}, a GPT-2 has 4 * n_embd = {4 * n_embd}, or less")
         return GPTConfig(**numbers)
     except InputError:
         raise
@@ -191,11 +191,18 @@ def check_size(state: Mapping[str, Any], config: GPTConfig, path: Path) -> None:
         raise InputError(f"{path}: the weights lack {last}; not a whole GPT-2")
 
 
-def check_weights(state: Mapping[str, Any], config: GPTConfig, path: Path, transposed: tuple[str, ...] = ()) -> Weights:
+def check_weights(
+    state: Mapping[str, Any],
+    config: GPTConfig,
+    path: Path,
+    transposed: tuple[str, ...] = (),
+    n_inner: int | None = None,
+) -> Weights:
     """
     The weights of a GPT of this shape, out of `state`: name -> tensor, or StoredTensor. transposed: the ends of the
-    names whose tensors are (n_in, n_out). Raises InputError, which names the path, if one is missing or of another
-    shape.
+    names whose tensors are (n_in, n_out). n_inner: the width of the MLPs, if they are narrower than GPT-2's; the units
+    that they lack are zeros, which change nothing. Raises InputError, which names the path, if one is missing or of
+    another shape.
     """
     check_size(state, config, path)
     shapes = parameter_shapes(config)
@@ -204,8 +211,9 @@ def check_weights(state: Mapping[str, Any], config: GPTConfig, path: Path, trans
         raise InputError(f"{path}: the weights lack {missing[0]} (and {len(missing) - 1} more); not a whole GPT-2")
     for name, shape in shapes.items():
         given = state[name].shape[::-1] if name.endswith(transposed) else state[name].shape
-        if given != shape:
-            raise InputError(f"{path}: {name} is {tuple(given)}, its config says {tuple(shape)}")
+        wanted = shape if n_inner is None else narrower(name, shape, n_inner)
+        if given != wanted:
+            raise InputError(f"{path}: {name} is {tuple(given)}, its config says {tuple(wanted)}")
 
     def tensor(name: str) -> Tensor:
         value = state[name].read() if isinstance(state[name], StoredTensor) else state[name]
@@ -213,9 +221,20 @@ def check_weights(state: Mapping[str, Any], config: GPTConfig, path: Path, trans
             raise InputError(f"{path}: {name} is stored as {value.dtype}; a GPT-2 in 16 or 32 bits is needed")
         value = (value.t() if name.endswith(transposed) else value).float()
         check_finite(value, f"{path}: {name}")
-        return value
+        if value.shape == shapes[name]:
+            return value
+        whole = torch.zeros(shapes[name])
+        whole[tuple(map(slice, value.shape))] = value
+        return whole
 
-    return {name: functools.partial(tensor, name) for name in shapes}
+    return {name: partial(tensor, name) for name in shapes}
+
+
+def narrower(name: str, shape: torch.Size, n_inner: int) -> torch.Size:
+    """The shape of a parameter in a model whose MLPs have n_inner units."""
+    if name.endswith(("mlp.c_fc.weight", "mlp.c_fc.bias")):
+        return torch.Size((n_inner, *shape[1:]))
+    return torch.Size((shape[0], n_inner)) if name.endswith("mlp.c_proj.weight") else shape
 
 
 def check_finite(tensor: Tensor, name: str) -> None:

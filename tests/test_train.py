@@ -63,7 +63,7 @@ def test_a_run_writes_what_it_says(settings, tmp_path, capsys):
     train(settings())
     out = tmp_path / "out"
     wanted = "config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json chat.json"
-    assert {p.name for p in out.iterdir()} == {*wanted.split(), "trainer.pt", "metrics.jsonl", "loss.png"}
+    assert {p.name for p in out.iterdir()} == {*wanted.split(), "README.md", "trainer.pt", "metrics.jsonl", "loss.png"}
     assert (out / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert [row["iter"] for row in rows(out) if "val" in row] == [0, 3, 6]
     assert [row["iter"] for row in rows(out) if "loss" in row] == [1, 2, 3, 4, 5, 6]

@@ -16,10 +16,8 @@ from tokenization import chat_format, jinja_template
 from tokenization.added_tokens import named_tokens
 from tokenization.chat_format import Message
 from tokenization.end_tokens import end_token_ids, opening_ids
-from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
+from tokenization.special_tokens import BARRIER, END_OF_TURN, ENDOFTEXT, ROLE_TAGS
 from tokenization.tokenizer import Tokenizer
-
-BARRIER = "\ufdd0"  # a code point that Unicode keeps free for programs; no text holds it
 
 
 class ChatTemplate(Protocol):
@@ -185,10 +183,10 @@ def jinja_source(mark: str = "") -> str:
     """
     chat_format.render for other programs, as Jinja. mark: what their vocabulary spells before each special token, which
     no text may hold; a tag that a person typed is letters then, as here. Without one they would take it for the tag's
-    id, so a space is put into it, the one case in which their ids differ from ours.
+    id, so a barrier is put into it, which the normalizer of our tokenizer.json takes out again.
     """
-    without_tags = "".join(f" | replace('{tag}', '{tag[:-1]} :')" for tag in ROLE_TAGS.values())
-    without_tags += " | replace('<|end', '<| end')"
+    parted = "".join(f" | replace('{tag}', '{tag[:-1]}{BARRIER}:')" for tag in ROLE_TAGS.values())
+    parted += f" | replace('<|', '<{BARRIER}|')"
     tags = {role: mark + tag for role, tag in ROLE_TAGS.items()}
     return (
         "{%- set tags = " + str(tags) + " -%}"
@@ -198,7 +196,7 @@ def jinja_source(mark: str = "") -> str:
         "{%- set name = message['name'] | default(none) if message['role'] == 'user' else none -%}"
         "{%- set starts = [message['role'], name] != turn.speaker -%}"
         "{%- set text = (name ~ ': ' if name and starts else '') ~ message['content'] | trim -%}"
-        "{%- set text = text" + (f" | replace('{mark}', '')" if mark else without_tags) + " -%}"
+        "{%- set text = text" + (f" | replace('{mark}', '')" if mark else parted) + " -%}"
         "{{- ('' if loop.first else '" + mark + END_OF_TURN + "')"
         " ~ tags[message['role']] ~ ' ' ~ text if starts else '\n' ~ text -}}"
         "{%- set turn.speaker = [message['role'], name] -%}"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import InputError
+from tokenization.special_tokens import WITHOUT_BARRIER
 
 # GPT-2's pattern as other programs write it out
 GPT2_PATTERNS = (
@@ -34,7 +35,7 @@ def check_gpt2_like(content: dict[str, Any]) -> None:
     model, normalizer = content["model"], content["normalizer"] or {}
     if model.get("type", "BPE") != "BPE":
         raise ValueError(f"it is a {model['type']}")
-    if normalizer and normalizer.get("normalizers") != []:
+    if normalizer not in ({}, WITHOUT_BARRIER) and normalizer.get("normalizers") != []:
         raise ValueError("it splits text in another way")
     splitters = [content["pre_tokenizer"] or {}]
     if splitters[0].get("type") == "Sequence":

@@ -26,7 +26,7 @@ from runtime.json_file import read_json, read_json_if_there
 from tokenization import characters
 from tokenization.added_tokens import AddedToken, Splitter, read_added_tokens
 from tokenization.foreign_tokenizer import check_gpt2_like, check_ids, check_merge_order, has_tokenizer
-from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS
+from tokenization.special_tokens import END_OF_TURN, ENDOFTEXT, ROLE_TAGS, WITHOUT_BARRIER
 
 # GPT-2's regular expression for words, from its published encoder: contractions, letters, digits, the rest, white space
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
@@ -179,7 +179,8 @@ class Tokenizer:
             if token[:i] in spelled and token[i:] in spelled
         ]
         added = [
-            {"content": text, **token._asdict()}
+            # special tokens are looked for before the normalizer runs, else it would join what the barrier parts
+            {"content": text, **token._asdict(), "normalized": token.normalized and not token.special}
             for text, token in sorted(self.added.items(), key=lambda item: item[1].id)
         ]
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
@@ -188,7 +189,7 @@ class Tokenizer:
             "truncation": None,
             "padding": None,
             "added_tokens": added,
-            "normalizer": None,
+            "normalizer": WITHOUT_BARRIER,
             "pre_tokenizer": byte_level,
             "post_processor": None,
             "decoder": byte_level,

@@ -323,6 +323,7 @@ LOADS = {
     "other names for the shape": other_names_for_the_shape,
     "a config that leaves all to its defaults": hardly_a_config,
     "n_inner said": lambda f: f.config(n_inner=64),
+    "a narrower n_inner": another_class(GPT2LMHeadModel, n_inner=40),
     "cross attention": another_class(GPT2LMHeadModel, add_cross_attention=True),
     "two heads": another_class(GPT2DoubleHeadsModel),
     "a classifier": another_class(GPT2ForSequenceClassification, pad_token_id=399),
@@ -485,7 +486,7 @@ def dropped_base(f):
 
 IS_NOT = {
     "nothing": (instead(), "has no model .*train.py"),
-    "GGUF": (instead("model.Q4_K_M.gguf"), "is a GGUF model"),
+    "GGUF": (instead("model.Q4_K_M.gguf"), "but a GGUF file .model.Q4_K_M.gguf.: say"),
     "TensorFlow": (instead("tf_model.h5", config=True), "is a TensorFlow model"),
     "a TensorFlow checkpoint": (instead("model.ckpt.index", "model.ckpt.meta"), "is a TensorFlow checkpoint"),
     "Flax": (instead("flax_model.msgpack", config=True), "is a Flax model"),
@@ -509,6 +510,8 @@ IS_NOT = {
     "quantized": (lambda f: f.config(quantization_config={"quant_method": "gptq"}), "quantized"),
     "another model": (lambda f: f.config(model_type="gpt_neo"), "model_type is 'gpt_neo'"),
     "another function": (lambda f: f.config(activation_function="gelu"), "activation_function is 'gelu'"),
+    "a wider n_inner": (another_class(GPT2LMHeadModel, n_inner=80), "n_inner is 80, a GPT-2 has .* 64, or less"),
+    "n_inner of another model": (lambda f: f.config(n_inner=40), "c_fc.weight is .64, 16., its config says .40, 16."),
     "another epsilon": (lambda f: f.config(layer_norm_epsilon=1e-3), "layer_norm_epsilon"),
     "another scale": (lambda f: f.config(scale_attn_by_inverse_layer_idx=True), "scale_attn_by_inverse"),
     "BERT's tokenizer": (bert, "WordPiece tokenizer, BERT's .vocab.txt"),
@@ -548,7 +551,7 @@ def test_what_is_no_gpt2_is_named(made, name):
 def test_a_file_is_named(tmp_path, name):
     """A file in place of a folder is named, or its folder."""
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(InputError, match="what can be read here is a folder|say its folder"):
+    with pytest.raises(InputError, match="what can be read here is a folder|say its folder|not a whole GGUF"):
         model_folder.load(tmp_path / name)
 
 

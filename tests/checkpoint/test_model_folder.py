@@ -463,7 +463,7 @@ def test_truncated_weights_are_refused(ours, keep):
         ({"n_head": 0}, "config.json"),
         ({"n_head": 3}, "multiple of n_head"),
         ({"n_embd": None}, "config.json"),
-        ({"n_inner": 99}, "n_inner"),
+        ({"n_inner": 199}, "n_inner"),
         ({"vocab_size": 70000}, "wte.weight"),
     ],
 )

@@ -26,6 +26,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="signals and mounts of a Unix"),
 ]
 MODEL = "config.json generation_config.json model.safetensors tokenizer.json tokenizer_config.json chat.json".split()
+MODEL += ["README.md"]
 UNFINISHED = {".writing", ".committed", ".trainer.pt.new"}  # what is there only while a save goes on
 STEP, EVALUATION = r"iter (\d+): loss ", r"iter (\d+): val "
 
