@@ -17,7 +17,7 @@ import itertools
 import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,7 +31,6 @@ from runtime.version import version
 if TYPE_CHECKING:
     from onnx import ModelProto  # pyright: ignore[reportAttributeAccessIssue]
 
-Weights = Literal["float32", "int8"]
 FILES = {"float32": "model.onnx", "int8": "model_quantized.onnx"}  # as Transformers.js looks for fp32 and q8
 # LayerNormalization came with 17, Gelu with 20, scales in blocks with 21: onnxruntime has all of them since 1.20
 OPSET, IR_VERSION = 21, 10
