@@ -38,6 +38,7 @@ from readers import (
     tagged,
     telegram,
     templated,
+    viber,
     whatsapp,
 )
 from readers.conversations import split_at_silences
@@ -82,7 +83,7 @@ Reader = LogReader | RecordReader
 # the first one that recognises a file reads it
 LAYOUTS: tuple[Reader, ...] = (
     *(whatsapp, telegram, signal, imessage, discord, slack, facebook, google_chat, json_logs),
-    *(sms, pages, east_asia, irc, sigtop),
+    *(sms, pages, east_asia, irc, sigtop, viber),
     *(chatgpt, claude, gemini, grok, openwebui, sillytavern),
     *(preference, sharegpt, openai, templated, alpaca, parlai, table, tagged, dialogue),
 )
