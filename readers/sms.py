@@ -24,6 +24,7 @@ ATTRIBUTE = re.compile(r"([\w:.-]+)=(?:\"([^\"]*)\"|'([^']*)')")
 HALVES = re.compile(r"&#(5[5-7]\d{3});&#(5[5-7]\d{3});")  # of a surrogate pair
 RECEIVED, SENT = "1", "2"
 FROM = "137"  # type of the address of who sent an MMS
+KEY_DIGITS = 9  # at the end of a number: without the country's code, and the 0 in its place
 
 
 def recognises(head: str) -> bool:
@@ -33,7 +34,7 @@ def recognises(head: str) -> bool:
 def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     mms: dict[str, str] | None = None  # the attributes of the one that is open
     texts: list[str] = []
-    names: dict[str, str] = {}  # number -> name of a contact
+    names: dict[str, str] = {}  # key_of(a number) -> name of a contact, or the number as it was first written
     number = 0
     for _, line in source.lines(skipped):
         for element in ELEMENT.finditer(line):
@@ -52,6 +53,11 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
                 number += 1
                 text, box = attributes.get("body", ""), attributes.get("type", "")
                 yield from spoken(attributes, text, box, names, number, source, skipped)
+
+
+def key_of(address: str) -> str:
+    """The digits by which a number is known, however it is written: +1 (810) 555-0101 is 8105550101."""
+    return re.sub(r"\D", "", address)[-KEY_DIGITS:] or address
 
 
 def attributes_of(text: str) -> dict[str, str]:
@@ -76,14 +82,14 @@ def spoken(
     source: Source,
     skipped: Skipped,
 ) -> Iterator[LogMessage]:
-    """Yield the message of an element, or none, noted. names: number -> name, to which a contact's is added."""
+    """Yield the message of an element, or none, noted. names: see messages, to which the contact's is added."""
     place = f"{source.name}:{number}"
     name, address = attributes.get("contact_name", ""), attributes.get("address", "")
-    is_group = "~" in address
+    is_group = "~" in address or not address
     if name not in ("", "(Unknown)", "null") and not is_group:
-        names[address] = name
+        names[key_of(address)] = name
     sender = attributes.get("from", "") if is_group else address
-    who = ME if box == SENT else names.get(sender, sender)
+    who = ME if box == SENT else names.setdefault(key_of(sender), sender)
     if box not in (RECEIVED, SENT):
         skipped.note("draft, or message that was not sent", place)
     elif not text.strip() or text == "null":
@@ -92,6 +98,7 @@ def spoken(
         skipped.note("message without a sender", place)
     else:
         date = attributes.get("date", "")
-        time = int(date) / 1000 if date.isdecimal() and len(date) < 16 else None
-        chat = f"{source.name}/{address if is_group else names.get(address, address)}"
+        # milliseconds; of MMS some programs write seconds, as Android has them
+        time = int(date) / (1000 if len(date) > 10 else 1) if date.isdecimal() and len(date) < 16 else None
+        chat = f"{source.name}/{address if is_group else names.get(key_of(address), key_of(address))}"
         yield LogMessage(who, text.strip(), time, chat, number)

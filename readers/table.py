@@ -37,6 +37,7 @@ SENT = {
     **dict.fromkeys(("type", "direction"), ("outgoing", "sent", "out")),
     **dict.fromkeys(("is_sender", "issender", "issend", "is_from_me", "from_me"), ("1", "true", "yes")),
 }
+NOTICE = ("notification", "system")  # types of rows in which nobody speaks
 ME = "Me"
 TEXT = ("text", "message", "content", "body", "utterance", "message text", "strcontent", "msg")
 TIME = ("time", "timestamp", "datetime", "created_at", "message date", "date/time", "sent at", "strtime", "date")
@@ -71,6 +72,8 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
         place = f"{source.name}:{line}"
         if not text:
             skipped.note("no text", place)
+        elif not speaker and row.get("type", "").strip().lower() in NOTICE:
+            skipped.note("system line", place)
         elif not speaker:
             skipped.broken(place, f"column '{columns[0]}' is empty; every message needs one")
         else:

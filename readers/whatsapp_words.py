@@ -60,7 +60,7 @@ class Phrases:
         self.edited = re.compile(rf"\s?(?:\u200e<[^<>:\n]{{5,60}}>|<{any_of(sections['edited'])}\.?>)\s?$")
         self.poll = re.compile(rf"{any_of(sections['poll'])}:\n")
         first_word, encryption = any_of(sections["encryption, first word"]), any_of(sections["encryption"])
-        self.encrypted = re.compile(rf"{first_word}\b.{{0,60}}{encryption}")
+        self.encrypted = re.compile(rf"{first_word}.{{0,60}}{encryption}")
 
     def words_of(self, raw: str, by_ios: bool) -> tuple[str, str | None]:
         """

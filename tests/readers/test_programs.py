@@ -113,6 +113,24 @@ def test_who_speaks_in_a_group_of_text_messages():
     assert read(text) == [("Ann", "hi"), ("Ann", "all?"), ("+15550101", "me"), ("Me", "ok")]
 
 
+def test_a_number_is_one_person_however_it_is_written():
+    """With a country's code, without it or with a 0: one person, in one chat."""
+    text = "<smses>" + "".join(
+        f'<sms address="{address}" date="164094480{i}000" type="{i % 2 + 1}" body="{i}" />\n'
+        for i, address in enumerate(("+49 170 1234567", "0170 1234567", "+491701234567"))
+    )
+    ((reader, sources),) = detect.recognise([Source("chat", lambda: io.BytesIO(text.encode()))], Skipped())
+    messages = list(reader.messages(sources[0], Skipped()))
+    assert [m.speaker for m in messages] == ["+49 170 1234567", "Me", "+49 170 1234567"]
+    assert len({m.chat for m in messages}) == 1
+
+
+def test_a_row_in_which_nobody_speaks_is_no_broken_one():
+    """iMazing has notices of the app among the messages."""
+    rows = "Ann,Incoming,Ann,hi\nAnn,Notification,,Ann named the chat\nAnn,Outgoing,,yo\n"
+    assert read("Chat Session,Type,Sender Name,Text\n" + rows) == [("Ann", "hi"), ("Me", "yo")]
+
+
 def test_type_1_of_android_was_received():
     """In a table without names, only words and is_... columns say that the phone's owner sent a message."""
     assert read("name,address,type,body\n,+15550100,1,hi\n,+15550100,Outgoing,yo\n") == [
