@@ -26,7 +26,10 @@ def ask(question: str) -> str:
 def ask_for_paths() -> tuple[str, ...]:
     """Files and folders that there are."""
     while True:
-        paths = paths_in(ask("which files or folders? (drag them here, or type their names) "))
+        answer = ask("which files or folders? (drag them here, or type their names) ")
+        if not answer.strip("\"' "):
+            continue
+        paths = paths_in(answer)
         missing = next((path for path in paths if not Path(path).exists()), None)
         if missing is None:
             return paths

@@ -24,6 +24,7 @@ ATTRIBUTE = re.compile(r"([\w:.-]+)=(?:\"([^\"]*)\"|'([^']*)')")
 HALVES = re.compile(r"&#(5[5-7]\d{3});&#(5[5-7]\d{3});")  # of a surrogate pair
 RECEIVED, SENT = "1", "2"
 FROM = "137"  # type of the address of who sent an MMS
+MAX_SHORT_CODE = 6  # digits
 KEY_DIGITS = 9  # at the end of a number: without the country's code, and the 0 in its place
 
 
@@ -56,8 +57,9 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
 
 
 def key_of(address: str) -> str:
-    """The digits by which a number is known, however it is written: +1 (810) 555-0101 is 8105550101."""
-    return re.sub(r"\D", "", address)[-KEY_DIGITS:] or address
+    """The digits by which a number is known, however it is written: +1 (810) 555-0101 is 8105550101; else the name."""
+    digits = re.sub(r"\D", "", address)
+    return digits[-KEY_DIGITS:] if len(digits) > MAX_SHORT_CODE else address
 
 
 def attributes_of(text: str) -> dict[str, str]:

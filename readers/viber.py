@@ -22,8 +22,8 @@ ROW = re.compile(
 
 def recognises(head: str) -> bool:
     """Half of the lines begin a message, for texts may have several."""
-    lines = [line for line in head.split("\n") if line.strip()]
-    return bool(ROW.match(lines[0])) and 2 * sum(bool(ROW.match(line)) for line in lines) >= len(lines)
+    begins = [bool(ROW.match(line)) for line in head.split("\n") if line.strip()]
+    return begins[:1] == [True] and 2 * sum(begins) >= len(begins)
 
 
 def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:

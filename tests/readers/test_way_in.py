@@ -94,6 +94,8 @@ def test_a_path_is_taken_as_it_is_typed_or_dragged(tmp_path, answer):
     assert paths_in(f"{tmp_path}/x {tmp_path}/y") == (f"{tmp_path}/x", f"{tmp_path}/y")
     with pytest.raises(InputError, match="no file was named"):
         paths_in("  ")
+    with pytest.raises(InputError, match="no file was named"):
+        paths_in("''")
 
 
 def test_an_example_is_a_line_of_text_and_no_item_of_json(tmp_path):
