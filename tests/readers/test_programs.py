@@ -96,6 +96,19 @@ def test_vibers_texts_hold_commas_and_lines():
     assert read(text) == [("Ann", 'a, "b",\nc'), ("+15550101", 'd "e"')]
 
 
+def test_what_people_write_in_teams_is_html():
+    """It has a type of its own, and the name of who writes under another key than Skype's."""
+    message = {
+        "originalarrivaltime": "2021-12-31T10:00:00Z",
+        "messagetype": "RichText/Html",
+        "imdisplayname": "Ann Lee",
+        "from": "8:orgid:1",
+        "content": "<p>hi Ben,</p><p>soup &amp; bread?</p>",
+    }
+    chat = {"userId": "8:orgid:2", "conversations": [{"id": "19:x@thread.v2", "MessageList": [message]}]}
+    assert read(json.dumps(chat)) == [("Ann Lee", "hi Ben,\nsoup & bread?")]
+
+
 # ------------------------------------------------------------------------------------------------------- phones
 
 
