@@ -48,6 +48,7 @@ def paths_in(answer: str) -> tuple[str, ...]:
         words = shlex.split(answer, posix=os.name == "posix")
     except ValueError:  # an open quote
         words = answer.split()
+    words = [word for word in words if word.strip("\"'")]
     if not words:
         raise InputError("no file was named")
     return tuple(str(Path(word.strip("\"'")).expanduser()) for word in words)

@@ -40,11 +40,13 @@ def records_of_row(row: Any, place: str, skipped: Skipped) -> Iterator[Record]:
 
 def last_branch(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The messages from the first to the last, along their parents; all of them where no parents are told."""
-    by_id = {message.get("uuid"): message for message in messages}
-    branch, message = [], messages[-1] if messages else None
-    while message is not None and message not in branch:
+    by_id = {str(message.get("uuid")): message for message in messages}
+    branch, visited = [], set()
+    message = messages[-1] if messages else None
+    while message is not None and id(message) not in visited:  # a damaged export may have a circle
+        visited.add(id(message))
         branch.append(message)
-        message = by_id.get(message.get("parent_message_uuid"))
+        message = by_id.get(str(message.get("parent_message_uuid")))
     return branch[::-1] if len(branch) > 1 else messages
 
 

@@ -4,7 +4,6 @@ Every layout that is read, and which of them a file has: told by its content, ne
 
 import collections
 import itertools
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -38,6 +37,7 @@ from readers import (
     tagged,
     telegram,
     templated,
+    viber,
     whatsapp,
 )
 from readers.conversations import split_at_silences
@@ -82,7 +82,7 @@ Reader = LogReader | RecordReader
 # the first one that recognises a file reads it
 LAYOUTS: tuple[Reader, ...] = (
     *(whatsapp, telegram, signal, imessage, discord, slack, facebook, google_chat, json_logs),
-    *(sms, pages, east_asia, irc, sigtop),
+    *(sms, pages, east_asia, irc, sigtop, viber),
     *(chatgpt, claude, gemini, grok, openwebui, sillytavern),
     *(preference, sharegpt, openai, templated, alpaca, parlai, table, tagged, dialogue),
 )
@@ -176,24 +176,6 @@ def check_bots(bots: Collection[str], speakers: collections.Counter[str]) -> Non
         if bot not in speakers:
             close = did_you_mean(bot, speakers)
             raise InputError(f"--bot={bot}: nobody is called so{close}; {listed(speakers)}")
-
-
-def choose_bots(speakers: collections.Counter[str], bots: Collection[str]) -> Collection[str]:
-    """
-    Who of the speakers of chat logs becomes the bot: `bots`, or if that is empty what the person at the terminal
-    answers; several names are one person's. Empty if there are no logs. Raises InputError that lists the speakers.
-    """
-    if bots or not speakers:
-        return bots
-    if not sys.stdin.isatty():
-        raise InputError(f"say who the bot is to be, --bot=NAME; {listed(speakers)}")
-    while True:
-        answer = input("who is the bot to be? (one person with several names: NAME, NAME) ").strip()
-        names = [answer] if answer in speakers else [name.strip() for name in answer.split(",") if name.strip()]
-        unknown = next((name for name in names if name not in speakers), None)
-        if names and unknown is None:
-            return names
-        print(f"nobody is called {unknown or answer}{did_you_mean(unknown or answer, speakers)}")
 
 
 def listed(speakers: collections.Counter[str]) -> str:

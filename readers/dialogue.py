@@ -27,6 +27,7 @@ NO_NAME = re.compile(
 END = re.compile(r"\s*(?:[-=*_\u2013\u2014]{3,}|<\|endoftext\|>)\s*")
 MIN_SHARE = 0.5  # of the lines begin with a name
 MAX_WORDS = 4  # of a name
+MAX_MESSAGES = 2000  # of a chat in which somebody says one thing, and is taken for a person only if they say another
 
 
 def recognises(head: str) -> bool:
@@ -47,9 +48,11 @@ def split(line: str) -> tuple[str | None, str]:
 
 
 def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
-    """Yield the messages; a name that is said only once in the head is taken for the beginning of a sentence."""
-    names = collections.Counter(name for name, _ in map(split, source.head.split("\n")) if name)
-    known = {name for name, n in names.items() if n > 1}
+    """Yield the messages; a name that hardly ever stands there is taken for the beginning of a sentence."""
+    lines = source.lines(Skipped(keep_going=True))
+    names = collections.Counter(name for _, line in lines if (name := split(line)[0]))
+    rare = max(1, names.total() // MAX_MESSAGES)
+    known = {name for name, n in names.items() if n > rare}
     talk, blank = 1, 0
     current: tuple[str, list[str], int] | None = None  # name, lines, number of the first
     for number, line in source.lines(skipped):

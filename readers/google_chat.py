@@ -36,7 +36,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
             message = chat_message(item, source, number, skipped)
             if message:
                 yield message
-        elif key == "conversations" and isinstance(item, dict):
+        elif key in ("conversations", "conversation_state") and isinstance(item, dict):  # the latter until 2018
             for message in hangouts_messages(item, source, number, skipped):
                 number += 1
                 yield message
@@ -55,7 +55,10 @@ def chat_message(item: Any, source: Source, number: int, skipped: Skipped) -> Lo
     elif not isinstance(text, str) or not text.strip() or not isinstance(name, str):
         skipped.note("media" if item.get("attached_files") else "empty message", place)
     else:
-        return LogMessage(name, text.strip(), time_of(str(item.get("created_date"))), source.name, number)
+        time = time_of(str(item.get("created_date")))
+        if time is None:  # it is in the language of the account
+            skipped.note("message with a time that is not understood, no silence is seen there", place, kept=True)
+        return LogMessage(name, text.strip(), time, source.name, number)
     return None
 
 
@@ -66,11 +69,13 @@ def time_of(text: str) -> float | None:
 
 def hangouts_messages(item: dict[str, Any], source: Source, number: int, skipped: Skipped) -> Iterator[LogMessage]:
     """Yield the messages of a conversation of Hangouts, oldest first."""
+    item = {**item, **(within(item, "conversation_state") or {})}
     inner = within(item, "conversation", "conversation") or within(item, "conversation")
     people = People()
     for person in listed(within(inner, "participant_data")):
         people.named(str(within(person, "id", "gaia_id")), within(person, "fallback_name"))
-    chat = f"{source.name}/{within(item, 'conversation', 'conversation_id', 'id') or number}"
+    chat_id = within(item, "conversation", "conversation_id", "id") or within(item, "conversation_id", "id") or number
+    chat = f"{source.name}/{chat_id}"
     spoken = []
     for event in listed(item.get("events")) or listed(item.get("event")):
         content = within(event, "chat_message", "message_content")

@@ -19,7 +19,7 @@ from readers.source import LogMessage, Skipped, Source
 from readers.timestamps import parse_timestamp
 
 NAME = "Skype, Teams, Matrix (JSON)"
-WORDS = ("Text", "RichText")  # types of messages that people write
+WORDS = ("Text", "RichText", "RichText/Html")  # types of messages that people write; the last is of Teams
 QUOTE = re.compile(r"<quote\b.*?</quote>", re.DOTALL)
 
 
@@ -63,7 +63,8 @@ def skype_messages(
         text = as_text(QUOTE.sub("", content.replace("\n", "<br>")))
         sender = without_kind(str(message.get("from")))
         if text:
-            speaker = people.named(sender, message.get("displayName"), "Me" if sender == without_kind(owner) else None)
+            shown_names = (message.get("displayName"), message.get("imdisplayname"))
+            speaker = people.named(sender, *shown_names, "Me" if sender == without_kind(owner) else None)
             time = parse_timestamp(str(message.get("originalarrivaltime")))
             found.append(LogMessage(speaker, text, time, f"{source.name}/{chat_id}", number + len(found) + 1))
     yield from sorted(found, key=lambda message: message.time or 0)

@@ -118,7 +118,7 @@ class Page(HTMLParser):
 
 
 def recognises(head: str) -> bool:
-    is_telegram = 'class="page_wrap"' in head and 'class="message ' in head
+    is_telegram = 'class="message ' in head and ('class="page_wrap"' in head or 'class="from_name"' in head)
     return head.lstrip()[:1] == "<" and (is_telegram or "chatlog__message" in head)
 
 

@@ -55,8 +55,8 @@ CARDS = [  # 4-4-4-4, American Express, in one piece (14 to 19 digits: ISO/IEC 7
 ]
 ISSUER = re.compile(r"[3-6]|2[2-7]|8[12]|97")  # of cards: Visa, Mastercard, Mir, RuPay, Troy and the like
 YEARS = re.compile(r"(?:20\d\d[ .-]?|\d\d00[ .-]?){4}")
-# Ann (U0A1B2C3D): the second Ann of an export
-WITH_ID = re.compile(r"\((?:[UW](?=\w*\d)[A-Z0-9]{6,12}|\w*\d{3,})\)$")
+# Ann (U0A1B2C3D), Ann (live:ann): the second Ann of an export
+WITH_ID = re.compile(r"\((?:[UW](?=\w*\d)[A-Z0-9]{6,12}|\w*\d{3,}|[^()\s]*[@:][^()\s]*)\)$")
 NAME_ID = re.compile(r"[UW](?=\w*\d)[A-Z0-9]{6,12}|(?:user|channel|chat)?[ _-]?\d{3,}|Person \d+", re.I)
 
 

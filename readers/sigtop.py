@@ -28,9 +28,10 @@ def recognises(head: str) -> bool:
 def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     fields: dict[str, str] = {}
     lines: list[str] = []
-    start, in_fields = 0, False
+    start, in_fields, is_after_blank = 0, False, True
     for number, line in source.lines(skipped):
-        if line.startswith("From: "):
+        begins, is_after_blank = is_after_blank and line.startswith("From: "), not line.strip()
+        if begins:
             yield from spoken(fields, lines, start, source, skipped)
             fields, lines, start, in_fields = {"From": line[6:]}, [], number, True
         elif in_fields and (match := FIELD.match(line)):

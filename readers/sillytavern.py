@@ -11,9 +11,15 @@ from typing import Any
 
 from readers import json_rows
 from readers.conversations import Turn, talk_record
+from readers.rows import within
 from readers.source import Record, Skipped, Source
 
 NAME = "SillyTavern"
+SYSTEM = (
+    "SillyTavern System",
+    "System",
+    "Note",
+)  # who gives notices; other messages of this kind are hidden by the user
 
 
 def recognises(head: str) -> bool:
@@ -29,7 +35,7 @@ def records(source: Source, skipped: Skipped) -> Iterator[Record]:
 
 def turn_of(row: Any, place: str, skipped: Skipped) -> Turn | None:
     if isinstance(row, dict) and isinstance(row.get("mes"), str):
-        if row.get("is_system"):
+        if row.get("is_system") and (row.get("name") in SYSTEM or within(row, "extra", "type")):
             skipped.note("system line", place)
             return None
         return ("user" if row.get("is_user") else "assistant", row["mes"])

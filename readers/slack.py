@@ -114,7 +114,9 @@ def shown(inside: str, people: People) -> str:
     """How Slack shows <inside>: @U1 or @U1|ann, #C1|general, !here, !subteam^S1|@team, a link or link|text."""
     target, _, label = inside.partition("|")
     if target.startswith("@"):
-        return people.names.get(target[1:]) or label or "somebody"
+        user_id = target[1:]
+        name = people.names.get(user_id, "").removesuffix(f" ({user_id})")  # the second Ann has her id behind her name
+        return name if name not in ("", user_id) else label or "somebody"
     if target.startswith("#"):
         return "#" + (label or target[1:])
     if target.startswith("!"):

@@ -6,8 +6,9 @@ Text messages as the Android app "SMS Backup & Restore" writes them:
       <mms address="+15550100" date="..." msg_box="2" contact_name="Ann">
         <parts><part ct="text/plain" text="yo" /></parts></mms>
 
-Type 1 was received; what was sent is by "Me". An emoji is written as the two halves of a surrogate pair, which no XML
-parser takes: the elements are read by their letters.
+Type 1 was received; what was sent is by "Me". In a group ("+15550100~+15550101") the address of type 137 tells who
+speaks, whose name is known from messages of them alone. An emoji is written as the two halves of a surrogate pair,
+which no XML parser takes: the elements are read by their letters.
 """
 
 import html
@@ -18,10 +19,13 @@ from readers.source import LogMessage, Skipped, Source
 
 NAME = "SMS Backup & Restore"
 ME = "Me"
-ELEMENT = re.compile(r"<(/mms|sms|mms|part)\b((?:\s+[\w:.-]+=(?:\"[^\"]*\"|'[^']*'))*)")
+ELEMENT = re.compile(r"<(/mms|sms|mms|part|addr)\b((?:\s+[\w:.-]+=(?:\"[^\"]*\"|'[^']*'))*)")
 ATTRIBUTE = re.compile(r"([\w:.-]+)=(?:\"([^\"]*)\"|'([^']*)')")
 HALVES = re.compile(r"&#(5[5-7]\d{3});&#(5[5-7]\d{3});")  # of a surrogate pair
 RECEIVED, SENT = "1", "2"
+FROM = "137"  # type of the address of who sent an MMS
+MAX_SHORT_CODE = 6  # digits
+KEY_DIGITS = 9  # at the end of a number: without the country's code, and the 0 in its place
 
 
 def recognises(head: str) -> bool:
@@ -31,23 +35,31 @@ def recognises(head: str) -> bool:
 def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     mms: dict[str, str] | None = None  # the attributes of the one that is open
     texts: list[str] = []
+    names: dict[str, str] = {}  # key_of(a number) -> name of a contact, or the number as it was first written
     number = 0
     for _, line in source.lines(skipped):
         for element in ELEMENT.finditer(line):
             kind, attributes = element[1], attributes_of(element[2])
             if kind == "part" and mms is not None and attributes.get("ct") == "text/plain":
                 texts.append(attributes.get("text", ""))
+            elif kind == "addr" and mms is not None and attributes.get("type") == FROM:
+                mms["from"] = attributes.get("address", "")
             elif kind == "mms":
                 mms, texts = attributes, []
                 number += 1
             elif kind == "/mms" and mms is not None:
-                yield from spoken(mms, "\n".join(texts), mms.get("msg_box", ""), number, source, skipped)
+                yield from spoken(mms, "\n".join(texts), mms.get("msg_box", ""), names, number, source, skipped)
                 mms = None
             elif kind == "sms":
                 number += 1
-                yield from spoken(
-                    attributes, attributes.get("body", ""), attributes.get("type", ""), number, source, skipped
-                )
+                text, box = attributes.get("body", ""), attributes.get("type", "")
+                yield from spoken(attributes, text, box, names, number, source, skipped)
+
+
+def key_of(address: str) -> str:
+    """The digits by which a number is known, however it is written: +1 (810) 555-0101 is 8105550101; else the name."""
+    digits = re.sub(r"\D", "", address)
+    return digits[-KEY_DIGITS:] if len(digits) > MAX_SHORT_CODE else address
 
 
 def attributes_of(text: str) -> dict[str, str]:
@@ -64,12 +76,22 @@ def unescaped(text: str) -> str:
 
 
 def spoken(
-    attributes: dict[str, str], text: str, box: str, number: int, source: Source, skipped: Skipped
+    attributes: dict[str, str],
+    text: str,
+    box: str,
+    names: dict[str, str],
+    number: int,
+    source: Source,
+    skipped: Skipped,
 ) -> Iterator[LogMessage]:
-    """Yield the message of an element, or none, noted."""
+    """Yield the message of an element, or none, noted. names: see messages, to which the contact's is added."""
     place = f"{source.name}:{number}"
     name, address = attributes.get("contact_name", ""), attributes.get("address", "")
-    who = name if name not in ("", "(Unknown)", "null") else address
+    is_group = "~" in address or not address
+    if name not in ("", "(Unknown)", "null") and not is_group:
+        names[key_of(address)] = name
+    sender = attributes.get("from", "") if is_group else address
+    who = ME if box == SENT else names.setdefault(key_of(sender), sender)
     if box not in (RECEIVED, SENT):
         skipped.note("draft, or message that was not sent", place)
     elif not text.strip() or text == "null":
@@ -78,5 +100,7 @@ def spoken(
         skipped.note("message without a sender", place)
     else:
         date = attributes.get("date", "")
-        time = int(date) / 1000 if date.isdecimal() and len(date) < 16 else None
-        yield LogMessage(ME if box == SENT else who, text.strip(), time, f"{source.name}/{who}", number)
+        # milliseconds; of MMS some programs write seconds, as Android has them
+        time = int(date) / (1000 if len(date) > 10 else 1) if date.isdecimal() and len(date) < 16 else None
+        chat = f"{source.name}/{address if is_group else names.get(key_of(address), key_of(address))}"
+        yield LogMessage(who, text.strip(), time, chat, number)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict
 from runtime.errors import InputError
 
 MAX_EXAMPLE = 80  # characters of a line that was left out which are shown
+MAX_PLACE = 60  # characters of a place that are shown
 JSON_START = re.compile(r"\s*(?:\{|\[\s*[\[{\"\]])")
 HEAD_BYTES = 1 << 16  # bytes of a file, unpacked, from which a reader must recognise its layout
 # what reading a damaged file or archive raises
@@ -104,7 +105,8 @@ class Skipped(collections.Counter[str]):
         for key, n in sorted(self.items()):
             line = f"noted {n:,}: {self.reasons_kept[key]}" if key in self.reasons_kept else f"skipped {n:,}: {key}"
             places = self.places[key]
-            yield line + (f" ({', '.join(places)}{', ...' if n > len(places) else ''})" if places else "")
+            shown = ", ".join(map(short_place, places)) + (", ..." if n > len(places) else "")
+            yield line + (f" ({shown})" if places else "")
             example = self.example_of(places[0]) if self.example_of and places else ""
             if example:
                 yield f"    {example}"
@@ -185,6 +187,11 @@ class Source:
     def text(self) -> str:
         """The whole text; only for files that are known to be small. Raises InputError."""
         return "\n".join(line for _, line in self.lines())
+
+
+def short_place(place: str) -> str:
+    """A place without the beginning of a long path."""
+    return place if len(place) <= MAX_PLACE else "..." + place[3 - MAX_PLACE :]
 
 
 def example_of(sources: Mapping[str, Source], mask: Callable[[str], str], place: str) -> str:

@@ -32,8 +32,12 @@ SPEAKER = (
 )
 SPEAKER += ("role", "nickname", "contact", "from name")
 NUMBER = ("sender id", "sender number", "sendernumber", "number", "phone", "address")  # of who has no name
-SENT = ("type", "direction", "is_sender", "issender", "issend", "is_from_me", "from_me")  # tells what its owner sent
-BY_OWNER = ("outgoing", "sent", "out", "1", "true", "yes")
+# columns that tell what the owner of the phone sent, and how; type 1 is no word: Android's is of what was received
+SENT = {
+    **dict.fromkeys(("type", "direction"), ("outgoing", "sent", "out")),
+    **dict.fromkeys(("is_sender", "issender", "issend", "is_from_me", "from_me"), ("1", "true", "yes")),
+}
+NOTICE = ("notification", "system")  # types of rows in which nobody speaks
 ME = "Me"
 TEXT = ("text", "message", "content", "body", "utterance", "message text", "strcontent", "msg")
 TIME = ("time", "timestamp", "datetime", "created_at", "message date", "date/time", "sent at", "strtime", "date")
@@ -68,6 +72,8 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
         place = f"{source.name}:{line}"
         if not text:
             skipped.note("no text", place)
+        elif not speaker and row.get("type", "").strip().lower() in NOTICE:
+            skipped.note("system line", place)
         elif not speaker:
             skipped.broken(place, f"column '{columns[0]}' is empty; every message needs one")
         else:
@@ -78,7 +84,7 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
 
 def owner_or_number(row: dict[str, str]) -> str:
     """Who speaks in a row that names nobody: the phone's owner, or somebody's number, or "" ."""
-    if any(row.get(name, "").strip().lower() in BY_OWNER for name in SENT):
+    if any(row.get(name, "").strip().lower() in words for name, words in SENT.items()):
         return ME
     return next((row[name].strip() for name in NUMBER if row.get(name, "").strip()), "")
 

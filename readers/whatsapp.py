@@ -72,20 +72,17 @@ def messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
         stamp, _, rest = line.partition(end) if begins else ("", "", "")
         date, _, hour = stamp.partition(" ")
         day, seconds = dates.get(date), times.get(hour)
-        if seconds is None and day is not None and dress.has_seconds and (seconds := plain_seconds(hour)) is not None:
-            times[hour] = seconds
-        if begins and (day is None or seconds is None) and (match := header.match(line)) and dress.fits(match):
-            day, seconds, rest = days[match[1]], clock[match[3]], match[4]
-            if (
-                day is not None
-                and seconds is not None
-                and match.end(1) <= len(date)
-                and match.start(4) == len(stamp + end)
-            ):
-                dates[date], times[hour] = day, seconds
-            if day is None and seconds is not None and any(Days(order)[match[1]] is not None for order in ORDERS):
-                skipped.broken(f"{source.name}:{number}", f"{match[1]} is no date in the order of the dates above")
-                continue
+        if day is None or seconds is None:  # at most once for each date and time, but for lines within a message
+            if day is not None and dress.has_seconds and (seconds := plain_seconds(hour)) is not None:
+                times[hour] = seconds
+            elif begins and (match := header.match(line)) and dress.fits(match):
+                day, seconds, rest = days[match[1]], clock[match[3]], match[4]
+                if day is not None and seconds is not None:
+                    if match.end(1) <= len(date) and match.start(4) == len(stamp + end):
+                        dates[date], times[hour] = day, seconds
+                elif seconds is not None and any(Days(order)[match[1]] is not None for order in ORDERS):
+                    skipped.broken(f"{source.name}:{number}", f"{match[1]} is no date in the order of the dates above")
+                    continue
         if day is not None and seconds is not None:
             if first and (message := message_of(source, first, lines, names, own_words, marks, by_ios, skipped)):
                 yield message

@@ -29,6 +29,10 @@ ORDERS = {"day-first": (2, 1, 0), "month-first": (2, 0, 1), "year-first": (0, 1,
 AMERICAN = re.compile(r"[1-9]\d?/[1-9]\d?/\d\d\n.*[AP]M")
 WHATSAPP_BEGAN = 1_230_768_000  # seconds since 1970 at the beginning of 2009: no message is older
 YEAR = 31_536_000  # seconds; a date so far ahead of now is no date of a message either, whatever clock wrote it
+# two digits -> seconds; a second may be a leap second
+SECONDS = {f"{second:02}": second for second in range(61)}
+MINUTES = {f"{minute:02}": minute * 60 for minute in range(60)}
+HOURS = {f"{hour:02}": hour * 3600 for hour in range(24)}
 MIN_LINES = 10_000  # lines after which the order of day and month may be decided, and after which it is tried again
 MAX_LINES = 1_000_000  # lines after which it is decided even if nothing tells
 
@@ -124,14 +128,10 @@ def numbers_of(match: re.Match[str]) -> list[str]:
 
 def plain_seconds(text: str) -> int | None:
     """Seconds since midnight of "23:59:59", as most files have it; None for any other text."""
-    if len(text) != 8 or text[2] != ":" or text[5] != ":":
+    if text[2:3] != ":" or text[5:6] != ":":
         return None
-    hour, minute, second = text[:2], text[3:5], text[6:]
-    if not (text.isascii() and hour.isdecimal() and minute.isdecimal() and second.isdecimal()):
-        return None
-    if hour > "23" or minute > "59" or second > "60":
-        return None
-    return int(hour) * 3600 + int(minute) * 60 + int(second)
+    hour, minute, second = HOURS.get(text[:2]), MINUTES.get(text[3:5]), SECONDS.get(text[6:])
+    return None if hour is None or minute is None or second is None else hour + minute + second
 
 
 def headers(lines: Iterable[str], header: re.Pattern[str], clock: Clock) -> list[re.Match[str]]:
@@ -148,12 +148,14 @@ def order_of(source: Source, header: re.Pattern[str], dress: Dress, skipped: Ski
     """The name of the order of day, month and year in this file."""
     dates, clock, first, american = [], Clock(), "", False
     possible = {name: Days(name) for name in ORDERS}
+    start = "\n"  # of the last line with a date: most lines behind it have the same and tell nothing
     for number, line in source.lines(Skipped(keep_going=True)):  # what is wrong is told when the messages are read
-        for match in filter(dress.fits, headers([line], header, clock)):
+        for match in () if line.startswith(start) else filter(dress.fits, headers([line], header, clock)):
             if not dates:
                 first, american = f"{source.name}:{number}", AMERICAN.match(f"{match[1]}\n{match[3]}")
             if not dates or match[1] != dates[-1]:
                 dates.append(match[1])
+            start = line[: match.end(1) + 1]  # with the sign behind the date
         if number % MIN_LINES == 0 and len({doubt(days, dates)[0] for days in possible.values()}) > 1:
             break
         if number >= MAX_LINES:

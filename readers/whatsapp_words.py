@@ -60,7 +60,7 @@ class Phrases:
         self.edited = re.compile(rf"\s?(?:\u200e<[^<>:\n]{{5,60}}>|<{any_of(sections['edited'])}\.?>)\s?$")
         self.poll = re.compile(rf"{any_of(sections['poll'])}:\n")
         first_word, encryption = any_of(sections["encryption, first word"]), any_of(sections["encryption"])
-        self.encrypted = re.compile(rf"{first_word}\b.{{0,60}}{encryption}")
+        self.encrypted = re.compile(rf"{first_word}.{{0,60}}{encryption}")
 
     def words_of(self, raw: str, by_ios: bool) -> tuple[str, str | None]:
         """
@@ -70,6 +70,9 @@ class Phrases:
         is_plain = ">" not in raw and " (" not in raw and ":\n" not in raw and "maps.google" not in raw
         if is_plain and (raw.isascii() or not MARK.search(raw)):  # for speed, as nearly all messages are so
             text = raw.strip()
+            folded = text.casefold()
+            if text not in EMPTY_TEXTS and folded not in self.reasons and not folded.startswith(self.deleted_starts):
+                return text, None
             reason = EMPTY if text in EMPTY_TEXTS else self.reason_of(text)
             return ("", reason) if reason else (text, None)
         raw = self.edited.sub("", raw)

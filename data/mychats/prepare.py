@@ -10,6 +10,7 @@ text, tables and JSON; docs/data.md says how to get them. Nothing leaves this ma
 import dataclasses
 import functools
 import json
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
 from dataset.prepare import PrepareConfig, prepare_folder
-from readers import detect, pii
-from readers.archives import open_sources, paths_in
+from readers import detect, pii, questions
+from readers.archives import open_sources
 from readers.source import Record, Skipped, example_of
 
 ABOUT = {"name": "my chats", "licence": "private", "url": "this machine"}
+OWN_MODEL = "models/small-talk"  # the model that comes along, for which the chats are made where nothing is said
 PASSES = 3  # over the chats, in which a bot learns how somebody writes and not yet all of it by heart
 
 
@@ -56,8 +58,8 @@ def conversations(settings: MyChatsConfig, skipped: Skipped, looked: detect.Look
 
 def prepare(settings: MyChatsConfig) -> None:
     if not settings.source:
-        answer = input("which files or folders? (drag them here, or type their names) ")
-        settings = dataclasses.replace(settings, source=paths_in(answer))
+        model = OWN_MODEL if settings.tokenizer == "gpt2" and Path(OWN_MODEL).is_dir() else settings.tokenizer
+        settings = dataclasses.replace(settings, source=questions.ask_for_paths(), tokenizer=model)
     watched = sys.stdout.isatty()
     recognised = detect.recognise(open_sources(settings), Skipped(settings.skip_errors))
     looked = detect.look(recognised) if watched or not settings.bot else None
@@ -68,26 +70,30 @@ def prepare(settings: MyChatsConfig) -> None:
             print(f"    {pii.mask(message.speaker)}: {pii.mask(message.text)[:100]}")
     if looked and looked.speakers:
         print(detect.listed(looked.speakers))
-    bots = detect.choose_bots(looked.speakers, settings.bot) if looked else settings.bot
-    settings = dataclasses.replace(settings, bot=tuple(bots))
-    make = functools.partial(conversations, looked=looked)
-    prepare_folder(settings, __file__, make, ABOUT, None if settings.keep_private else pii.mask)
+        settings = dataclasses.replace(settings, bot=tuple(questions.choose_bots(looked.speakers, settings.bot)))
+    change_text = None if settings.keep_private else pii.mask
+    prepare_folder(settings, __file__, functools.partial(conversations, looked=looked), ABOUT, change_text)
     if watched if settings.estimate is None else settings.estimate:
-        print_plan(Path(settings.out_dir or Path(__file__).parent))
+        print_plan(Path(settings.out_dir or Path(__file__).parent), settings.tokenizer)
 
 
-def print_plan(folder: Path) -> None:
-    """Print how long a GPT-2 needs to learn the chats on this machine, and the command."""
+def print_plan(folder: Path, tokenizer: str) -> None:
+    """Print how long the model with this tokenizer needs to learn the chats on this machine, and the command."""
+    flag = shlex.quote(f"--data_dir={folder}")
+    if tokenizer == OWN_MODEL:
+        print(f"the model that comes along learns them in ten minutes: python train.py config/finetune_own.py {flag}")
+        print("then talk to it: python chat.py --out_dir=out-own")
+    if tokenizer != "gpt2":
+        return
     from runtime.device import choose_device  # with torch, which takes seconds
     from training.estimate import pass_seconds
 
     counts, device = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["splits"]["train"], choose_device()
-    minutes = max(1, round(PASSES * pass_seconds(counts["tokens"], counts["supervised"], device) / 60))
+    n = counts["tokens"]
+    minutes = max(1, round(PASSES * pass_seconds(n, counts["supervised"], device) / 60))
     config = "config/finetune_chat_cpu.py" if device.type == "cpu" else "config/finetune_chat.py"
-    command = f"python train.py {config} --data_dir={folder} --out_dir=out-mychats --max_minutes={minutes}"
-    print(
-        f"{PASSES} passes over {counts['tokens']:,} tokens take a GPT-2 about {minutes} min on {device.name}: {command}"
-    )
+    command = f"python train.py {config} {flag} --out_dir=out-mychats --max_minutes={minutes}"
+    print(f"{PASSES} passes over {n:,} tokens take a GPT-2 about {minutes} min on {device.name}: {command}")
 
 
 if __name__ == "__main__":

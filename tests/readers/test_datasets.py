@@ -440,6 +440,64 @@ def replaced(data, row):
     return row
 
 
+def changed_rows(row):
+    """Yield (what was done, the row) for each of its fields at any depth: it is missing, null, or has another name."""
+    places, stack = [], [((), row)]
+    while stack:
+        path, node = stack.pop()
+        for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
+            places.append((*path, key))
+            stack.append(((*path, key), node[key]))
+    for path in places:
+        for change in ("missing", "null", "renamed"):
+            copy = json.loads(json.dumps(row))
+            node = copy
+            for key in path[:-1]:
+                node = node[key]
+            value = node[path[-1]]
+            if change == "null":
+                node[path[-1]] = None
+            elif change == "missing" or isinstance(node, list):
+                del node[path[-1]]
+            else:
+                del node[path[-1]]
+                node[f"{path[-1]}_v2"] = value
+            yield f"{path} {change}", copy
+
+
+FIELDS = {name: found or ROWS["samsum"] for name, (_, found, _) in HUB.items()}
+FIELDS |= {name: ROWS[name] for name in ("self_dialogue", "qmsum", "topical_chat")}
+FIELDS["personachat"] = [
+    {"personality": ["i run ."], "utterances": [{"history": ["hi"], "candidates": ["no", "hello"]}]},
+    {"conv_id": 0, "utterance_idx": 0, "personality": ["i run ."], "history": ["hi"], "candidates": ["no", "hello"]},
+]
+IDS = {name: id for name, (id, _, _) in HUB.items()} | {"personachat": script("personachat").HUB_ID}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_rows_with_a_field_missing_null_or_renamed(name, monkeypatch, tmp_path):
+    """
+    Whatever field of whatever row it is: the conversations of it, or one line that says what is wrong with which row;
+    and where it is passed over, its reason is counted.
+    """
+    module, id, path = script(name), IDS.get(name, ""), tmp_path / "rows.jsonl"
+    settings = PrepareConfig(source=() if id else (str(path),))
+    for i, row in enumerate(FIELDS[name]):
+        for what, changed in changed_rows(row):
+            found = [*FIELDS[name][:i], changed, *FIELDS[name][i + 1 :]]
+            monkeypatch.setattr(datasets, "load_dataset", lambda *_, found=found: {"train": found})
+            if name == "topical_chat":  # it is one object: id -> dialogue
+                path.write_text(json.dumps({"t1": changed}), encoding="utf-8")
+            elif not id:
+                path.write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
+            skipped = Skipped(keep_going=True)
+            talks = lines(module.conversations(settings, skipped))
+            assert talks or skipped, what
+            if any("broken" in reason for reason in skipped):
+                with pytest.raises(InputError, match=id or "rows.jsonl"):
+                    list(module.conversations(settings, Skipped(None)))
+
+
 @settings(max_examples=250, deadline=None)
 @given(st.data(), st.sampled_from(list(ROWS)))
 def test_any_row_gives_records_or_is_told(data, name):

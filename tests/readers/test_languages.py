@@ -49,6 +49,23 @@ def test_a_placeholder_of_no_known_language_is_seen_by_its_repetition(text):
 
 
 @pytest.mark.parametrize(
+    "notice",
+    [
+        "Сообщения и звонки защищены сквозным шифрованием.",
+        "Wiadomości i połączenia są szyfrowane metodą end-to-end.",
+        "Mesajlar ve aramalar uçtan uca şifrelidir.",
+        "メッセージと通話はエンドツーエンドで暗号化されています。",
+        "메시지와 통화는 종단간 암호화됩니다.",
+        "ההודעות והשיחות מוצפנות מקצה לקצה.",
+    ],
+)
+def test_that_a_chat_is_encrypted_is_said_by_nobody(notice):
+    """Old exports and other programs have no mark before the notice."""
+    messages, skipped = read(f"31/12/2021, 23:50 - Ann: {notice}\n31/12/2021, 23:59 - Ben: ok\n")
+    assert [message.text for message in messages] == ["ok"] and skipped == {"system line": 1}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "This message was deleted by admin Ann Lee.",

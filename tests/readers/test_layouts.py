@@ -157,7 +157,7 @@ KAKAO_EN = export("kakaotalk_english.txt")
 TELEGRAM_HTML = export("telegram.html")
 DISCORD_HTML = export("discord.html")
 SIGTOP = export("sigtop.txt")
-IRC = {name: export(f"irc_{name}.txt") for name in ("brackets", "irssi", "hexchat", "weechat")}
+IRC = {name: export(f"irc_{name}.txt") for name in ("brackets", "irssi", "hexchat", "weechat", "dircproxy")}
 TALK = [("Ann", "hi"), ("Zoë", "schön 😂")]
 # layout -> (file, its speakers if the second is not called Zoë)
 LOGS = {
@@ -165,6 +165,7 @@ LOGS = {
     "Messenger, encrypted": (ENCRYPTED, "Zoë"),
     "Google Chat": (GOOGLE_CHAT, "Zoë"),
     "Hangouts": (HANGOUTS, "Zoë"),
+    "Hangouts until 2018": (export("hangouts_old.json"), "Zoë"),
     "Skype": (SKYPE, "Zoë"),
     "Matrix": (MATRIX, "Zoë"),
     "SMS": (SMS, "Me"),
@@ -172,11 +173,14 @@ LOGS = {
     "a table of Excel": (EXCEL, "Zoë"),
     "LINE": (LINE, "Zoë"),
     "LINE, Japanese": (LINE_JA, "Zoë"),
+    "LINE, computer": (export("line_computer.txt"), "Zoë"),
+    "Viber": (export("viber.csv"), "Zoë"),
     "KakaoTalk, computer": (KAKAO_PC, "Zoë"),
     "KakaoTalk, phone": (KAKAO_PHONE, "Zoë"),
     "KakaoTalk, English": (KAKAO_EN, "Zoë"),
     "Telegram's pages": (TELEGRAM_HTML, "Zoë"),
     "Discord's pages": (DISCORD_HTML, "Zoë"),
+    "Discord's plain text": (export("discord.txt"), "Zoë"),
     "sigtop": (SIGTOP, "Zoë"),
     **{f"IRC, {name}": (text, "Zoë") for name, text in IRC.items()},
 }

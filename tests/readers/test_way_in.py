@@ -9,9 +9,11 @@ import pexpect
 import pytest
 from conftest import ROOT, script
 
+from dataset.folder import open_meta
 from readers.archives import paths_in, sources_at
 from readers.source import example_of
 from runtime.errors import InputError
+from tokenization import tokenizer as tokenizers
 
 mychats = script("mychats")
 CHAT = """\
@@ -29,20 +31,37 @@ def test_a_terminal_asks_for_what_it_needs(tmp_path):
     words = [str(ROOT / "data/mychats/prepare.py"), f"--out_dir={tmp_path / 'out'}", "--val_share=0"]
     child = pexpect.spawn(sys.executable, words, cwd=str(ROOT), timeout=60, encoding="utf-8", dimensions=(50, 200))
     child.expect_exact("which files or folders?")
+    child.sendline("gone.txt or so")
+    child.expect_exact("there is no file or folder gone.txt; a name with spaces needs quotes")
     child.sendline(f"'{tmp_path / 'my chat.txt'}'")
     child.expect("WhatsApp: .*my chat.txt")
     child.expect_exact("Ann Lee: write to [email]")
     child.expect_exact("speakers: Ben (2), Ann Lee (1)")
     child.expect_exact("who is the bot to be?")
     child.sendline("Anne")
-    child.expect_exact("nobody is called Anne")
-    child.sendline("Ann Lee")
+    child.expect_exact("nobody is called Anne, did you mean Ann Lee?")
+    child.sendline("ann lee")
     child.expect_exact("skipped 1: media")
     child.expect_exact("<Media omitted>")
-    child.expect(r"3 passes over \d+ tokens take a GPT-2 about \d+ min on .*: python train.py config/")
+    child.expect(r"python train.py config/finetune_own.py --data_dir=\S+out")
+    child.expect_exact("python chat.py --out_dir=out-own")
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0 and (tmp_path / "out" / "train.bin").exists()
+    _, tokenizer = open_meta(tmp_path / "out")
+    assert tokenizer.hash == tokenizers.load(ROOT / "models" / "small-talk").hash  # for the model that comes along
+
+
+def test_who_answers_nothing_is_told_how_to_go_without_questions():
+    """Ctrl-D at a question is one line and no traceback."""
+    words = [str(ROOT / "data/mychats/prepare.py")]
+    child = pexpect.spawn(sys.executable, words, cwd=str(ROOT), timeout=60, encoding="utf-8", dimensions=(50, 200))
+    child.expect_exact("which files or folders?")
+    child.sendeof()
+    child.expect_exact("error: nothing was answered; --source=FILE --bot=NAME")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 2
 
 
 def test_flags_do_the_same(tmp_path, capsys):
@@ -75,6 +94,8 @@ def test_a_path_is_taken_as_it_is_typed_or_dragged(tmp_path, answer):
     assert paths_in(f"{tmp_path}/x {tmp_path}/y") == (f"{tmp_path}/x", f"{tmp_path}/y")
     with pytest.raises(InputError, match="no file was named"):
         paths_in("  ")
+    with pytest.raises(InputError, match="no file was named"):
+        paths_in("''")
 
 
 def test_an_example_is_a_line_of_text_and_no_item_of_json(tmp_path):
