@@ -12,6 +12,7 @@ from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionReques
 from serving.state import ServerState
 from tokenization.chat_format import turns
 from tokenization.chat_template import document
+from tokenization.context import split_system
 
 LONG = 10_000  # characters that are tokenised in about a millisecond
 P = ParamSpec("P")
@@ -80,7 +81,7 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             raise APIError(400, str(error), param_name(), "invalid_value") from None
         hint = ", or truncation: auto"
         max_new_tokens = reply_budget(len(ids), wanted, block_size, default_max_tokens, param_name(), hint)
-    n_dropped = len(turns(messages)) - len(turns(view))
+    n_dropped = len(turns(split_system(messages)[1])) - len(turns(split_system(view)[1]))
     return ChatPrompt(ids, max_new_tokens, last_reply_ids(messages, engine), continues, n_dropped)
 
 
