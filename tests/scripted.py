@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
         """The notes after a change, for the page to bring along."""
         self.script.looks.append(body)
         lines = [note for note in self.script.notes if note != body.get("forget")]
-        self.script.notes = lines + [body["add"]] * ("add" in body)
+        self.script.notes = lines + [body["add"] for _ in body.keys() & {"add"}]
         return {"notes": self.script.notes, "memory": {"notes": self.script.notes, "forgotten": []}}
 
     def stream(self, text: str) -> None:
