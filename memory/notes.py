@@ -26,7 +26,6 @@ TOLD = "the human told me: "  # begins the line of facts
 ABOUT = "we talked about: "
 EARLIER = "(earlier, human: {} / me: {})"  # an exchange that is brought back
 NOTES_SHARE = 4  # the notes take at most the 4th part of what fits
-RECALLED_SHARE = 8  # at least the 8th part is left to what is brought back
 RECALLED = 2  # exchanges that are brought back at most
 RECALLED_WORDS = 25  # of each of their messages
 TOPICS = 6
@@ -118,7 +117,7 @@ class Memory:
                 self.view.reset()
                 return noted + talk
         try:
-            self.view.of(messages, prompt, max_tokens - n_notes - max_tokens // RECALLED_SHARE)
+            self.view.of(messages, prompt, max_tokens - n_notes)
         except InputError:  # a message so long leaves no room for notes
             return self.view.of(messages, prompt, max_tokens)
         start = self.view.start

@@ -33,7 +33,7 @@ class Script:
 def test_a_chat_shows_what_training_rendered(talk_dir):
     """Notes, topics and turns that are brought back included: the prompt is the beginning of what was learned."""
     recall, filler, texts = script("recall"), Filler([str(talk_dir)], "train"), ""
-    for index in range(60):
+    for index in range(120):
         woven = tasks.conversation(filler, seed=1, index=index)
         seed = f"memory/{index}"
         if (learned := recall.remembered(woven, filler, random.Random(seed))) is None:
