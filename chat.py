@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import configurator
 from inference.settings import EngineConfig
 from runtime.errors import InputError
-from terminal import personas, saved
+from serving import personas
+from terminal import saved
 from tokenization.special_tokens import ROLE_TAGS
 
 if TYPE_CHECKING:

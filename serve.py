@@ -48,6 +48,7 @@ class ServeConfig(EngineConfig):
     trusted_proxies: tuple[str, ...] = ()  # addresses whose X-Forwarded-For is believed; once for each
     alias: tuple[str, ...] = ()  # further names of the model; once for each: --alias=gpt-4o-mini
     truncation: Literal["auto", "disabled"] = "auto"  # of chats longer than the context: drop old turns, or refuse
+    memory: bool = False  # note what people tell, for when it leaves the context; a request may say otherwise
     strict: bool = False  # refuse every parameter that is not known, empty messages and long chats, as OpenAI does
     grace: float = 30.0  # seconds that replies have to end after SIGTERM or Ctrl-C
     allowed_hosts: tuple[str, ...] = ()  # further names of this server, a proxy's say; once for each: chat.example.org
@@ -68,6 +69,8 @@ class ServeConfig(EngineConfig):
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 0")
         if self.max_rps is not None and self.max_rps <= 0:
             raise ValueError(f"max_rps ({self.max_rps}) must be above 0, or none")
+        if self.memory and (self.strict or self.truncation != "auto"):
+            raise ValueError(f"memory ({self.memory}) needs truncation=auto, and strict disables it")
 
 
 def serve(config: ServeConfig) -> None:
@@ -137,6 +140,7 @@ def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp"
         max_seconds=config.max_seconds,
         feedback=FeedbackFile(config.feedback),
         aliases=config.alias,
+        memory=config.memory,
         strict=config.strict,
         truncation="disabled" if config.strict else config.truncation,
         shows_text=config.log_text,

@@ -24,7 +24,7 @@ from evaluation.copying import copy_rows
 from evaluation.fit import f1_rows, fit_rows, hits_at_1
 from evaluation.impersonation import impersonation_rows
 from evaluation.prompting import LIMITS, MODES, Context, ask, find_contexts, sampling_modes
-from evaluation.recall import recall_rows, view_of
+from evaluation.recall import long_chat_row, noted_view_of, recall_rows, view_of
 from evaluation.repetition import repeat_rows, repetition_rows, self_chats
 from evaluation.report import FORMAT
 from evaluation.rows import Report, Row, Sample
@@ -126,7 +126,7 @@ def measure_with_data(
     curves: dict[str, dict[str, Any]] = {}
     answers: dict[str, list[Answer]] = {mode: [] for mode in MODES}
     chats: list[list[Message]] = []
-    in_view = None
+    in_view = noted = None
     if isinstance(backend, LocalBackend):
         model, template, in_view = backend.engine.model, backend.engine.template, view_of(backend.engine)
         if "fit" in groups:
@@ -150,9 +150,12 @@ def measure_with_data(
     if "memory" in groups:
         if isinstance(backend, LocalBackend):
             rows += copy_rows(backend.engine.model, backend.engine.template, conversations, seed)
-        n_probes = min(n, max(8, n // 4))
-        group_rows, curves["recall"] = recall_rows(backend, Filler([data], "val"), n_probes, seed, progress, in_view)
+            noted = noted_view_of(backend.engine) if config.memory else None
+        n_probes, filler = min(n, max(8, n // 4)), Filler([data], "val")
+        group_rows, curves["recall"] = recall_rows(backend, filler, n_probes, seed, progress, in_view, noted)
         rows += group_rows
+        if noted and isinstance(backend, LocalBackend):
+            rows.append(long_chat_row(backend.engine, filler, seed))
     if "safety" in groups:
         rows.append(forgery_rows(backend, contexts, seed))
     if "speed" in groups:

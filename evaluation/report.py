@@ -105,11 +105,14 @@ def table_lines(content: Report, baseline: Report | None) -> tuple[list[str], li
     """(the heads of the columns, the Lines) of the table."""
     baseline_values = {row["name"]: row["value"] for row in baseline["rows"]} if baseline else {}
     heads = ["", content["model"]["name"], "95% interval", "n"]
-    heads += [baseline["model"]["name"]] if baseline else []
-    heads += ["people"]
+    remembers = any(row.get("with_memory") is not None for row in content["rows"])
+    heads += ["with memory"] * remembers + ([baseline["model"]["name"]] if baseline else []) + ["people"]
     lines = []
     for row in content["rows"]:
         cells = [row["label"], figure(row["value"], row["unit"]), interval_text(row), str(row["n"] or "")]
+        if remembers:
+            value = row.get("with_memory")
+            cells.append("" if value is None else figure(value, row["unit"]))
         if baseline:
             cells.append(figure(baseline_values.get(row["name"]), row["unit"]))
         cells.append("" if row["human"] is None else figure(row["human"], row["unit"]))

@@ -26,6 +26,7 @@ class Row:
     definition: str = ""
     source: str = ""
     note: str = ""
+    with_memory: float | None = None  # the figure where memory/ keeps notes; None: not asked so
 
 
 class Sample(TypedDict):

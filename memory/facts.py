@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 WORDS = Path(__file__).parents[1] / "assets" / "facts.txt"
 MIN_WORDS, MAX_WORDS = 3, 18  # of a fact; a longer one is a story, and is cut
+MAX_LETTERS = 4000  # of a message that are read: a long paste tells little of who pastes it
 # where one statement ends and the next may begin: at marks, and before a new subject
 BORDER = re.compile(
     r"[.!;\n()]+|(?<=\?)|,? (?:and|but|so|because|although|though|since) (?=(?:i|i'm|i've|im|my|we|our)\b)"
@@ -54,7 +55,7 @@ class Patterns(NamedTuple):
 def facts(text: str) -> list[Fact]:
     """The facts that a message states, in order."""
     stated: dict[str, Fact] = {}
-    for clause in clauses(text):
+    for clause in clauses(text[:MAX_LETTERS]):
         if is_fact(clause):
             fact = Fact(" ".join(clause.split()[:MAX_WORDS]).rstrip(",.:- "), key_of(clause))
             stated.pop(fact.key, None)

@@ -12,7 +12,7 @@ The system message changes only when turns leave, so that the KV cache of the re
 """
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from memory.facts import facts, key_of
@@ -42,12 +42,15 @@ class Note:
 
 
 class Memory:
-    """The memory of one chat. earlier: facts that are known from other chats, the oldest first."""
+    """
+    The memory of one chat. earlier: facts that are known beside it, from other chats say, the oldest first.
+    forgotten: what is not to be noted where the chat so far says it.
+    """
 
-    def __init__(self, earlier: list[str] | None = None) -> None:
+    def __init__(self, earlier: Iterable[str] = (), forgotten: Iterable[str] = ()) -> None:
         self.view = View()
-        self.earlier = [Note(text, key_of(text)) for text in earlier or []]
-        self.forgotten: set[str] = set()  # texts that are not to be noted again
+        self.earlier = [Note(text, key_of(text)) for text in earlier]
+        self.forgotten = set(forgotten)
         self.talk: list[Message] = []  # what was read so far
         self.told: list[Note] = []  # in the order of the chat
         self.index: tuple[int, TurnIndex] | None = None  # of the exchanges before that message
@@ -64,9 +67,11 @@ class Memory:
         return list(newest.values())
 
     def add(self, text: str) -> None:
-        """Remember a line that is not taken from the chat."""
+        """Remember a line that is not taken from the chat, in place of what is known with its key."""
+        note = Note(text, key_of(text))
+        self.forget(note)
         self.forgotten.discard(text)
-        self.earlier.append(Note(text, key_of(text)))
+        self.earlier.append(note)
 
     def forget(self, note: Note) -> None:
         """Forget a note, and all with its key."""
@@ -76,6 +81,7 @@ class Memory:
     def clear(self) -> None:
         """Begin a new chat; what is remembered stays."""
         self.earlier, self.told, self.talk, self.index = self.notes, [], [], None
+        self.forgotten.clear()
         for note in self.earlier:
             note.position = -1
         self.view.reset()
@@ -90,26 +96,35 @@ class Memory:
             if talk[position]["role"] == "user":
                 told = [Note(fact.text, fact.key, position) for fact in facts(talk[position]["content"])]
                 self.told += told
-                self.forgotten -= {note.text for note in told}  # it is said again
+                if self.talk:  # it is said again
+                    self.forgotten -= {note.text for note in told}
         self.talk = list(talk)
 
     def in_view(self, messages: list[Message], prompt: Prompt, max_tokens: int) -> list[Message]:
         """
         The messages that the model sees, notes included: at most `max_tokens` tokens. prompt: from messages to ids.
         Raises InputError if not even the last turn fits without notes.
+
+        What leaves depends on the chat alone, not on the notes, so that the view of a server, which keeps no Memory
+        between two turns, seldom moves as well.
         """
         system, talk = split_system(messages)
         self.read(talk)
-        for _ in range(4):  # notes take room, so that more may have to leave, and be noted
-            start = self.view.start if self.view.start < len(talk) else 0
-            noted = self.with_notes(system, start, prompt, max_tokens // NOTES_SHARE)
-            try:
-                in_view = self.view.of(noted + talk[:-1] + self.with_recalled(talk, start), prompt, max_tokens)
-            except InputError:
-                return self.view.of(messages, prompt, max_tokens)
-            if self.view.start == start:
-                return in_view
-        return in_view
+        n_notes = max_tokens // NOTES_SHARE
+        if not 0 < self.view.start < len(talk):
+            noted = self.with_notes(system, 0, prompt, n_notes)
+            if len(prompt(noted + talk)) <= max_tokens:
+                self.view.reset()
+                return noted + talk
+        try:
+            self.view.of(messages, prompt, max_tokens - n_notes)
+        except InputError:  # a message so long leaves no room for notes
+            return self.view.of(messages, prompt, max_tokens)
+        start = self.view.start
+        before = self.with_notes(system, start, prompt, n_notes) + talk[start:-1]
+        recalled = self.recalled(talk, start)
+        views = (before + with_lines(talk[-1:], recalled[i:]) for i in range(len(recalled) + 1))
+        return next(view for view in views if len(prompt(view)) <= max_tokens)
 
     def with_notes(self, system: list[Message], start: int, prompt: Prompt, max_tokens: int) -> list[Message]:
         """The system message with what has left the view: the newest notes that fit. start: of the view."""
@@ -136,21 +151,24 @@ class Memory:
         self.noted = basis, noted(n - 1) if n else system
         return self.noted[1]
 
-    def with_recalled(self, talk: list[Message], start: int) -> list[Message]:
-        """The last message, with what was said before the view and bears on it."""
-        last = talk[-1:]
-        if not start or not last or last[0]["role"] != "user":
-            return last
+    def recalled(self, talk: list[Message], start: int) -> list[str]:
+        """A line for each exchange before the view that bears on the human's last message."""
+        if not start or talk[-1]["role"] != "user":
+            return []
         left = exchanges(talk[:start])
         if self.index is None or self.index[0] != start:
             self.index = start, TurnIndex([f"{message} {reply}" for message, reply in left])
         asked_at = [position for position, message in enumerate(talk[:start]) if message["role"] == "user"]
         newest = {(note.key, note.text) for note in self.notes}
         outdated = {note.position for note in self.told if (note.key, note.text) not in newest}
-        nearest = self.index[1].find(last[0]["content"], RECALLED)
+        nearest = self.index[1].find(talk[-1]["content"], RECALLED)
         recalled = [left[i] for i in nearest if asked_at[i] not in outdated]
-        lines = [EARLIER.format(*(" ".join(text.split()[:RECALLED_WORDS]) for text in pair)) for pair in recalled]
-        return [{**last[0], "content": "\n".join([*lines, last[0]["content"]])}]
+        return [EARLIER.format(*(" ".join(text.split()[:RECALLED_WORDS]) for text in pair)) for pair in recalled]
+
+
+def with_lines(messages: list[Message], lines: list[str]) -> list[Message]:
+    """The one message with these lines before its text."""
+    return [{**each, "content": "\n".join([*lines, each["content"]])} for each in messages] if lines else messages
 
 
 def exchanges(talk: list[Message]) -> list[tuple[str, str]]:

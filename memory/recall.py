@@ -1,21 +1,30 @@
 """Turns of a chat that bear on a new message, found by their words (BM25, Robertson and Zaragoza 2009, by bm25s)."""
 
 import collections
+import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
 
 MIN_SHARED = 1 / 3  # of the weight of a message's words, a turn must share so much to bear on it
+WORD = re.compile(r"\w{1,40}(?:'\w{1,10})?")
 ENDINGS = re.compile(r"(?:'s|ing|ed|es|s|e)$")  # cut from words, so that "dogs" finds "dog"
 
 
 def key_words(text: str) -> list[str]:
     """The words of a text that say what it is about, lower-case and without their endings."""
+    words = WORD.findall(text.lower().replace("’", "'"))
+    return [stem for stem in map(stem_of, words) if stem]
+
+
+@functools.lru_cache(2**16)
+def stem_of(word: str) -> str:
+    """A word without its ending; empty if it says little."""
     from bm25s.stopwords import STOPWORDS_EN_PLUS as STOPWORDS  # takes a while to import, and few chats need it
 
-    words = re.findall(r"\w+(?:'\w+)?", text.lower().replace("’", "'"))
-    matter = (word for word in words if word.partition("'")[0] not in STOPWORDS and word not in STOPWORDS)
-    return [ENDINGS.sub("", word) if len(word) > 3 else word for word in matter]
+    if word in STOPWORDS or word.partition("'")[0] in STOPWORDS:
+        return ""
+    return ENDINGS.sub("", word) if len(word) > 3 else word
 
 
 class TurnIndex:
@@ -53,9 +62,9 @@ def topics(exchanges: Sequence[tuple[str, str]], n: int) -> list[str]:
     spelled: dict[str, str] = {}  # a word without its ending -> as it was first said
     for message, reply in exchanges:
         both = set(key_words(message)) & set(key_words(reply))
-        for word in re.findall(r"\w+", message.lower()):
-            for stem in both & set(key_words(word)):
-                spelled.setdefault(stem, word)
+        for word in WORD.findall(message.lower()) if both else ():
+            if (stem := stem_of(word)) in both:
+                spelled.setdefault(stem, word.partition("'")[0])
         shared.update(both)
     best = {word for word, _ in shared.most_common(n)}
     return [text for word, text in spelled.items() if word in best]

@@ -14,10 +14,13 @@ from tokenization.context import messages_in_view, split_system
 
 
 class View:
-    """Where the view of one chat begins. It moves on by about half a context at a time; see tokenization/context.py."""
+    """
+    Where the view of one chat begins: `start` of the messages after the system's have left. It moves on by about half a
+    context at a time; see tokenization/context.py.
+    """
 
-    def __init__(self) -> None:
-        self.start = 0  # of the messages after the system's, how many have left
+    def __init__(self, start: int = 0) -> None:
+        self.start = start
 
     def of(
         self, messages: list[Message], prompt: Callable[[list[Message]], list[int]], max_tokens: int

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import NamedTuple, ParamSpec, Protocol, TypeVar
 
 from inference.engine import Engine
+from memory.notes import Memory
+from memory.view import View
 from runtime.errors import InputError
-from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionRequest, Message
+from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionRequest, MemoryRequest, Message, Notes
 from serving.state import ServerState
 from tokenization.chat_format import turns
 from tokenization.chat_template import document
-from tokenization.context import messages_in_view
+from tokenization.context import split_system
 
 LONG = 10_000  # characters that are tokenised in about a millisecond
 P = ParamSpec("P")
@@ -57,24 +59,29 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             return [*template.prompt(view[:-1]), *begun]
         return template.prompt(view)
 
-    wanted, view = body.max_completion_tokens or body.max_tokens, messages
+    wanted, view, memory = body.max_completion_tokens or body.max_tokens, messages, memory_of(body, server)
     if (body.truncation or server.truncation) == "auto":
         wanted = min(wanted or default_max_tokens, max(1, block_size - 2))
         n_reserved = min(wanted, block_size // 4)  # for the reply: more would leave too little of the chat
         try:
-            view = messages_in_view(latest(messages, block_size), prompt, block_size - n_reserved)
+            shown = memory.view if memory else View()
+            shown.start = n_left_out(messages, block_size)
+            in_view = memory.in_view if memory else shown.of
+            view = in_view(messages, prompt, block_size - n_reserved)
         except InputError as error:
             raise APIError(400, str(error), param_name(), "context_length_exceeded") from None
         ids = prompt(view)
         max_new_tokens = min(wanted, block_size - len(ids))
     else:
+        if body.memory:
+            raise APIError(400, "memory needs truncation: auto", "memory", "invalid_value")
         try:
             ids = prompt(messages)
         except InputError as error:  # the folder's chat template takes no such conversation
             raise APIError(400, str(error), param_name(), "invalid_value") from None
         hint = ", or truncation: auto"
         max_new_tokens = reply_budget(len(ids), wanted, block_size, default_max_tokens, param_name(), hint)
-    n_dropped = len(turns(messages)) - len(turns(view))
+    n_dropped = len(turns(split_system(messages)[1])) - len(turns(split_system(view)[1]))
     return ChatPrompt(ids, max_new_tokens, last_reply_ids(messages, engine), continues, n_dropped)
 
 
@@ -108,13 +115,29 @@ def plain_messages(messages: list[Message], strict: bool, param_name: ParamName 
     return system + [message for message in plain if message["role"] != "system"]
 
 
-def latest(messages: list[dict[str, str]], block_size: int) -> list[dict[str, str]]:
+def n_left_out(messages: list[dict[str, str]], block_size: int) -> int:
     """
-    The system message, and the others without the oldest where they are many more than the context can hold, in which
+    How many of the messages after the system's need no look, as they are many more than the context can hold, in which
     each takes a token at least. They are left out block_size at a time, so that the view seldom moves.
     """
     n_dropped = max(0, len(messages) // block_size - 1) * block_size
-    return messages[:1] * (messages[0]["role"] == "system") + messages[n_dropped:] if n_dropped else messages
+    return max(0, n_dropped - (messages[0]["role"] == "system"))
+
+
+def memory_of(body: ChatRequest, server: ServerState) -> Memory | None:
+    """The memory that a chat is to have, before it has read the chat; None: none."""
+    wanted = server.memory if body.memory is None else body.memory
+    if isinstance(wanted, Notes):
+        return Memory(wanted.notes, wanted.forgotten)
+    return Memory() if wanted else None
+
+
+def read_memory(body: MemoryRequest) -> Memory:
+    """The memory of a chat, which it has read."""
+    memory = Memory(body.memory.notes, body.memory.forgotten)
+    plain = (message.plain() for message in body.messages if message.text.strip())
+    memory.read([message for message in plain if message["role"] != "system"])
+    return memory
 
 
 def text_prompts(body: CompletionRequest, server: ServerState) -> list[tuple[list[int], int]]:

@@ -24,6 +24,7 @@ Truncation = Annotated[
     TruncationName | None,
     Field(description="auto: a chat that is longer than the context loses its oldest turns; disabled: it is refused"),
 ]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True, pattern=r"^[^\n\r]*$")]
 EXTENSIONS = ("top_k", "min_p", "typical_p", "repetition_penalty", "penalty_window", "no_repeat_ngram")
 EXTENSIONS += ("dry_multiplier", "dry_base", "dry_allowed_length")
 
@@ -83,6 +84,22 @@ class Message(Strict):
         """The message as chat_format.py has it."""
         message = {"role": {"developer": "system"}.get(self.role, self.role), "content": self.text}
         return {**message, "name": self.name} if self.name else message
+
+
+class Notes(Strict):
+    """What a chat's memory knows beyond its messages, as /memory gives it."""
+
+    notes: list[Line] = Field(default=[], max_length=200, description="known beside the chat, the oldest first")
+    forgotten: list[Line] = Field(default=[], max_length=1000, description="not to be noted, though the chat says so")
+
+
+MemoryOption = Annotated[
+    bool | Notes | None,
+    Field(
+        description="extension: what people tell of themselves stays in view, and earlier turns that bear on the last "
+        "message come back; an object brings notes along"
+    ),
+]
 
 
 class StreamOptions(Strict):
@@ -194,6 +211,7 @@ class ChatRequest(Common):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     truncation: Truncation = None
+    memory: MemoryOption = None
     response_format: ResponseFormat | None = None
     # accepted, and without effect
     metadata: dict[str, Any] | None = None
@@ -249,6 +267,13 @@ class TokenizeRequest(Strict):
 class DetokenizeRequest(Strict):
     model: str | None = None
     tokens: list[int] = Field(max_length=100_000)
+
+
+class MemoryRequest(Strict):
+    messages: list[Message] = Field(default=[], max_length=MAX_MESSAGES)
+    memory: Notes = Notes()
+    forget: Line | None = Field(None, description="one of the notes")
+    add: Line | None = Field(None, description="a note; what is known of the same thing is forgotten")
 
 
 class Feedback(Strict):

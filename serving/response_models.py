@@ -247,6 +247,7 @@ class ModelInfo(Returned):
     owned_by: str
     max_model_len: int
     sampling: SamplingDefaults
+    memory: bool  # whether chats have one where a request does not say
 
 
 class ModelList(Returned):
@@ -262,6 +263,28 @@ class TokenizeResponse(Returned):
 
 class DetokenizeResponse(Returned):
     prompt: str
+
+
+class PersonaInfo(Returned):
+    name: str
+    text: str  # the system message
+    first: str  # what the bot says first; empty: it waits
+
+
+class PersonaList(Returned):
+    data: list[PersonaInfo]
+
+
+class KnownNotes(Returned):
+    notes: list[str]
+    forgotten: list[str]
+
+
+class MemoryResponse(Returned):
+    """What a chat's memory holds: all of its notes, and what a next request has to bring along as `memory`."""
+
+    notes: list[str]
+    memory: KnownNotes
 
 
 class HealthResponse(Returned):

@@ -21,6 +21,7 @@ from serving.protocol import (
     MAX_MESSAGES,
     APIError,
     ChatRequest,
+    MemoryOption,
     Message,
     ResponseFormat,
     SamplingRequest,
@@ -75,6 +76,7 @@ class ResponsesRequest(SamplingRequest):
     instructions: str | None = Field(None, description="the persona: a system message before the input")
     max_output_tokens: int | None = Field(None, ge=1, lt=2**31)
     truncation: Truncation = None
+    memory: MemoryOption = None
     # accepted, and without effect, with the values that they may have here
     text: TextConfig | None = None
     tools: list[None] | None = Field(None, max_length=0)
@@ -98,7 +100,7 @@ class ResponsesRequest(SamplingRequest):
             if strict and messages and self.input[0].role in ("system", "developer"):
                 raise APIError(400, "the persona is either instructions or a system message in input", "instructions")
             messages += [Message(role=m.role, content=m.content, name=m.name) for m in self.input]
-        asked = {name: getattr(self, name) for name in (*SamplingRequest.model_fields, "truncation")}
+        asked = {name: getattr(self, name) for name in (*SamplingRequest.model_fields, "truncation", "memory")}
         return ChatRequest(messages=messages, max_tokens=self.max_output_tokens, **asked)
 
     def param_name(self, index: int | None = None, field: str = "") -> str:

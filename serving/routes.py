@@ -6,16 +6,21 @@ from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
 from runtime.version import version
+from serving import personas
 from serving.feedback import NoRoom
 from serving.json_body import JSONRoute
-from serving.prompts import off_the_loop, plain_messages
-from serving.protocol import APIError, DetokenizeRequest, Feedback, TokenizeRequest
+from serving.prompts import off_the_loop, plain_messages, read_memory
+from serving.protocol import APIError, DetokenizeRequest, Feedback, MemoryRequest, TokenizeRequest
 from serving.response_models import (
     ERRORS,
     DetokenizeResponse,
     HealthResponse,
+    KnownNotes,
+    MemoryResponse,
     ModelInfo,
     ModelList,
+    PersonaInfo,
+    PersonaList,
     SamplingDefaults,
     TokenizeResponse,
 )
@@ -52,6 +57,7 @@ def model_info(server: ServerState, name: str) -> ModelInfo:
                 "max_tokens": server.sampling.max_new_tokens,
             }
         ),
+        memory=server.memory,
     )
 
 
@@ -79,6 +85,32 @@ async def detokenize(body: DetokenizeRequest, server: Server) -> DetokenizeRespo
     if not all(0 <= id < tokenizer.n_vocab for id in body.tokens):
         raise APIError(400, f"tokens: ids go from 0 to {tokenizer.n_vocab - 1}", "tokens", "invalid_value")
     return DetokenizeResponse(prompt=tokenizer.decode(body.tokens))
+
+
+@router.get("/personas", tags=["more"])
+async def offered_personas() -> PersonaList:
+    """Who the bot may be: the files of personas/."""
+    return PersonaList(data=[PersonaInfo(**persona._asdict()) for persona in personas.offered()])
+
+
+@router.post("/memory", tags=["more"])
+async def memory(body: MemoryRequest, server: Server) -> MemoryResponse:
+    """What the memory of a chat holds, after a note is forgotten or added. The server keeps none of it."""
+    n_characters = sum(m.n_characters for m in body.messages)
+    return await off_the_loop(n_characters, changed_memory, body)
+
+
+def changed_memory(body: MemoryRequest) -> MemoryResponse:
+    memory = read_memory(body)
+    if body.forget:
+        known = [note for note in memory.notes if note.text == body.forget]
+        if not known:
+            raise APIError(400, "forget: there is no such note", "forget", "invalid_value")
+        memory.forget(known[0])
+    if body.add:
+        memory.add(body.add)
+    carried = KnownNotes(notes=[note.text for note in memory.earlier], forgotten=sorted(memory.forgotten))
+    return MemoryResponse(notes=[note.text for note in memory.notes], memory=carried)
 
 
 @router.get("/health", tags=["more"])

@@ -29,6 +29,7 @@ class ServerState:
     aliases: tuple[str, ...] = ()  # further names of the model
     strict: bool = False  # requests are taken as protocol.py has them, and not as leniency.py makes them
     truncation: TruncationName = "auto"  # where a request does not say
+    memory: bool = False  # whether chats have one where a request does not say
     metrics: Metrics = field(default_factory=Metrics)
     ignored: Callable[[str], None] = field(default_factory=lambda: logged_once(logger.info))
     shows_text: bool = False  # what is said goes to the log

@@ -15,7 +15,8 @@ import configurator
 from inference.settings import SamplingParams
 from memory.notes import Memory
 from runtime.errors import InputError, did_you_mean
-from terminal import personas, saved
+from serving import personas
+from terminal import saved
 from terminal.conversation import Reply
 from terminal.saved import SavedChat
 from terminal.session import Session

@@ -27,8 +27,11 @@ class Scripted:
         self.refuse: list[tuple[int, dict[str, str], str]] = []  # (status, headers, message) of the next answers
         self.breaks: int | None = None  # the connection is cut after so many pieces
         self.api_key: str | None = None
+        self.personas: list[dict[str, str]] = []
+        self.notes: list[str] = []  # what the memory of every chat holds
         self.requests: list[dict[str, Any]] = []  # the bodies of requests for a reply
         self.feedback: list[dict[str, Any]] = []  # the bodies of verdicts
+        self.looks: list[dict[str, Any]] = []  # the bodies of requests for notes
         self.n_disconnects = 0  # clients that left during a reply
         self.port = 0  # any free one; after stop() and start() the same again
         self.server = self.start()
@@ -82,6 +85,9 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/v1/models":
             models = {"object": "list", "data": self.script.models}
             return None if self.lacks_key() else self.answer(200, "application/json", json.dumps(models).encode())
+        if path == "/personas":
+            listed = json.dumps({"data": self.script.personas}).encode()
+            return None if self.lacks_key() else self.answer(200, "application/json", listed)
         file = WEB / (path.strip("/") or "index.html")
         if not file.is_file():
             return self.error(404, f"there is no {path}")
@@ -94,6 +100,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/feedback":
             self.script.feedback.append(body)
             return self.answer(200, "application/json", b"{}")
+        if self.path == "/memory":
+            return self.answer(200, "application/json", json.dumps(self.memory(body)).encode())
         self.script.requests.append(body)
         if self.script.refuse:
             status, headers, message = self.script.refuse.pop(0)
@@ -103,6 +111,13 @@ class Handler(BaseHTTPRequestHandler):
             self.stream(say(body) if callable(say) else say)
         except (BrokenPipeError, ConnectionResetError):
             self.script.n_disconnects += 1
+
+    def memory(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The notes after a change, for the page to bring along."""
+        self.script.looks.append(body)
+        lines = [note for note in self.script.notes if note != body.get("forget")]
+        self.script.notes = lines + [body["add"] for _ in body.keys() & {"add"}]
+        return {"notes": self.script.notes, "memory": {"notes": self.script.notes, "forgotten": []}}
 
     def stream(self, text: str) -> None:
         """The reply as server-sent events, in pieces of four letters."""

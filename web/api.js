@@ -57,8 +57,14 @@ export function health() {
 /** The model's name and context, where the server tells it. */
 export async function model() {
   const [first] = (await (await request("v1/models")).json()).data;
-  return { name: first.id, context: first.context ?? first.max_model_len, sampling: first.sampling };
+  const { data: personas } = await (await request("personas")).json();
+  const { id: name, context = first.max_model_len, sampling, memory } = first;
+  return { name, context, sampling, memory, personas };
 }
+
+/** The notes of a chat's memory, after a change: forget or add; what the next request brings along of it is `memory`. */
+export const notes = async (messages, memory, change) =>
+  (await request("memory", { body: { messages, memory, ...change } })).json();
 
 export const feedback = (conversation, message, verdict) =>
   request("feedback", { body: { conversation, message, verdict } });

@@ -36,7 +36,7 @@ function render() {
 /** Show the conversation of this address, or a new one. */
 function open() {
   const id = location.hash.slice(1);
-  current = runs.get(id)?.conversation ?? store.load(id) ?? newConversation(store.read("defaults"));
+  current = runs.get(id)?.conversation ?? store.load(id) ?? begun(newConversation(store.read("defaults")));
   for (const message of runs.has(id) ? [] : current.messages.filter(view.isLive)) {
     Object.assign(message, { state: "broken", note: "The connection ended during this reply." });
   }
@@ -44,6 +44,15 @@ function open() {
   view.grow(input);
   render();
   view.toEnd();
+}
+
+/** The conversation; before the user speaks, what the bot says first by its persona is all of it. */
+function begun(conversation) {
+  const { messages, settings } = conversation;
+  if (messages.some(({ role }) => role === "user")) return conversation;
+  for (const message of [...messages]) erase(conversation, message);
+  if (settings.first) add(conversation, undefined, "assistant", settings.first);
+  return conversation;
 }
 
 function go(id) {
@@ -78,7 +87,7 @@ function keepDraft() {
 async function ask(question, begun) {
   stop();
   const conversation = current;
-  const { system, seed, ...sampling } = conversation.settings;
+  const { system, first, seed, ...sampling } = conversation.settings;
   const messages = sent(conversation, begun ?? question);
   const tries = conversation.messages.filter(({ parent }) => parent === question.id).length;
   const body = { messages, truncation: "auto", ...sampling }; // whichever model is served
@@ -189,11 +198,14 @@ const acts = {
 };
 
 async function editSettings() {
-  const settings = await askSettings(current.settings, model.sampling);
-  if (!settings) return;
-  current.settings = settings;
-  if (at("as-default").checked) store.write("defaults", settings);
-  if (current.messages.length) keep(current);
+  const conversation = current;
+  const said = sent(conversation).filter(({ role }) => role !== "system");
+  const saved = await askSettings(conversation.settings, model, (memory, change) => api.notes(said, memory, change));
+  if (!saved) return;
+  conversation.settings = saved.settings;
+  if (at("as-default").checked) store.write("defaults", saved.defaults);
+  if (begun(conversation).messages.some(({ role }) => role === "user")) keep(conversation);
+  render();
 }
 
 function download(extension, text, title = titleOf(current)) {

@@ -1,7 +1,7 @@
 // The dialogs: persona and sampling, the server's key. <dialog> keeps the focus inside and closes on Esc.
 
 import { key } from "./api.js";
-import { at, element } from "./dom.js";
+import { at, element, iconButton } from "./dom.js";
 
 // name, label, hint, and the least and the most
 const FIELDS = [
@@ -33,14 +33,61 @@ function asked(dialog) {
   });
 }
 
-/** What becomes of the settings, or nothing where they stay. usual: the server's own, which an empty box leaves. */
-export async function askSettings(settings, usual = {}) {
+/**
+ * {settings, defaults}, what becomes of the settings here and for new chats, or nothing where they stay. model: as the
+ * server tells it, whose own settings an empty box leaves. notes: as api.notes, for this chat's messages.
+ */
+export async function askSettings(settings, { sampling = {}, memory = false, personas = [] }, notes) {
   for (const box of boxes) box.value = settings[box.id] ?? "";
-  for (const [id] of FIELDS) at(id).placeholder = usual[id] ?? "";
+  for (const [id] of FIELDS) at(id).placeholder = sampling[id] ?? "";
+  const names = personas.map(({ name }) => element("option", {}, name.replace("_", " ")));
+  at("personas").replaceChildren(element("option", {}, "Take a persona …"), ...names);
+  at("personas").hidden = !personas.length;
+  at("personas").onchange = ({ target }) => (at("system").value = personas[target.selectedIndex - 1]?.text ?? "");
+  at("memory").checked = settings.memory ?? memory;
+  const noted = showNotes(settings.memory || {}, notes);
   at("as-default").checked = false;
   if (!(await asked(at("settings")))) return;
   const filled = boxes.filter(({ value }) => value.trim());
-  return Object.fromEntries(filled.map(({ id, value }) => [id, id === "system" ? value.trim() : Number(value)]));
+  const saved = Object.fromEntries(filled.map(({ id, value }) => [id, id === "system" ? value.trim() : Number(value)]));
+  saved.first = personas.find(({ text }) => text === saved.system)?.first;
+  if (!at("memory").checked) {
+    if (memory) saved.memory = false;
+    return { settings: saved, defaults: saved };
+  }
+  return { settings: { ...saved, memory: noted.memory }, defaults: { ...saved, memory: { notes: noted.lines } } };
+}
+
+/** Show the notes while memory is on. What is returned has what they are by now: memory, as a request has it; lines. */
+function showNotes(memory, notes) {
+  const noted = { memory, lines: memory.notes ?? [] };
+  const change = async (forget, add) => {
+    try {
+      const told = await notes(noted.memory, { forget: forget || undefined, add: add || undefined });
+      Object.assign(noted, { memory: told.memory, lines: told.notes });
+      at("notes").replaceChildren(...noted.lines.map(row), row(""));
+    } catch (error) {
+      at("notes").replaceChildren(element("p", { class: "hint" }, `The notes cannot be shown: ${error.message}`));
+    }
+  };
+  const row = (text) => {
+    const onchange = () => change(text, box.value.trim());
+    const onkeydown = (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      event.preventDefault(); // it would save the whole dialog
+      box.blur();
+    };
+    const look = text ? { "aria-label": "Note" } : { "aria-label": "New note", placeholder: "Add a note" };
+    const box = element("input", { ...look, value: text, maxlength: 500, dir: "auto", onchange, onkeydown });
+    return element("div", {}, box, text ? iconButton("trash", `Forget: ${text}`, () => change(text)) : "");
+  };
+  const show = () => {
+    at("notes").hidden = !at("memory").checked;
+    if (at("memory").checked) change();
+  };
+  at("memory").onchange = show;
+  show();
+  return noted;
 }
 
 let asking = null;

@@ -1,6 +1,6 @@
 // A conversation is a tree: another reply, or an edited message, is one more child of its parent.
 //
-//   {id, title, updated, settings: {system, temperature, ...}, messages: [{id, parent, role, content, ...}],
+//   {id, title, updated, settings: {system, first, memory, temperature, ...}, messages: [{id, parent, role, content, ...}],
 //    chosen: {a parent's id: the id of the child that is shown}}
 
 /** 16 hexadecimal digits; crypto.randomUUID is not everywhere. */
@@ -58,6 +58,6 @@ export function sent(conversation, last) {
 }
 
 export function titleOf({ title, messages }) {
-  const line = messages[0]?.content.trim().split("\n", 1)[0] ?? "";
+  const line = messages.find(({ role }) => role === "user")?.content.trim().split("\n", 1)[0] ?? "";
   return title || (line.length > 60 ? `${line.slice(0, 59)}…` : line) || "New chat";
 }

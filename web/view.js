@@ -118,14 +118,14 @@ function actions(one) {
   }
   if (content) button("copy", "Copy", () => copy(content));
   if (role === "user") button("edit", "Edit and send again", () => edit(one));
-  else button("retry", "Try again", () => acts.retry(message));
+  else if (message.parent) button("retry", "Try again", () => acts.retry(message));
   const goesOn = cut || state === "stopped" || state === "broken";
   if (role !== "user" && content && goesOn) {
     row.append(element("button", { class: "go-on", "data-act": "on", onclick: () => acts.goOn(message) }, "Continue"));
   }
   if (role !== "user" && content) button("edit", "Edit the bot's words", () => edit(one));
   button("trash", "Delete this message", () => acts.erase(message));
-  if (role === "user" || !content) return row;
+  if (role === "user" || !content || !message.parent) return row;
   for (const [name, label] of Object.entries({ good: "Good reply", bad: "Bad reply" })) {
     const pressed = verdict === name;
     button(name, label, () => acts.rate(message, pressed ? null : name), { "aria-pressed": String(pressed) });

@@ -3,14 +3,17 @@ A conversation remembers what was said in order, whatever is asked of it; a faul
 better of both is kept; the 300th turn costs no more than the second.
 """
 
-import time
+import tracemalloc
 
 import pytest
+from conftest import talk
 from speaker import LOOP, Speaker
 
 from inference.engine import Engine
 from inference.settings import SamplingParams
 from inference.streaming import FinishReason, Piece
+from memory.notes import Memory
+from model import GPT, GPTConfig
 from runtime.errors import InputError
 from terminal.conversation import Conversation, Display, fault
 
@@ -148,9 +151,15 @@ def test_what_is_stopped_stays_as_far_as_it_came():
     assert said(chat)[-1] == "well, and then, "
 
 
-def test_300_turns_cost_what_two_do(tiny, tokens):
-    """The work before a turn's first token does not grow: no more messages are rendered at turn 300 than at turn 30."""
-    engine, rendered = Engine(tiny, tokens), []
+@pytest.mark.slow
+@pytest.mark.parametrize("remembers", [False, True])
+def test_300_turns_cost_what_two_do(tokens, remembers):
+    """
+    Neither the tokens that a turn computes before its first, nor the messages that it renders, nor what is kept beside
+    the talk itself grow: with turns that state a fact, and turns that ask for one.
+    """
+    model = GPT(GPTConfig(block_size=400, vocab_size=tokens.n_vocab, n_layer=1, n_head=2, n_embd=16)).eval()
+    engine, rendered, computed, kept = Engine(model, tokens), [], [], []
     prompt = engine.template.prompt
 
     def counted(messages):
@@ -158,15 +167,17 @@ def test_300_turns_cost_what_two_do(tiny, tokens):
         return prompt(messages)
 
     engine.template.prompt = counted
-    chat = Conversation(engine, SamplingParams(max_new_tokens=2), [{"role": "system", "content": "s"}])
-    times, computed = [], []
-    for _ in range(300):
+    chat = Conversation(engine, SamplingParams(max_new_tokens=2), [], Memory() if remembers else None)
+    lines = [message["content"] for message in talk(150, seed=1)]
+    tracemalloc.start()
+    for i, line in enumerate(lines):
         rendered.append(0)
-        before, start = engine.computed, time.thread_time()  # whatever else the machine does
-        chat.ask("hi")
-        times.append(time.thread_time() - start)
+        before = engine.computed
+        chat.ask(("i like {}", "my dog is called {}", "do you know {}?", "{}")[i % 4].format(line))
         computed.append(engine.computed - before)
-    assert len(chat.messages) > 300 and chat.view.start > 250
-    assert max(rendered[200:]) <= max(rendered[:100]) and sum(computed[200:]) <= 1.2 * sum(computed[50:150])
-    assert max(computed) <= engine.block_size
-    assert sorted(times[250:])[25] < 3 * sorted(times[25:75])[25]  # the median
+        kept.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert len(chat.messages) > 500 and chat.view.start > 400
+    assert max(rendered[200:]) <= 1.5 * max(rendered[:100]) and sum(rendered[200:]) <= 1.5 * sum(rendered[50:150])
+    assert sum(computed[200:]) <= 1.2 * sum(computed[50:150]) and max(computed) <= engine.block_size
+    assert kept[299] - kept[149] < 150 * (6000 if remembers else 2000)  # bytes

@@ -15,7 +15,8 @@ from readers import detect
 from readers.archives import open_sources
 from readers.source import Skipped
 from runtime.errors import InputError
-from terminal import personas, saved
+from serving import personas
+from terminal import saved
 
 CHAT = [
     {"role": "system", "content": "i have two dogs."},

@@ -7,7 +7,9 @@ Personas: who the bot is, as a line of text, or a file of them.
 What stands before the bot's tag is the system message; what stands behind it, if there is any, the bot says first.
 """
 
+import functools
 from pathlib import Path
+from typing import NamedTuple
 
 from runtime.errors import InputError
 from tokenization.chat_format import Message
@@ -17,9 +19,29 @@ FOLDER = Path(__file__).parents[1] / "personas"
 FROM_FILE = "FILE:"  # begins a persona that is the name of a file
 
 
+class Persona(NamedTuple):
+    """A persona that comes with the project."""
+
+    name: str
+    text: str  # the system message
+    first: str  # what the bot says first; empty: it waits
+
+
 def names() -> list[str]:
     """The personas that come with the project."""
     return sorted(path.stem for path in FOLDER.glob("*.txt"))
+
+
+@functools.cache
+def offered() -> list[Persona]:
+    """The personas that come with the project, read once."""
+    return [Persona(name, *split(read(name))) for name in names()]
+
+
+def split(text: str) -> tuple[str, str]:
+    """(the system message, what the bot says first) of a persona's file."""
+    text, _, first = text.partition(ROLE_TAGS["assistant"])
+    return text.strip(), first.strip()
 
 
 def opening(text: str | None) -> list[Message]:
@@ -29,8 +51,8 @@ def opening(text: str | None) -> list[Message]:
     """
     text, first = (text or "").strip(), ""
     if text.startswith(FROM_FILE):
-        text, _, first = read(text.removeprefix(FROM_FILE).strip()).partition(ROLE_TAGS["assistant"])
-    parts = (("system", text.strip()), ("assistant", first.strip()))
+        text, first = split(read(text.removeprefix(FROM_FILE).strip()))
+    parts = (("system", text), ("assistant", first))
     return [{"role": role, "content": content} for role, content in parts if content]
 
 
