@@ -115,7 +115,8 @@ class Run:
             say(f"batch_size is {batch_size}: as many rows as memory holds")
         self.batch_size: int = batch_size
         # what each step has batches of: what is learned as it is, and pairs
-        self.loaders = [self.loader] * (self.sft_weight > 0) + [self.pairs["train"]] * bool(self.pairs)
+        kinds = self.loader if self.sft_weight else None, self.pairs.get("train")
+        self.loaders = [loader for loader in kinds if loader]
         if config.epochs is not None:
             self.config = dataclasses.replace(config, max_iters=self.steps_of(config.epochs))
         self.feed = Feed(self.loaders, self.batch_size, config.gradient_accumulation_steps, device)

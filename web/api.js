@@ -60,8 +60,9 @@ export async function model() {
   return { name: first.id, context: first.context ?? first.max_model_len, sampling: first.sampling };
 }
 
-export const feedback = (conversation, message, verdict) =>
-  request("feedback", { body: { conversation, message, verdict } });
+/** What somebody thinks of a reply: { verdict } or { edit }, how it should have been. */
+export const feedback = (conversation, message, thought) =>
+  request("feedback", { body: { conversation, message, ...thought } });
 
 function parsed(data) {
   try {
