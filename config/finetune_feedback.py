@@ -7,8 +7,8 @@ block_size = 512
 
 dpo_beta = 0.1
 sft_weight = 1.0
-batch_size = 4
-learning_rate = 1e-4
+batch_size = 2
+learning_rate = 2e-4
 min_lr = 0.0
 beta2 = 0.98
 weight_decay = 0.0

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
@@ -27,7 +25,6 @@ from dataset.recall.story import Question
 from dataset.rendering import Record
 from evaluation.backends import LocalBackend
 from evaluation.prompting import ask, find_contexts
-from inference.engine import Engine
 from inference.loading import open_engine
 from inference.settings import EngineConfig, SamplingParams
 from readers.source import Skipped
@@ -58,10 +55,11 @@ class Prompt(NamedTuple):
 def conversations(settings: RepairConfig, skipped: Skipped) -> Iterator[Record]:
     engine, _ = open_engine(EngineConfig(init_from=settings.tokenizer, threads=settings.threads), SLOTS)
     sampling = SamplingParams(temperature=settings.temperature, max_new_tokens=MAX_NEW_TOKENS)
-    prompts = [*real_talk(settings), *questions(settings, engine)]
-    with tqdm(total=len(prompts), unit=" replies", disable=not sys.stderr.isatty()) as bar:
-        asked = [prompt.messages for prompt in prompts]
-        replies = ask(LocalBackend(engine), asked, sampling, settings.seed, bar.update)
+    max_tokens = engine.block_size - MAX_NEW_TOKENS  # of a prompt, all of which is then in view
+    drawn = (*real_talk(settings), *questions(settings, max(256, max_tokens)))
+    prompts = [prompt for prompt in drawn if len(engine.template.prompt(prompt.messages)) <= max_tokens]
+    asked = [prompt.messages for prompt in prompts]
+    replies = ask(LocalBackend(engine), asked, sampling, settings.seed, progress=lambda n: None)
     for prompt, reply in zip(prompts, replies, strict=True):
         wrong = fault(reply.text, prompt.messages)
         if not wrong and prompt.question and not prompt.question.is_right(reply.text):
@@ -74,22 +72,19 @@ def conversations(settings: RepairConfig, skipped: Skipped) -> Iterator[Record]:
 
 
 def real_talk(settings: RepairConfig) -> Iterator[Prompt]:
-    talks = [messages for folder in settings.talk for messages in read_conversations(folder, "train")]
+    talks = [talk for folder in settings.talk for talk in read_conversations(folder, "train")]
     return (Prompt(*context) for context in find_contexts(talks, settings.count, settings.seed))
 
 
-def questions(settings: RepairConfig, engine: Engine) -> Iterator[Prompt]:
+def questions(settings: RepairConfig, context: int) -> Iterator[Prompt]:
     filler, rng = Filler(settings.talk, "train"), random.Random(settings.seed)
-    max_tokens = engine.block_size - MAX_NEW_TOKENS
     for index in range(settings.count):
-        woven = tasks.conversation(filler, settings.seed, index, "train", max(256, max_tokens))
+        woven = tasks.conversation(filler, settings.seed, index, "train", context)
         contents = [message["content"] for message in woven.messages]
         asked = [question for question in woven.questions if question.answer in contents]
         if asked:
             question = rng.choice(asked)
-            before = woven.messages[: contents.index(question.answer)]
-            if len(engine.template.prompt(before)) <= max_tokens:  # else what is asked for may be out of view
-                yield Prompt(before, question.answer, question)
+            yield Prompt(woven.messages[: contents.index(question.answer)], question.answer, question)
 
 
 def prepare(settings: RepairConfig) -> None:
