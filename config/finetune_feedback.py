@@ -7,13 +7,13 @@ block_size = 512
 
 dpo_beta = 0.1
 sft_weight = 1.0
-batch_size = 2
-learning_rate = 2e-4
+batch_size = 1
+learning_rate = 3e-4
 min_lr = 0.0
 beta2 = 0.98
 weight_decay = 0.0
 warmup_iters = 5
-max_iters = 60
+max_iters = 100
 max_minutes = 10
-eval_interval = 20
+eval_interval = 50
 patience = 0

@@ -139,7 +139,8 @@ def prepare_folder(
         (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     print(f"{total['conversations']:,} conversations ({splits['val']['conversations']:,} of them val)", end=", ")
     print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
-    print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
+    print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens", end="")
+    print(f", {total['pairs']:,} pairs of a better and a worse answer" if total.get("pairs") else "")
     flag = shlex.quote(f"--data_dir={folder}")
     print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py {flag}")
 
@@ -249,7 +250,7 @@ def write_splits(folder: Path, spool: Spool, val_share: float, seed: int) -> dic
     for split, wanted in (("train", False), ("val", True)):
         lines = [f"{pair}\n" for number, pairs in spool.pairs.items() if is_val[number] == wanted for pair in pairs]
         n_pairs[split] = len(lines)
-        if spool.pairs:  # dataset/pairs.py reads them
+        if spool.pairs or (folder.parent / f"{split}.pairs.jsonl").exists():  # dataset/pairs.py reads them
             (folder / f"{split}.pairs.jsonl").write_text("".join(lines), encoding="utf-8")
     counts = {}
     for split, times in (("train", ~is_val * spool.copies), ("val", is_val.astype(np.int64))):

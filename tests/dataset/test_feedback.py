@@ -57,6 +57,7 @@ def test_an_edit_is_learned_and_preferred(prepared):
     assert [said(record) for record in records] == ["new"] and skipped == {}
     assert [(said(pair), pair["rejected"]) for pair in pairs] == [("new", "old")]
     assert [message["content"] for message in pairs[0]["messages"]] == ["hi", "hey", "what is new?", "new"]
+    assert prepared(line(LATER, "old", verdict="good"))[1] == []  # the earlier pairs are gone
 
 
 def test_a_good_reply_is_preferred_to_the_bad_ones_of_its_talk(prepared):

@@ -53,9 +53,10 @@ def test_a_hundred_corrections(tmp_path):
     for situation, reply, answer in zip(situations, replies, wished, strict=True):
         feedback.append({"conversation": situation, "message": reply, "edit": answer})
     data, out = tmp_path / "data", tmp_path / "out"
+    how = [f"--data_dir={data}", f"--out_dir={out}", "--threads=1", "--max_minutes=none"]  # none: on any machine alike
     for command in (
         ["data/feedback/prepare.py", f"--source={feedback.path}", f"--out_dir={data}"],
-        ["train.py", "config/finetune_feedback.py", f"--data_dir={data}", f"--out_dir={out}", "--threads=1"],
+        ["train.py", "config/finetune_feedback.py", *how],
     ):
         subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
     after = n_alike(greedy_replies(out, situations), wished), n_alike(greedy_replies(out, reworded), wished)

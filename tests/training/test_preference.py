@@ -7,13 +7,14 @@ is for.
 import dataclasses
 import json
 import math
+import sys
 import types
 
 import numpy as np
 import pytest
 import torch
 from conftest import talk
-from test_train import assert_same_weights, state
+from test_train import assert_close, assert_same_weights, state, torchrun
 
 from dataset.folder import open_meta
 from dataset.loader import Loader
@@ -186,3 +187,14 @@ def test_what_does_not_go_together_is_refused(settings):
     for other in ("shard", "find_lr"):
         with pytest.raises(ValueError, match="dpo_beta goes with neither"):
             settings(dpo_beta=0.1, **{other: True})
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo under torchrun")
+def test_two_processes_equal_one(settings, folder, tmp_path):
+    """By DDP with accumulation: the same steps on the same pairs, judged by the same reference."""
+    how = dict(HOW, data_dir=str(folder), sft_weight=0.5)
+    train(settings(out_dir=str(tmp_path / "one"), **{**how, "batch_size": 8}))
+    two = dict(out_dir=str(tmp_path / "two"), batch_size=2, gradient_accumulation_steps=2, threads=1)
+    torchrun(settings(**two, **how))
+    assert_close(tmp_path / "one", tmp_path / "two")
