@@ -174,9 +174,8 @@ class Run:
     def announce(self, budget: Budget) -> None:
         """Say what is trained, on what, and what it will need."""
         config, model, train = self.config, self.model, self.loader.split
-        tokens_per_iter = (
-            self.batch_size * config.gradient_accumulation_steps * self.block_size * self.device.world_size
-        ) * len(self.loaders)
+        rows = sum(loader.group * loader.rows_of(self.batch_size) for loader in self.loaders)
+        tokens_per_iter = rows * config.gradient_accumulation_steps * self.block_size * self.device.world_size
         n_tokens, n_learned = len(train.ids), int(train.supervised.sum(dtype=np.int64))
         seconds = estimate.step_seconds(
             model, tokens_per_iter / self.device.world_size, n_learned / n_tokens, self.device
@@ -196,7 +195,7 @@ class Run:
         self.say(f"{n_learned:,} supervised tokens in {config.data_dir}")
         if self.pairs:
             self.say(f"{len(self.pairs['train'].segments) // 2:,} pairs of a better and a worse answer")
-        epochs = config.max_iters * tokens_per_iter / len(self.loaders) / n_tokens
+        epochs = config.max_iters * tokens_per_iter * self.batch_size / rows / n_tokens
         if epochs > MANY_EPOCHS and config.max_minutes is None and not config.find_lr:
             self.say(
                 f"the data are passed {epochs:.0f} times and may be learned by heart: fewer --max_iters, or more data"
