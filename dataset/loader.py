@@ -41,12 +41,13 @@ class Batch:
     unlikelihood_candidates: np.ndarray | None = (
         None  # (2, m) int64: numbers of learned tokens, ids that are wrong there
     )
+    reference: np.ndarray | None = None  # (pairs, 2) float32, where the conversations are pairs: Loader.reference
     tensors: dict[str, Tensor] | None = None  # the arrays on the device, if they are there already
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """The arguments of GPT.loss, as numpy arrays."""
-        names = ("idx", "targets", "positions", "cu_seqlens", "learned", "unlikelihood_candidates")
+        names = ("idx", "targets", "positions", "cu_seqlens", "learned", "unlikelihood_candidates", "reference")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @functools.cached_property
@@ -59,6 +60,11 @@ class Batch:
         """Tokens that are learned."""
         return len(self.learned)
 
+    @property
+    def n_averaged(self) -> int:
+        """What its loss is the mean over: the pairs, or else the tokens that are learned."""
+        return self.n_supervised if self.reference is None else len(self.reference)
+
 
 class Loader:
     """
@@ -66,8 +72,9 @@ class Loader:
     the whole state: a Loader that is made with it goes on with the same rows.
 
     Of each draw, rank r of world_size takes the r-th batch. train_on: "bot", the supervised tokens, "last", those of
-    each conversation's last turn, or "all", everybody's. unlikelihood: whether batches have candidates. Raises
-    InputError where there is nothing to learn from.
+    each conversation's last turn, or "all", everybody's. unlikelihood: whether batches have candidates. group: so many
+    conversations, one behind another in the split, stay in one batch: 2 for pairs; rows are so many times as long, and
+    a batch has as many fewer. Raises InputError where there is nothing to learn from.
     """
 
     def __init__(
@@ -81,12 +88,14 @@ class Loader:
         rows_drawn: int = 0,
         train_on: Literal["bot", "last", "all"] = "bot",
         unlikelihood: bool = False,
+        group: int = 1,
     ) -> None:
         split = last_turns(split, tokenizer) if train_on == "last" else split
         self.split, self.block_size, self.tokenizer = split, block_size, tokenizer
         self.learned = everybody(split, tokenizer) if train_on == "all" else split.supervised
         self.seed, self.rank, self.world_size = seed, rank, world_size
-        self.unlikelihood = unlikelihood
+        self.unlikelihood, self.group = unlikelihood, group
+        self.reference: np.ndarray | None = None  # (pairs, 2) float32: what training/preference.py judges them by
         self.segments = find_segments(split, block_size, tokenizer)
         if not len(self.segments):
             raise InputError("no conversation with words of the bot to learn from")
@@ -97,39 +106,46 @@ class Loader:
             self.rows_drawn += 1
 
     def epoch_rows(self, epoch: int) -> Iterator[list[int]]:
-        """The rows of one epoch, lists of segment numbers, packed by best fit within windows of a random order."""
+        """The rows of one epoch, lists of numbers of groups, packed by best fit within windows of a random order."""
         rng = np.random.default_rng([self.seed % 2**63, epoch])  # numpy takes no negative seed
         prefix_starts, prefix_ends, starts, ends = self.segments.T
         lengths = prefix_ends - prefix_starts + ends - starts - 1  # inputs: the last token is only a target
+        lengths, capacity = lengths.reshape(-1, self.group).sum(axis=1), self.group * self.block_size
         order, lengths = rng.permutation(len(lengths)).tolist(), lengths.tolist()  # Python's own numbers are faster
         waiting: list[int] = []
         for i in range(0, len(order), WINDOW):
             is_last = i + WINDOW >= len(order)
-            rows = pack_best_fit(waiting + order[i : i + WINDOW], lengths, self.block_size)
-            is_full = [is_last or sum(lengths[i] for i in row) >= FULL * self.block_size for row in rows]
+            rows = pack_best_fit(waiting + order[i : i + WINDOW], lengths, capacity)
+            is_full = [is_last or sum(lengths[i] for i in row) >= FULL * capacity for row in rows]
             full = list(itertools.compress(rows, is_full))
             waiting = [segment for row, ready in zip(rows, is_full, strict=True) if not ready for segment in row]
             yield from (full[j] for j in rng.permutation(len(full)))
 
     def get_batch(self, batch_size: int) -> Batch:
         """The next batch of `batch_size` rows for this rank."""
+        batch_size = self.rows_of(batch_size)
         rows = list(itertools.islice(self.rows, batch_size * self.world_size))
         self.rows_drawn += len(rows)
         return self.batch(rows[self.rank * batch_size : (self.rank + 1) * batch_size])
+
+    def rows_of(self, batch_size: int) -> int:
+        """How many rows of groups have about as many tokens as `batch_size` rows of block_size."""
+        return max(1, batch_size // self.group)
 
     def epoch(self, batch_size: int, epoch: int = 0) -> Iterator[Batch]:
         """
         The batches of one epoch, once through; the last may be smaller. Each rank has rows of its own, unless there are
         fewer rows than ranks: then each has them all.
         """
-        rows = list(self.epoch_rows(epoch))
+        rows, batch_size = list(self.epoch_rows(epoch)), self.rows_of(batch_size)
         if len(rows) >= self.world_size:
             rows = rows[self.rank :: self.world_size]
         return (self.batch(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size))
 
     def batch(self, rows: list[list[int]]) -> Batch:
-        """The Batch of these rows, each a list of segment numbers: their segments in order."""
-        segments = self.segments[list(itertools.chain.from_iterable(rows))]
+        """The Batch of these rows, each a list of numbers of groups: their segments in order."""
+        groups = list(itertools.chain.from_iterable(rows))
+        segments = self.segments.reshape(-1, self.group, 4)[groups].reshape(-1, 4)
         starts = segments[:, [0, 2]].flatten()  # of the prefix and the rest of each segment
         sizes = segments[:, [1, 3]].flatten() - starts
         n_ids = sizes.reshape(-1, 2).sum(axis=1)
@@ -148,6 +164,8 @@ class Loader:
         targets[0, :n_filled] = np.where(learned, next_ids, -1)
         positions[0, :n_filled] = np.arange(n_filled) - np.repeat(lengths.cumsum() - lengths, lengths)
         batch = Batch(idx, targets, positions, cu_seqlens, n_filled)
+        if self.reference is not None:
+            batch.reference = self.reference[groups]
         if self.unlikelihood:
             parts, are_bots = (np.split(array, ends[:-1]) for array in (ids, supervised))
             batch.unlikelihood_candidates = self.candidates(parts, are_bots, cu_seqlens, targets)

@@ -139,7 +139,8 @@ def prepare_folder(
         (new / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
     print(f"{total['conversations']:,} conversations ({splits['val']['conversations']:,} of them val)", end=", ")
     print(f"{total['turns']:,} turns, {total['tokens']:,} tokens", end=", ")
-    print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens")
+    print(f"{total['supervised'] / total['tokens']:.0%} supervised, longest {total['longest']:,} tokens", end="")
+    print(f", {total['pairs']:,} pairs of a better and a worse answer" if total.get("pairs") else "")
     flag = shlex.quote(f"--data_dir={folder}")
     print(f"wrote {folder} (tokenizer {tokenizer.name}); train: python train.py config/FILE.py {flag}")
 
@@ -180,7 +181,7 @@ class Spool(NamedTuple):
     sketches: np.ndarray  # (n, SKETCH_SIZE) uint64, 0 where there are fewer
     splits: np.ndarray  # (n,) "train", "val" or ""
     copies: np.ndarray  # (n,) int64
-    pairs: dict[int, str]  # number of a conversation -> JSON of its pair of a better and a worse last answer
+    pairs: dict[int, list[str]]  # number of a conversation -> JSON of each pair of its last answer and a worse one
 
 
 def write_spool(
@@ -190,15 +191,18 @@ def write_spool(
     Write all conversations, each once, behind one another into spool.bin and spool.sup: train and val can be dealt out
     only when all are known. Prints the first `show` of them.
     """
-    seen: set[bytes] = set()
+    seen: dict[bytes, int] = {}  # what was said -> its number
     numbers, hashes, splits = array.array("q"), array.array("Q"), []
-    pairs: dict[int, str] = {}
+    pairs: dict[int, list[str]] = {}
     with open(folder / "spool.bin", "wb") as bin_file, open(folder / "spool.sup", "wb") as sup_file:
         for i, rendered in enumerate(tqdm(conversations, unit=" conversations", disable=not sys.stderr.isatty())):
-            if rendered.exact in seen:
+            number = seen.setdefault(rendered.exact, len(seen))
+            if rendered.pair and rendered.pair not in pairs.setdefault(number, []):
+                pairs[number].append(rendered.pair)
+            elif number < len(splits):
                 skipped.note("said word for word before", f"conversation {i + 1}")
+            if number < len(splits):
                 continue
-            seen.add(rendered.exact)
             if len(seen) <= show:
                 green = rendered.supervised if sys.stdout.isatty() else bytes(len(rendered.supervised))
                 text = as_terminal_text(np.frombuffer(rendered.ids, np.uint16).tolist(), green, tokenizer)
@@ -206,8 +210,6 @@ def write_spool(
             bin_file.write(rendered.ids)
             sup_file.write(rendered.supervised)
             numbers.extend((len(rendered.supervised), rendered.n_turns, rendered.n_supervised, rendered.copies))
-            if rendered.pair:
-                pairs[len(splits)] = rendered.pair
             splits.append(rendered.split)
             hashes.extend((rendered.key, *rendered.sketch, *[0] * (SKETCH_SIZE - len(rendered.sketch))))
     lengths, n_turns, n_supervised, copies = np.array(numbers, dtype=np.int64).reshape(-1, 4).T
@@ -244,9 +246,11 @@ def write_splits(folder: Path, spool: Spool, val_share: float, seed: int) -> dic
                     else:
                         train.write(conversation * copies)
         (folder / f"spool.{suffix}").unlink()
+    n_pairs: dict[str, int] = {}
     for split, wanted in (("train", False), ("val", True)):
-        lines = [f"{pair}\n" for number, pair in spool.pairs.items() if is_val[number] == wanted]
-        if spool.pairs:  # for training by preference: the messages, of which the last is better than what is "rejected"
+        lines = [f"{pair}\n" for number, pairs in spool.pairs.items() if is_val[number] == wanted for pair in pairs]
+        n_pairs[split] = len(lines)
+        if spool.pairs or (folder.parent / f"{split}.pairs.jsonl").exists():  # dataset/pairs.py reads them
             (folder / f"{split}.pairs.jsonl").write_text("".join(lines), encoding="utf-8")
     counts = {}
     for split, times in (("train", ~is_val * spool.copies), ("val", is_val.astype(np.int64))):
@@ -257,4 +261,6 @@ def write_splits(folder: Path, spool: Spool, val_share: float, seed: int) -> dic
             "tokens": int(spool.lengths @ times),
             "supervised": int(spool.n_supervised @ times),
         }
+        if spool.pairs:
+            counts[split]["pairs"] = n_pairs[split]
     return counts

@@ -1,4 +1,7 @@
-"""feedback.jsonl: what people think of replies, a JSON line each, for its owner's eyes only."""
+"""
+feedback.jsonl: what people think of replies, a JSON line each, for its owner's eyes only. docs/chat.md has the format,
+which the terminal and the page share; data/feedback makes training data of it.
+"""
 
 import json
 import os

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from starlette.exceptions import HTTPException
 
 from inference.settings import SamplingParams, SettingError
@@ -279,7 +279,14 @@ class MemoryRequest(Strict):
 class Feedback(Strict):
     conversation: list[Any] = Field(max_length=1000)
     message: str
-    verdict: Literal["good", "bad"] | None = Field(description="null takes an earlier verdict back")
+    verdict: Literal["good", "bad"] | None = Field(None, description="null takes an earlier verdict back")
+    edit: str | None = Field(None, min_length=1, description="how the reply should have been, in place of a verdict")
+
+    @model_validator(mode="after")
+    def one_of_both(self) -> "Feedback":
+        if ("verdict" in self.model_fields_set) == (self.edit is not None):
+            raise ValueError("a verdict or an edit, one of both")
+        return self
 
 
 def field_names(model: type[BaseModel]) -> set[str]:

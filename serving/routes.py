@@ -129,9 +129,10 @@ async def metrics(server: Server) -> PlainTextResponse:
 
 @router.post("/feedback", tags=["more"], status_code=204)
 def feedback(body: Feedback, server: Server) -> None:
-    """Keep what somebody thinks of a reply, as a JSON line in feedback.jsonl."""
+    """Keep what somebody thinks of a reply, or how it should have been, as a JSON line in feedback.jsonl."""
+    row = {"time": int(time.time()), "model": server.model_name, **body.model_dump(exclude_unset=True)}
     try:
-        server.feedback.append({"time": int(time.time()), "model": server.model_name, **body.model_dump()})
+        server.feedback.append(row)
     except NoRoom as error:
         raise APIError(413, str(error), "conversation") from None
     except OSError as error:

@@ -1,12 +1,13 @@
 """
 A step's batches on the device. For a GPU a thread makes and uploads them some steps ahead, while Python launches steps.
 
-    with Feed(loader, batch_size=64, n=1, device=device) as feed:
+    with Feed([loader], batch_size=64, n=1, device=device) as feed:
         batches = feed.take()
 """
 
 import sys
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,15 +22,17 @@ SWITCH_SECONDS = 2e-4  # after which a thread lets another go on; Python's own 5
 
 class Ready(NamedTuple):
     batches: list[Batch]
-    rows_drawn: int  # of the loader, these included
+    rows_drawn: list[int]  # of each loader, these included
 
 
 class Feed:
-    """The batches of the steps, n micro-batches each. rows_drawn: of what was taken, as Loader has it."""
+    """The batches of the steps, n micro-batches of each loader. rows_drawn: of each, of what was taken."""
 
-    def __init__(self, loader: Loader, batch_size: int, n: int, device: Device, ahead: int | None = None) -> None:
-        self.loader, self.batch_size, self.n, self.device = loader, batch_size, n, device
-        self.rows_drawn = loader.rows_drawn
+    def __init__(
+        self, loaders: Sequence[Loader], batch_size: int, n: int, device: Device, ahead: int | None = None
+    ) -> None:
+        self.loaders, self.batch_size, self.n, self.device = loaders, batch_size, n, device
+        self.rows_drawn = [loader.rows_drawn for loader in loaders]
         self.waiting: deque[Future[Ready]] = deque()
         self.ahead = (STEPS_AHEAD if device.type == "cuda" else 0) if ahead is None else ahead
         self.thread = ThreadPoolExecutor(1, "feed") if self.ahead else None
@@ -53,10 +56,10 @@ class Feed:
         return batches
 
     def make(self) -> Ready:
-        batches = [self.loader.get_batch(self.batch_size) for _ in range(self.n)]
+        batches = [loader.get_batch(self.batch_size) for loader in self.loaders for _ in range(self.n)]
         if self.thread:
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device.name)  # each thread has its own
             for batch in batches:
                 batch.tensors = self.device.tensors(batch.arrays)
-        return Ready(batches, self.loader.rows_drawn)
+        return Ready(batches, [loader.rows_drawn for loader in self.loaders])

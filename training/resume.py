@@ -26,7 +26,7 @@ from training.settings import TrainConfig
 
 # settings that a resumed run must share with the one it resumes: with another value it would be another run
 FIXED = ("data_dir", "batch_size", "gradient_accumulation_steps", "block_size", "n_layer", "n_head", "n_embd", "seed")
-FIXED += ("muon", "lora_rank", "freeze_layers", "learn")
+FIXED += ("muon", "lora_rank", "freeze_layers", "learn", "dpo_beta")
 # and those that are no part of what a run is told: a resumed one says them anew
 UNREMEMBERED = ("init_from", "out_dir", "overwrite", "eval_only", "find_lr", "profile")
 CHECKED_IDS = 2**25  # of the data, by which it is told that they changed

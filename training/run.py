@@ -23,7 +23,7 @@ from model import GPT, GPTConfig
 from runtime.device import Device
 from runtime.errors import InputError
 from runtime.humanize import millions
-from training import estimate, kept, lora, parallel, validation
+from training import estimate, kept, lora, parallel, preference, validation
 from training.budget import Budget
 from training.feed import Feed
 from training.optimizer import Optimizer
@@ -75,6 +75,10 @@ class Run:
         if len(self.splits["val"].starts) < 2:
             say("val is empty: the loss on train stands in for it; prepare with a larger --val_share or more data")
             self.splits["val"] = self.splits["train"]
+        self.pairs: dict[str, Loader] = {}
+        if config.dpo_beta:
+            n_drawn = state["pairs_drawn"] if state else 0
+            self.pairs = preference.pair_loaders(config, self.tokenizer, self.block_size, device, say, n_drawn)
         self.val_loader = Loader(
             self.splits["val"],
             self.block_size,
@@ -86,12 +90,13 @@ class Run:
         )
 
         parallel.compile_blocks(self.model, device, config.compile, say)
-        loss_module = LossModule(self.model, config.unlikelihood)
+        self.sft_weight = config.sft_weight if self.pairs else 1.0
+        loss_module = LossModule(self.model, config.unlikelihood, config.dpo_beta, self.sft_weight)
         self.loss_module = parallel.wrap(loss_module, self.model, device, config.shard)
 
         # the optimizer; on a CPU a product in bfloat16 has its gradient in bfloat16, which is kept as it is
         is_half = device.type == "cpu" and device.dtype == "bfloat16"
-        is_one_batch = config.gradient_accumulation_steps == device.world_size == 1
+        is_one_batch = config.gradient_accumulation_steps == device.world_size == 1 and not self.pairs
         self.optimizer = Optimizer(
             self.model,
             (config.beta1, config.beta2),
@@ -109,14 +114,21 @@ class Run:
             batch_size = estimate.largest_batch(self.model, self.optimizer, self.block_size, device)
             say(f"batch_size is {batch_size}: as many rows as memory holds")
         self.batch_size: int = batch_size
+        # what each step has batches of: what is learned as it is, and pairs
+        kinds = self.loader if self.sft_weight else None, self.pairs.get("train")
+        self.loaders = [loader for loader in kinds if loader]
         if config.epochs is not None:
             self.config = dataclasses.replace(config, max_iters=self.steps_of(config.epochs))
-        self.feed = Feed(self.loader, self.batch_size, config.gradient_accumulation_steps, device)
-        self.n_bytes = estimate.check_memory(self.model, self.optimizer, batch_size, self.block_size, device)
+        self.feed = Feed(self.loaders, self.batch_size, config.gradient_accumulation_steps, device)
+        rows = max(batch_size, 2) if self.pairs else batch_size  # a pair may have two rows of block_size
+        self.n_bytes = estimate.check_memory(self.model, self.optimizer, rows, self.block_size, device)
+        preference.add_reference(
+            self.pairs, self.model, batch_size, device, state.get("reference", {}) if state else None
+        )
 
     def steps_of(self, epochs: float) -> int:
         """The steps that pass the data so often."""
-        n_rows = sum(1 for _ in self.loader.epoch_rows(0))
+        n_rows = self.loaders[0].group * sum(1 for _ in self.loaders[0].epoch_rows(0))
         rows_per_iter = self.batch_size * self.config.gradient_accumulation_steps * self.device.world_size
         return max(1, math.ceil(round(epochs * n_rows / rows_per_iter, 6)))
 
@@ -162,9 +174,8 @@ class Run:
     def announce(self, budget: Budget) -> None:
         """Say what is trained, on what, and what it will need."""
         config, model, train = self.config, self.model, self.loader.split
-        tokens_per_iter = (
-            self.batch_size * config.gradient_accumulation_steps * self.block_size * self.device.world_size
-        )
+        rows = sum(loader.group * loader.rows_of(self.batch_size) for loader in self.loaders)
+        tokens_per_iter = rows * config.gradient_accumulation_steps * self.block_size * self.device.world_size
         n_tokens, n_learned = len(train.ids), int(train.supervised.sum(dtype=np.int64))
         seconds = estimate.step_seconds(
             model, tokens_per_iter / self.device.world_size, n_learned / n_tokens, self.device
@@ -182,7 +193,9 @@ class Run:
             f"about {budget.eta(self.progress.iter_num, seconds)} for {steps_left:,} steps at most"
         )
         self.say(f"{n_learned:,} supervised tokens in {config.data_dir}")
-        epochs = config.max_iters * tokens_per_iter / n_tokens
+        if self.pairs:
+            self.say(f"{len(self.pairs['train'].segments) // 2:,} pairs of a better and a worse answer")
+        epochs = config.max_iters * tokens_per_iter * self.batch_size / rows / n_tokens
         if epochs > MANY_EPOCHS and config.max_minutes is None and not config.find_lr:
             self.say(
                 f"the data are passed {epochs:.0f} times and may be learned by heart: fewer --max_iters, or more data"
@@ -198,6 +211,12 @@ class Run:
         try:
             with parallel.uncompiled(self.model):
                 val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+                if self.pairs:
+                    loss, share = preference.measured(
+                        self.pairs["val"], self.model, self.batch_size, n_batches, self.config.dpo_beta, self.device
+                    )
+                    self.say(f"    {share:.0%} of the pairs are preferred as they should be, loss {loss:.4f}")
+                    val_loss = self.sft_weight * val_loss + loss
             is_done = True
         finally:
             if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
@@ -243,6 +262,8 @@ class Run:
 
     def save_last(self, elapsed: float) -> None:
         """Write trainer.pt. All ranks call it together."""
+        groups = [loader.group for loader in self.loaders]
+        drawn = dict(zip(groups, self.feed.rows_drawn, strict=True))
         state = {
             "model": parallel.unsharded(self.model).state_dict(),
             "model_args": dataclasses.asdict(self.model.config),
@@ -253,7 +274,9 @@ class Run:
             "data": self.data,
             "world_size": self.device.world_size,
             "batch_size": self.batch_size,
-            "rows_drawn": self.feed.rows_drawn,
+            "rows_drawn": drawn.get(1, 0),
+            "pairs_drawn": drawn.get(2, 0),
+            "reference": preference.saved_reference(self.pairs),
             "progress": dataclasses.asdict(dataclasses.replace(self.progress, elapsed=elapsed)),
         }
         if self.is_master:

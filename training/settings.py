@@ -41,6 +41,9 @@ class TrainConfig:
     learn: Literal["bot", "last", "all"] = "bot"  # the bot's words; the last of its turns alone; or everybody's words,
     # but for the bot's messages of weight 0: from scratch there is more to learn from
     unlikelihood: float = 0.0  # weight of what the bot should not say: its own runs of four tokens again, others' tags
+    dpo_beta: float = 0.0  # above 0, say 0.1: learn from the data's pairs of a better and a worse answer, too, by DPO;
+    # the higher, the sooner it is content with what they have gained
+    sft_weight: float = 1.0  # of the plain loss beside DPO's, which keeps the voice; 0: pairs alone
     lora_rank: int | None = (
         None  # train matrices of this rank beside the model's own; they are merged when it is saved,
     )
@@ -93,6 +96,7 @@ class TrainConfig:
             **dict.fromkeys(("keep", "grad_clip", "lora_rank"), 0),
             **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "n_layer", "n_head", "n_embd"), 1),
             **dict.fromkeys(("muon_lr", "freeze_layers", "patience", "decay_from", "unlikelihood", "dropout"), 0),
+            **dict.fromkeys(("dpo_beta", "sft_weight"), 0),
             **dict.fromkeys(("eval_interval", "eval_iters", "log_interval"), 1),
             "block_size": 8,
         }
@@ -114,6 +118,8 @@ class TrainConfig:
             raise ValueError(f"min_lr ({self.min_lr}) must be at most learning_rate ({self.learning_rate})")
         if self.shard and self.copy_probe:
             raise ValueError("copy_probe needs the whole model in each process; leave out shard or copy_probe")
+        if self.dpo_beta and (self.shard or self.find_lr):
+            raise ValueError("dpo_beta goes with neither shard nor find_lr; leave these out")
         if self.shard and self.muon:
             raise ValueError("shard goes with AdamW: Muon needs whole matrices (muon = False)")
         if self.n_embd % self.n_head:

@@ -20,6 +20,7 @@ from model import GPT
 from runtime.device import Device
 from training.optimizer import Optimizer
 from training.parallel import sum_ranks
+from training.preference import answer_log_probabilities, dpo_loss
 from training.settings import TrainConfig
 
 # A gradient that leaps is shortened to what is usual lately, and its step is taken: rare data have such gradients too,
@@ -31,15 +32,20 @@ TOLD_LEAP = 5.0  # times the usual: from there on a person is told
 
 
 class LossModule(nn.Module):
-    """GPT.loss as a module's forward pass, which is what DistributedDataParallel wraps."""
+    """
+    The loss as a module's forward pass, which is what DistributedDataParallel wraps: sft_weight times GPT.loss, or of
+    pairs DPO's with its beta.
+    """
 
-    def __init__(self, model: GPT, unlikelihood: float = 0.0) -> None:
+    def __init__(self, model: GPT, unlikelihood: float = 0.0, dpo_beta: float = 0.0, sft_weight: float = 1.0) -> None:
         super().__init__()
-        self.model, self.unlikelihood = model, unlikelihood
+        self.model, self.unlikelihood, self.dpo_beta, self.sft_weight = model, unlikelihood, dpo_beta, sft_weight
 
-    def forward(self, **batch: Tensor) -> Tensor:
-        """The loss of a batch, given as the keyword arguments of GPT.loss."""
-        return self.model.loss(**batch, unlikelihood=self.unlikelihood)
+    def forward(self, reference: Tensor | None = None, **batch: Tensor) -> Tensor:
+        """The loss of a batch, given as the keyword arguments of GPT.loss, and for pairs Batch.reference."""
+        if reference is not None:
+            return dpo_loss(answer_log_probabilities(self.model, **batch), reference, self.dpo_beta)
+        return self.sft_weight * self.model.loss(**batch, unlikelihood=self.unlikelihood)
 
 
 @dataclass
@@ -100,15 +106,19 @@ def accumulate_gradients(
     loss_module: nn.Module, batches: Sequence[Batch], device: Device, loss_scale: float = 1.0
 ) -> tuple[Tensor, tuple[int, int, int]]:
     """
-    Add the gradients of the mean loss over these micro-batches, of all ranks, to the parameters'. Returns the loss, a
-    scalar on the device, and how many tokens are learned, filled and there.
+    Add the gradients of the mean loss over these micro-batches, of all ranks, to the parameters'; that of pairs is a
+    mean of its own, which is added. Returns the loss, a scalar on the device, and how many tokens are learned, filled
+    and there.
     """
     counts = [
         sum(batch.n_supervised for batch in batches),
         sum(batch.n_filled for batch in batches),
         sum(batch.idx.size for batch in batches),
+        *(sum(b.n_averaged for b in batches if (b.reference is not None) == pairs) for pairs in (False, True)),
     ]
-    n_learned, n_filled, n_tokens = (int(n) for n in sum_ranks(torch.tensor(counts, dtype=torch.float64), device))
+    n_learned, n_filled, n_tokens, *n_averaged = (
+        int(n) for n in sum_ranks(torch.tensor(counts, dtype=torch.float64), device)
+    )
     total = torch.zeros((), device=device.name)
     for i, batch in enumerate(batches):
         is_last = i == len(batches) - 1
@@ -117,7 +127,7 @@ def accumulate_gradients(
         with contextlib.nullcontext() if is_last else no_sync():
             with device.autocast():
                 loss = loss_module(**batch.tensors or device.tensors(batch.arrays))
-            share = batch.n_supervised / n_learned
+            share = batch.n_averaged / n_averaged[batch.reference is not None]
             (loss * (share * device.world_size * loss_scale)).backward()  # DDP takes the mean over ranks
         total += loss.detach() * share
     if device.world_size > 1:

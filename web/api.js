@@ -66,8 +66,9 @@ export async function model() {
 export const notes = async (messages, memory, change) =>
   (await request("memory", { body: { messages, memory, ...change } })).json();
 
-export const feedback = (conversation, message, verdict) =>
-  request("feedback", { body: { conversation, message, verdict } });
+/** What somebody thinks of a reply: { verdict } or { edit }, how it should have been. */
+export const feedback = (conversation, message, thought) =>
+  request("feedback", { body: { conversation, message, ...thought } });
 
 function parsed(data) {
   try {

@@ -142,9 +142,14 @@ const acts = {
   retry: (message) => ask(parentOf(message)),
   goOn: (message) => ask(parentOf(message), message),
   rewrite(message, text) {
+    const { content } = message;
+    const before = sent(current, parentOf(message));
     Object.assign(message, { content: text, state: "done", note: "", cut: false });
     keep(current);
     render();
+    if (content && text !== content) {
+      api.feedback(before, content, { edit: text }).catch((error) => toast(`Not sent: ${error.message}`));
+    }
   },
   erase(message) {
     stop();
@@ -168,7 +173,7 @@ const acts = {
   async rate(message, verdict) {
     const conversation = current;
     try {
-      await api.feedback(sent(conversation, parentOf(message)), message.content, verdict);
+      await api.feedback(sent(conversation, parentOf(message)), message.content, { verdict });
       message.verdict = verdict;
       toast(verdict ? "Thank you." : "Taken back.");
     } catch (error) {

@@ -156,14 +156,19 @@ def test_models_health_tokenize(server):
 
 
 def test_feedback(running, tmp_path):
-    """A JSON line for each verdict, whatever letters are in it."""
+    """A JSON line for each verdict and each edit, whatever letters are in it."""
     server = running()
     body = {"conversation": HI, "message": "great \ud83d\ude00\n", "verdict": "good"}
     for verdict in ("good", "bad"):
         assert server.post({**body, "verdict": verdict}, "/feedback").status_code == 204
     assert error_of(server.post({**body, "verdict": "so so"}, "/feedback"), 400)["param"] == "verdict"
+    edit = {"conversation": HI, "message": "great", "edit": "better"}
+    assert server.post(edit, "/feedback").status_code == 204
+    for neither in ({**body, "edit": "better"}, {"conversation": HI, "message": "great"}):
+        assert "one of both" in error_of(server.post(neither, "/feedback"), 400)["message"]
     lines = (tmp_path / "feedback.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["verdict"] for line in lines] == ["good", "bad"]
+    assert [json.loads(line).get("verdict") for line in lines] == ["good", "bad", None]
+    assert list(json.loads(lines[-1])) == ["time", "model", *edit]
     assert json.loads(lines[0])["message"] == "great 😀\n" and json.loads(lines[0])["model"] == "tiny"
 
 

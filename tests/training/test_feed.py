@@ -23,12 +23,12 @@ def test_batches_made_ahead_are_the_same(data_dir):
     _, tokenizer = open_meta(data_dir)
     split = open_split(data_dir, "train", tokenizer)
     loaders = [Loader(split, 64, tokenizer) for _ in range(2)]
-    with Feed(loaders[0], 3, 2, CPU, ahead=0) as one, Feed(loaders[1], 3, 2, CPU, ahead=5) as other:
+    with Feed(loaders[:1], 3, 2, CPU, ahead=0) as one, Feed(loaders[1:], 3, 2, CPU, ahead=5) as other:
         for _ in range(20):
             for a, b in zip(one.take(), other.take(), strict=True):
                 assert np.array_equal(a.idx, b.idx) and torch.equal(torch.from_numpy(a.targets), b.tensors["targets"])
             other.waiting[-1].result()
-            assert one.rows_drawn == other.rows_drawn == loaders[0].rows_drawn < loaders[1].rows_drawn
+            assert one.rows_drawn == other.rows_drawn == [loaders[0].rows_drawn] < [loaders[1].rows_drawn]
 
 
 def test_a_batch_that_cannot_be_made_is_an_error(data_dir, monkeypatch):
@@ -36,7 +36,7 @@ def test_a_batch_that_cannot_be_made_is_an_error(data_dir, monkeypatch):
     _, tokenizer = open_meta(data_dir)
     monkeypatch.setattr(Loader, "get_batch", lambda self, n: 1 / 0)
     loader = Loader(open_split(data_dir, "train", tokenizer), 64, tokenizer)
-    with Feed(loader, 3, 1, CPU, ahead=2) as fed, pytest.raises(ZeroDivisionError):
+    with Feed([loader], 3, 1, CPU, ahead=2) as fed, pytest.raises(ZeroDivisionError):
         fed.take()
 
 

@@ -97,6 +97,8 @@ def test_the_bots_words_are_edited_and_a_message_deleted(tab, scripted):
     tab.page.fill(".editor textarea", "better")
     tab.page.get_by_role("button", name="Save").click()
     assert tab.shown() == ["a", "better", "b", "to b"]
+    asked_first = [{"role": "user", "content": "a"}]
+    assert scripted.feedback == [{"conversation": asked_first, "message": "to a", "edit": "better"}]
     first.hover()
     tab.press("Delete this message", first)
     assert tab.shown() == ["a", "b", "to b"]
