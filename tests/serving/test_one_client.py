@@ -24,9 +24,9 @@ from checkpoint import model_folder
 from inference.settings import SamplingParams
 from inference.streaming import StopWordFilter
 from serving import connections, feedback
+from serving.checks import OriginCheck, client_address
 from serving.connections import Connections, protocol_class
 from serving.json_body import read_json
-from serving.middleware import OriginCheck, client_address
 from serving.protocol import APIError
 
 # stop words
@@ -255,6 +255,13 @@ def test_feedback_that_cannot_be_written_is_told(running, tmp_path):
     (tmp_path / "feedback.jsonl").mkdir()
     body = {"conversation": HI, "message": "x", "verdict": "good"}
     assert "cannot be kept" in error_of(server.post(body, "/feedback"), 503)["message"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes")
+def test_the_mode_of_a_device_stays(monkeypatch):
+    """--feedback=/dev/null as root would close it to everybody else."""
+    monkeypatch.setattr(os, "fchmod", lambda *_: pytest.fail("its mode was changed"))
+    feedback.FeedbackFile(os.devnull).append({"verdict": "good"})
 
 
 # the event loop, and signals
