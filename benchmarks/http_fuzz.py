@@ -47,6 +47,7 @@ HEADS = (
     b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTE: x\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
 )
 HEAD_SHARE = 0.03  # of the requests; each needs a connection of its own
+LINE_EACH = 10_000  # requests
 NO_ANSWER = 0  # in place of a status: the head is not whole, or what came is no HTTP
 
 
@@ -133,6 +134,8 @@ async def send_bad_requests(server: Server, n: int, seed: int = 0) -> tuple[Coun
                     path, body = bad_request(rng)
                     status = (await client.post(server.url + path, content=body, headers=headers)).status_code
                 statuses[status] += 1
+                if sum(statuses.values()) % LINE_EACH == 0:
+                    print(told(statuses), flush=True)
 
         await chat(client, server)  # warms up
         alone = [await chat(client, server) for _ in range(CHATS_ALONE)]
@@ -145,6 +148,12 @@ async def send_bad_requests(server: Server, n: int, seed: int = 0) -> tuple[Coun
             for sender in senders:
                 sender.cancel()
         return statuses, beside, alone
+
+
+def told(statuses: Counter[int]) -> str:
+    """The counts in words."""
+    counts = ", ".join(f"{status or 'closed'}: {count:,}" for status, count in sorted(statuses.items()))
+    return f"{sum(statuses.values()):,} bad requests: {counts}"
 
 
 def p95_ms(replies: list[Reply]) -> float:
@@ -162,8 +171,7 @@ def fuzz_figures(server: Server, n: int) -> dict[str, Any]:
     statuses, beside, alone = asyncio.run(send_bad_requests(server, n))
     figures = {"statuses": dict(statuses), "chats": len(beside)}
     figures |= {"beside_p95_ms": p95_ms(beside), "alone_p95_ms": p95_ms(alone)}
-    counts = ", ".join(f"{status or 'closed'}: {count:,}" for status, count in sorted(statuses.items()))
-    print(f"{n:,} bad requests in {time.perf_counter() - start:,.0f} s: {counts}; {len(beside)} chats beside them, "
+    print(f"{told(statuses)}, in {time.perf_counter() - start:,.0f} s; {len(beside)} chats beside them, "
           f"p95 {figures['beside_p95_ms']:.1f} ms a token, alone {figures['alone_p95_ms']:.1f} ms")  # fmt: skip
     if max(statuses) >= 500:
         raise InputError(f"a bad request was answered with {max(statuses)}; none may be a 5xx")
