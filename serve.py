@@ -6,7 +6,7 @@ Serve a model to programs and people: OpenAI's protocol under /v1, a page to cha
         -d '{"messages": [{"role": "user", "content": "hi"}]}'
 
 Several replies are made at once (--slots); further requests wait in a queue that is fair between clients. In serving/,
-protocol.py has what a request may hold, scheduler.py the queue and the thread that generates, middleware.py who may
+protocol.py has what a request may hold, scheduler.py the queue and the thread that generates, checks.py who may
 ask.
 """
 
@@ -121,8 +121,8 @@ def api_key(config: ServeConfig) -> str | None:
 def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp":
     """The ASGI app of these settings."""
     from serving.app import create_app
+    from serving.checks import Limits
     from serving.feedback import FeedbackFile
-    from serving.middleware import Limits
     from serving.state import ServerState
 
     limits = Limits(

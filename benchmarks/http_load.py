@@ -1,6 +1,6 @@
 """
 serve.py under load, through HTTP, as clients meet it: many streams at once, an hour of mixed requests and clients that
-leave, and thousands of bad requests beside a good chat.
+leave; http_fuzz.py has the bad requests.
 
     with Server(folder, slots=32) as server:
         streams, seconds = rush(server, clients=32, new_tokens=64, prompt_tokens=64)
@@ -15,12 +15,12 @@ import shutil
 import statistics
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import httpx
 
-from benchmarks import peers
+from benchmarks import http_fuzz, peers
 from benchmarks.decode import PAUSE, random_prompts
 from benchmarks.models import model_to_measure
 from benchmarks.peers import EngineProcess, Workload
@@ -32,9 +32,6 @@ from tokenization import tokenizer as tokenizers
 WORDS = "rain dogs cheetahs outside today really maybe well then what how you like about seattle music work".split()
 MARKS = 10  # times that a soak looks at the server's memory
 SOAK_CLIENTS = 12
-BAD_CLIENTS = 8
-CHAT = "how are you today"  # the good chat beside the bad requests
-CHAT_TOKENS = 64
 
 
 def serve_figures(config: BenchConfig) -> dict[str, Any]:
@@ -187,65 +184,17 @@ def soak(server: Server, minutes: float, seed: int = 0) -> dict[str, Any]:
     return {**counts, "mb": marks, "slots_leaked": leaked}
 
 
-def bad_request(rng: random.Random) -> bytes:
-    """A body that is no request: no JSON, cut JSON, too deep, unknown fields, wrong roles or wrong types."""
-    value = rng.choice([None, -1, 1e308, "x", [], {}, "\ud800", 2**70, [[[]]], True])
-    field = rng.choice(["temperature", "max_tokens", "messages", "top_p", "n", "stop", "logit_bias", "seed", "tools"])
-    good = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
-    kind = rng.randrange(6)
-    if kind == 0:
-        return rng.randbytes(rng.randint(0, 200))
-    if kind == 1:
-        return b"[" * rng.randint(1, 50_000)
-    if kind == 2:
-        return json.dumps(good).encode()[: -rng.randint(1, 20)]
-    if kind == 3:
-        return json.dumps({**good, f"no_such_{rng.randrange(99)}": value}).encode("utf-8", "surrogatepass")
-    if kind == 4:
-        messages = [{"role": rng.choice(["wizard", 7, None]), "content": value}]
-        return json.dumps({**good, "messages": messages}).encode("utf-8", "surrogatepass")
-    return json.dumps({**good, field: {"wrong": value}}).encode("utf-8", "surrogatepass")
-
-
-def send_bad_requests(server: Server, n: int, seed: int = 0) -> tuple[dict[int, int], Stream, Stream]:
-    """({status: how many} of n bad requests, the Stream of a chat beside them, the Stream of the same chat alone)."""
-
-    async def run() -> tuple[dict[int, int], Stream, Stream]:
-        rng, numbers = random.Random(seed), iter(range(n))  # the clients share both
-        statuses: dict[int, int] = {}
-        headers = {"Content-Type": "application/json"}
-        async with new_client() as client:
-            alone = await stream_whole(client, server, CHAT, CHAT_TOKENS)
-
-            async def send() -> None:
-                for _ in numbers:
-                    url = f"{server.url}/v1/chat/completions"
-                    status = (await client.post(url, content=bad_request(rng), headers=headers)).status_code
-                    statuses[status] = statuses.get(status, 0) + 1
-
-            senders: list[Coroutine[Any, Any, None]] = [send() for _ in range(BAD_CLIENTS)]
-            beside, *_ = await asyncio.gather(stream_whole(client, server, CHAT, CHAT_TOKENS), *senders)
-            assert isinstance(beside, Stream)
-            return statuses, beside, alone
-
-    return asyncio.run(run())
-
-
 def load_figures(config: BenchConfig, folder: str, others: Sequence[Server] = ()) -> dict[str, Any]:
     """
     One client and many, each streaming new_tokens; the bad requests and the soak where flags ask for them. others: meet
     the same crowds, in turn.
     """
     weights = config.weights if config.device == "cpu" else "full"
-    with Server(folder, config.slots, weights, config.threads, config.clients, config.device) as server:
+    n_queue = max(config.clients, http_fuzz.CLIENTS + 1)  # the chat beside bad requests finds a place, too
+    with Server(folder, config.slots, weights, config.threads, n_queue, config.device) as server:
         figures = crowd_figures(config, server, others)
         if config.bad:
-            statuses, beside, alone = send_bad_requests(server, config.bad)
-            figures["bad"] = {"statuses": statuses, "beside_s": beside.whole, "alone_s": alone.whole}
-            same = "the same text" if beside.text == alone.text else "ANOTHER TEXT"
-            worst = "none a 5xx" if max(statuses) < 500 else "SOME A 5xx"
-            print(f"{config.bad:,} bad requests: {statuses}, {worst}; a chat beside them took {beside.whole:.2f} s, "
-                  f"alone {alone.whole:.2f} s, {beside.tokens} tokens, {same}")  # fmt: skip
+            figures["bad"] = http_fuzz.fuzz_figures(server, config.bad)
         if config.soak_minutes:
             figures["soak"] = soak(server, config.soak_minutes)
             mb = figures["soak"]["mb"]  # the first mark is still of a server that grows to its working size

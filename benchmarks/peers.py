@@ -102,7 +102,7 @@ class Ours:
         )
         self.engine, _ = open_engine(settings, slots=workload.batch)
         self.label = f"nanoChatGPT {weights if workload.device == 'cpu' else 'bfloat16'}"
-        self.bytes_read = self.engine.bytes_read  # of weights, for a token
+        self.bytes_read = self.engine.runner.bytes_read  # of weights, for a token
 
     def run(self, prompts: list[list[int]], new_tokens: int) -> tuple[float, float]:
         greedy = SamplingParams(temperature=0, repetition_penalty=1.0, max_new_tokens=new_tokens)

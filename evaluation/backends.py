@@ -101,7 +101,7 @@ class LocalBackend:
         engine, template = self.engine, self.engine.template
         ids = template.prompt(messages)[-max(1, engine.block_size - sampling.max_new_tokens) :]
         suppress_tokens = (*template.suppress_tokens, *template.stop_token_ids)
-        engine.cached = [[] for _ in engine.cached]  # forget earlier prompts: the whole of this one is computed
+        engine.forget()  # the whole of this prompt is computed
         times = [time.perf_counter()]
         for _ in engine.generate(ids, sampling, suppress_tokens):
             times.append(time.perf_counter())

@@ -14,22 +14,18 @@ The KV cache survives from one call to the next: of a prompt, only what differs 
 import contextlib
 import itertools
 from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 
-from inference.gpu_decoder import GPUDecoder
+from inference.model_runner import ModelRunner, common_prefix_length
 from inference.sequence import Sequence, Token
 from inference.settings import SamplingParams
 from inference.streaming import Detokenizer, Piece
-from model import GPT, KVCache
+from model import GPT
 from runtime.errors import InputError
 from tokenization.chat_template import ChatTags, ChatTemplate, document
 from tokenization.context import messages_in_view
 from tokenization.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from inference.cpu_decoder import CPUDecoder  # it imports numba, which is of no use on a GPU
 
 # Tokens. A prompt waits one step if another prompt of that step begins with at least so many tokens more of it than its
 # own slot holds: copying their keys and values is cheaper than computing them again.
@@ -61,17 +57,8 @@ class Engine:
         self.tokenizer = tokenizer
         self.template = template or ChatTags(tokenizer)
         self.block_size = model.config.block_size
-        self.device = model.get_parameter("transformer.wpe.weight").device
-        self.decoder = cpu_decoder(model) if self.device.type == "cpu" else None
-        self.kernel_rows = self.decoder.MAX_ROWS if self.decoder else 0
-        dtype = self.decoder.cache_dtype if self.decoder else model.get_parameter("transformer.wpe.weight").dtype
-        self.cache = KVCache(model.config, slots, self.device, dtype)
-        self.gpu_decoder = GPUDecoder(model, self.cache) if GPUDecoder.fits(model) else None
-        # bytes of weights that are read for each step of decoding
-        self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())
-        self.cached: list[list[int]] = [[] for _ in range(slots)]  # by slot: the ids whose keys and values it holds
+        self.runner = ModelRunner(self.model, slots)
         self.running: list[Sequence | None] = [None] * slots  # by slot
-        self.wide = False  # the decoder takes prompts and single tokens of many sequences in one call
         self.arrivals = itertools.count()
         self.computed = 0  # tokens that went through the model since the start
 
@@ -98,10 +85,11 @@ class Engine:
         free = [slot for slot, sequence in enumerate(self.running) if sequence is None]
         if not free:
             raise CapacityError(f"all {len(self.running)} slots are taken")
-        slot = max(free, key=lambda slot: common_prefix_length(self.cached[slot], ids))
+        cached = self.runner.cached
+        slot = max(free, key=lambda slot: common_prefix_length(cached[slot], ids))
         # the last id is always computed: the first token is drawn from its logits
-        n_kept = 0 if score_prompt else min(common_prefix_length(self.cached[slot], ids), len(ids) - 1)
-        del self.cached[slot][n_kept:]
+        n_kept = 0 if score_prompt else min(common_prefix_length(cached[slot], ids), len(ids) - 1)
+        del cached[slot][n_kept:]
         sequence = Sequence(
             slot,
             next(self.arrivals),
@@ -112,7 +100,7 @@ class Engine:
             recent=recent,
             score_prompt=score_prompt,
         )
-        sequence.num_cached_tokens = len(self.cached[slot])
+        sequence.num_cached_tokens = len(cached[slot])
         self.running[slot] = sequence
         return sequence
 
@@ -120,6 +108,12 @@ class Engine:
         """Free the sequence's slot, if it still has one."""
         if self.running[sequence.slot] is sequence:
             self.running[sequence.slot] = None
+
+    def forget(self) -> None:
+        """Drop what the slots that are free have computed: the whole of the next prompts is computed."""
+        for slot, sequence in enumerate(self.running):
+            if sequence is None:
+                self.runner.cached[slot].clear()
 
     @torch.inference_mode()
     def step(self) -> list[tuple[Sequence, Token]]:
@@ -129,18 +123,18 @@ class Engine:
     def schedule(self) -> dict[Sequence, int]:
         """How many of the ids of which sequences are computed in this step."""
         running = sorted((sequence for sequence in self.running if sequence), key=lambda sequence: sequence.arrival)
-        budget = MAX_PREFILL_TOKENS[self.device.type] if len(running) > 1 else self.block_size
+        budget = MAX_PREFILL_TOKENS[self.runner.device.type] if len(running) > 1 else self.block_size
         scheduled: dict[Sequence, int] = {}
         prompts: list[list[int]] = []  # the prompts of this step
         for sequence in running:
-            cached = self.cached[sequence.slot]
+            cached = self.runner.cached[sequence.slot]
             if sequence.is_scoring:
                 if budget > 0:
                     scheduled[sequence] = min(len(sequence.ids) - len(cached), budget, MAX_SCORED_TOKENS)
                     budget -= scheduled[sequence]
                 continue
             if len(sequence.ids) - len(cached) > 1 and budget > 0:
-                self.copy_shared_prefix(sequence)
+                sequence.num_cached_tokens += self.runner.copy_shared_prefix(sequence.slot, sequence.ids)
             missing = len(sequence.ids) - len(cached)
             if missing == 1:  # decode
                 scheduled[sequence] = 1
@@ -157,26 +151,27 @@ class Engine:
         Compute so many ids of each sequence: logits (n_vocab,) of those of which no id is left to compute, or the next
         id, where a GPU drew it already.
         """
+        runner, cached = self.runner, self.runner.cached
         scored = [sequence for sequence in scheduled if sequence.is_scoring]
-        batched = [sequence for sequence, n in scheduled.items() if (n == 1 or self.wide) and sequence not in scored]
+        batched = [sequence for sequence, n in scheduled.items() if (n == 1 or runner.wide) and sequence not in scored]
         groups = [[sequence] for sequence in scheduled if sequence not in batched]  # a prompt alone
         if batched:
             groups.append(sorted(batched, key=lambda sequence: sequence.slot))
         logits: dict[Sequence, torch.Tensor | int] = {}
         for group in groups:
-            new_ids = [sequence.ids[len(self.cached[sequence.slot]) :][: scheduled[sequence]] for sequence in group]
+            new_ids = [sequence.ids[len(cached[sequence.slot]) :][: scheduled[sequence]] for sequence in group]
             if group[0] in scored:
-                all_rows = self.all_logits(group[0].slot, new_ids[0])
+                all_rows = runner.all_logits(group[0].slot, new_ids[0])
                 group[0].score(all_rows)
                 rows = all_rows[-1:]
-            elif self.gpu_decoder and len(new_ids[0]) == 1:
-                rows = self.decode_on_gpu(self.gpu_decoder, group)
+            elif runner.gpu_decoder and len(new_ids[0]) == 1:
+                rows = runner.decode_on_gpu(runner.gpu_decoder, group)
             else:
-                rows = self.logits([sequence.slot for sequence in group], new_ids)
+                rows = runner.logits([sequence.slot for sequence in group], new_ids)
             for sequence, ids, row in zip(group, new_ids, rows, strict=True):
                 self.computed += len(ids)
-                self.cached[sequence.slot] += ids
-                if len(self.cached[sequence.slot]) == len(sequence.ids):
+                cached[sequence.slot] += ids
+                if len(cached[sequence.slot]) == len(sequence.ids):
                     logits[sequence] = row
         return logits
 
@@ -189,82 +184,6 @@ class Engine:
             if token.reason:
                 self.abort(sequence)
         return tokens
-
-    def copy_shared_prefix(self, sequence: Sequence) -> None:
-        """Copy the longest beginning of the sequence that any slot has computed, if longer than its own slot's."""
-        last = len(sequence.ids) - 1
-        shared = [min(common_prefix_length(cached, sequence.ids), last) for cached in self.cached]
-        n = max(shared)
-        source, slot = shared.index(n), sequence.slot
-        if n > len(self.cached[slot]):
-            sequence.num_cached_tokens += n - len(self.cached[slot])
-            for held in (self.cache.k, self.cache.v):
-                held[:, slot, :, :n] = held[:, source, :, :n]
-            self.cached[slot][:] = sequence.ids[:n]
-
-    def logits(self, slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
-        """
-        Logits (len(slots), n_vocab), float32 on the CPU, after new_ids[i], which follow what slots[i] has cached: one
-        id of each slot, or many of a single one; where the decoder is wide, any.
-        """
-        if self.decoder and (self.wide or len(new_ids[0]) <= self.kernel_rows):
-            return self.decode(self.decoder, slots, new_ids)
-        return self.forward(slots, new_ids)[:, -1]
-
-    def all_logits(self, slot: int, new_ids: list[int]) -> torch.Tensor:
-        """Logits (len(new_ids), n_vocab), float32 on the CPU, after each of new_ids, which follow what the slot has."""
-        if self.decoder and (self.wide or len(new_ids) <= self.kernel_rows):
-            start, rows = len(self.cached[slot]), range(len(new_ids))
-            positions = [start + i for i in rows]
-            return self.decoder(new_ids, [slot] * len(new_ids), positions, self.cache, list(rows))
-        return self.forward([slot], [new_ids], last_only=False)[0]
-
-    def decode(self, decoder: "CPUDecoder", slots: list[int], new_ids: list[list[int]]) -> torch.Tensor:
-        """`logits` by the kernels for a CPU, which take the tokens of all slots in a flat list."""
-        token_slots = [slot for slot, ids in zip(slots, new_ids, strict=True) for _ in ids]
-        lengths = [len(self.cached[slot]) for slot in slots]
-        positions = [n + i for n, ids in zip(lengths, new_ids, strict=True) for i in range(len(ids))]
-        last_of_each = [end - 1 for end in itertools.accumulate(map(len, new_ids))]
-        return decoder(list(itertools.chain(*new_ids)), token_slots, positions, self.cache, last_of_each)
-
-    def decode_on_gpu(self, decoder: GPUDecoder, group: list[Sequence]) -> torch.Tensor | list[int]:
-        """
-        Logits (len(group), n_vocab), float32 on the CPU, after the last id of each sequence; where all of them want the
-        likeliest token, that one's id. The other slots compute a dummy token, after all that they have cached.
-        """
-        ids, positions = [0] * len(self.cached), []
-        for sequence in group:
-            ids[sequence.slot] = sequence.ids[-1]
-        for cached in self.cached:
-            del cached[self.block_size - 1 :]  # a full slot forgets its last token to have a position
-            positions.append(len(cached))
-        logits = decoder(ids, positions)
-        if not all(sequence.is_greedy for sequence in group):
-            return logits.cpu()[[sequence.slot for sequence in group]]
-        suppressed = {tuple(sequence.suppress_tokens) for sequence in group}
-        for tokens in suppressed:
-            if tokens:
-                slots = [sequence.slot for sequence in group if tuple(sequence.suppress_tokens) == tokens]
-                rows = slice(None) if len(suppressed) == 1 else torch.tensor(slots, device=self.device)[:, None]
-                logits[rows, list(tokens)] = -torch.inf
-        likeliest = logits.argmax(1).tolist()
-        return [likeliest[sequence.slot] for sequence in group]
-
-    def forward(self, slots: list[int], new_ids: list[list[int]], last_only: bool = True) -> torch.Tensor:
-        """
-        Logits (len(slots), 1 or all of a slot's ids, n_vocab) by the model. Slots in between compute a dummy token,
-        after all that they have cached.
-        """
-        first, end = slots[0], slots[-1] + 1
-        ids_of = dict(zip(slots, new_ids, strict=True))
-        for slot in range(first, end):
-            if slot not in ids_of:
-                del self.cached[slot][self.block_size - 1 :]  # a full slot forgets its last token to have a position
-        cache = self.cache[first:end]
-        cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in range(first, end)])
-        idx = torch.tensor([ids_of.get(slot, [0]) for slot in range(first, end)], device=self.device)  # (B, T)
-        logits = self.model(idx, cache=cache, last_only=last_only)
-        return logits[[slot - first for slot in slots]].float().cpu()
 
     def generate(
         self,
@@ -382,15 +301,3 @@ class Engine:
 def goes_on(messages: list[dict[str, str]]) -> bool:
     """Whether a reply to the messages is the rest of their last one, the bot's own."""
     return messages[-1:] != [] and messages[-1]["role"] == "assistant"
-
-
-def cpu_decoder(model: GPT) -> "CPUDecoder | None":
-    """The kernels for a CPU, where they can compute this model."""
-    from inference.cpu_decoder import CPUDecoder
-
-    return CPUDecoder(model) if CPUDecoder.fits(model) else None
-
-
-def common_prefix_length(a: list[int], b: list[int]) -> int:
-    """How many ids two lists begin with alike."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

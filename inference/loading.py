@@ -69,6 +69,6 @@ def open_engine(
     n_slots = slots if isinstance(slots, int) else slots(model.config)
     template = template_for(model_folder.speech_folder(folder), tokenizer, chat)
     engine = Engine(model, tokenizer, template, n_slots)
-    if wide and engine.decoder and n_slots > engine.decoder.WIDE:
-        engine.wide = engine.decoder.widen()
+    if wide and engine.runner.decoder and n_slots > engine.runner.decoder.WIDE:
+        engine.runner.wide = engine.runner.decoder.widen()
     return engine, chat

@@ -15,7 +15,8 @@ from starlette.types import ASGIApp
 
 from runtime.version import version
 from serving import completions, responses, routes
-from serving.middleware import Limits, guarded
+from serving.checks import Limits
+from serving.middleware import guarded
 from serving.protocol import APIError, validation_error
 from serving.response_models import event_schemas
 from serving.state import ServerState

@@ -10,9 +10,9 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from serving.checks import client_address
 from serving.delivery import Choice, respond
 from serving.json_body import JSONRoute
-from serving.middleware import client_address
 from serving.prompts import ParamName, chat_param, chat_prompt, off_the_loop, text_prompts
 from serving.protocol import APIError, ChatRequest, Common, CompletionRequest
 from serving.response_models import (
@@ -48,6 +48,8 @@ router = APIRouter(tags=["OpenAI"], responses=ERRORS, route_class=JSONRoute)
 async def chat(body: ChatRequest, request: Request, server: Server) -> Response:
     response_format = CompletionFormat("chat", body, server)
     generations = await chat_generations(body, client_address(request.scope), server)
+    if generations[0].request.continues:
+        response_format.begun.update(range(len(generations)))
     server.submit(generations)
     return await respond(request, server, generations, response_format, stream=body.stream, n=body.n or 1)
 
@@ -128,6 +130,7 @@ class CompletionFormat:
         self.id, self.created = f"{'chatcmpl' if self.is_chat else 'cmpl'}-{uuid.uuid4().hex}", int(time.time())
         self.model = body.model or server.model_name  # an alias, where that was asked
         self.text_offsets: Counter[int] = Counter()  # index of a choice -> characters of its tokens so far
+        self.begun: set[int] = set()  # choices of a chat that show text: white space before it is left out
 
     @property
     def head(self) -> dict[str, Any]:
@@ -142,7 +145,7 @@ class CompletionFormat:
 
     def chat_choice(self, index: int, choice: Choice) -> ChatChoice:
         assert choice.finish_reason
-        logprobs = self.chat_logprobs(choice.logprobs) if choice.has_logprobs else None
+        logprobs = self.chat_logprobs(index, choice.logprobs) if choice.has_logprobs else None
         message = ChatMessage(role="assistant", content=choice.text, refusal=None)
         return ChatChoice(index=index, message=message, logprobs=logprobs, finish_reason=choice.finish_reason)
 
@@ -175,7 +178,7 @@ class CompletionFormat:
             yield self.chunk([choice], so_far)
             return
         if delta.text or delta.logprobs:
-            scores = self.chat_logprobs(delta.logprobs) if delta.logprobs else None
+            scores = self.chat_logprobs(index, delta.logprobs) if delta.logprobs else None
             content = ChatDelta(content=delta.text)
             choice = ChatChunkChoice(index=index, delta=content, logprobs=scores, finish_reason=None)
             yield self.chunk([choice], so_far)
@@ -192,16 +195,26 @@ class CompletionFormat:
             yield self.chunk([], usage)
         yield "data: [DONE]\n\n"
 
-    def chat_logprobs(self, tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
+    def chat_logprobs(self, index: int, tokens: Iterable[TokenLogprob]) -> ChatLogprobs:
+        """Of the next tokens of choice number `index`, whose texts join to its content."""
         content = []
         for id, logprob, likeliest in tokens:
-            top = [TopLogprob(**self.token(*pair)) for pair in likeliest]
-            content.append(ChatTokenLogprob(**self.token(id, logprob), top_logprobs=top))
+            opens = index not in self.begun
+            token = ChatTokenLogprob(
+                **self.token(id, logprob, opens),
+                top_logprobs=[TopLogprob(**self.token(*pair, opens)) for pair in likeliest],
+            )
+            if token.token:
+                self.begun.add(index)
+            content.append(token)
         return ChatLogprobs(content=content, refusal=None)
 
-    def token(self, id: int, logprob: float | None) -> dict[str, Any]:
+    def token(self, id: int, logprob: float | None, opens: bool) -> dict[str, Any]:
+        """opens: nothing was shown before, so white space at its beginning is not."""
         utf8, text = self.tokenizer.bytes.get(id), self.tokenizer.decode([id])
-        return {"token": text, "logprob": floored(logprob), "bytes": list(utf8) if utf8 else None}
+        shown = text.lstrip() if opens else text
+        utf8 = utf8 and utf8.removeprefix(text[: len(text) - len(shown)].encode())
+        return {"token": shown, "logprob": floored(logprob), "bytes": None if utf8 is None else list(utf8)}
 
     def text_logprobs(self, index: int, tokens: Sequence[TokenLogprob]) -> TextLogprobs:
         """Of the next tokens of choice number `index`."""

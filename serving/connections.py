@@ -1,6 +1,7 @@
 """
-Connections that send nothing, or half of a request, harm nobody: a deadline for each request's arrival, and a bound on
-the connections of each address and of all. uvicorn has neither.
+Connections that send nothing, or half of a request, or do not read what they asked for, harm nobody: deadlines for each
+request's arrival and for what waits to be read, and a bound on the connections of each address and of all. uvicorn has
+none of them.
 
     config = uvicorn.Config(app, http=protocol_class(Connections(max_each=512, seconds=20)))
 """
@@ -14,6 +15,7 @@ from typing import Any
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 logger = logging.getLogger(__name__)
+UNREAD_SECONDS = 60.0  # in which a client must take the most of 64 kB that wait for it: 1 kB a second
 SPARE_DESCRIPTORS = 64  # of the process's, for all that is no connection
 
 
@@ -73,6 +75,7 @@ class TimedProtocol(AutoHTTPProtocol):
         super().connection_made(transport)
         self.address = self.client[0] if self.client else "?"
         self.deadline: asyncio.TimerHandle | None = None
+        self.reading_deadline: asyncio.TimerHandle | None = None
         self.expect_request()
         self.all_connections.add(self)
 
@@ -80,6 +83,16 @@ class TimedProtocol(AutoHTTPProtocol):
         super().connection_lost(exc)
         self.all_connections.remove(self)
         self.request_is_whole()
+        self.is_read()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.is_read()
+        self.reading_deadline = self.loop.call_later(UNREAD_SECONDS, self.too_slow)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.is_read()
 
     def data_received(self, data: bytes) -> None:
         if not self.is_answered:
@@ -102,13 +115,19 @@ class TimedProtocol(AutoHTTPProtocol):
             self.deadline.cancel()
             self.deadline = None
 
+    def is_read(self) -> None:
+        if self.reading_deadline is not None:
+            self.reading_deadline.cancel()
+            self.reading_deadline = None
+
     def too_slow(self) -> None:
-        logger.debug("closed: a request of %s took longer than %g s", self.address, self.all_connections.seconds)
+        logger.debug("closed: %s was too slow to send its request, or to read the answer", self.address)
         self.close()
 
     def close(self) -> None:
         self.request_is_whole()
-        self.transport.close()
+        self.is_read()
+        self.transport.abort()  # close() would wait until the client has read everything
 
 
 def protocol_class(connections: Connections) -> type[TimedProtocol]:

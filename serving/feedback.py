@@ -5,6 +5,7 @@ which the terminal and the page share; data/feedback makes training data of it.
 
 import json
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class FeedbackFile:
 def opened_for_its_owner(path: str, flags: int) -> int:
     """A descriptor of the file, which others may not read: it holds what people said."""
     descriptor = os.open(path, flags, 0o600)
-    if hasattr(os, "fchmod") and os.fstat(descriptor).st_uid == os.getuid():  # an older file was for all to read
-        os.fchmod(descriptor, 0o600)
+    if hasattr(os, "fchmod"):  # an older file was for all to read; --feedback=/dev/null is nobody's to change
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid():
+            os.fchmod(descriptor, 0o600)
     return descriptor

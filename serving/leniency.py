@@ -38,7 +38,7 @@ OFF: dict[str, dict[Any, Any]] = {
 NOTHING = (None, False, 0, "", [], {})
 UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("tools", "functions", "suffix", "audio", "images", "n_probs"), NOTHING),
-    **dict.fromkeys(("grammar", "json_schema", "structured_outputs", "conversation", "previous_response_id"), NOTHING),
+    **dict.fromkeys(("grammar", "json_schema", "structured_outputs", "conversation"), NOTHING),
     **dict.fromkeys(("guided_json", "guided_regex", "guided_choice", "guided_grammar"), NOTHING),
     **dict.fromkeys(("prompt_embeds", "logits_processors", "negative_prompt", "background"), NOTHING),
     **dict.fromkeys(("function_call", "tool_choice"), (*NOTHING, "none", "auto")),
@@ -52,7 +52,7 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 BUT_FOR = {"function_call": "auto and none", "tool_choice": "auto and none", "modalities": "text"}
 BUT_FOR |= {"skip_special_tokens": "true", "add_generation_prompt": "true"}
-ELSEWHERE = ("echo", "prompt")  # of other endpoints: they change what the answer is
+ELSEWHERE = ("echo", "prompt", "previous_response_id")  # of other endpoints: they change what the answer is
 PLURAL = {"tools", "functions", "images", "logits_processors", "prompt_embeds", "structured_outputs"}
 LOGPROBS = "message.output_text.logprobs"  # the only thing to include in a response that this model has
 
@@ -143,7 +143,7 @@ def message(item: Any, param: str, ignored: Callable[[str], object]) -> Any:
     if kind == "reasoning":
         return None
     if kind == "item_reference":
-        raise unsupported(f"{param}.type", "item_reference: no reply is kept here; send the messages themselves")
+        return {"type": kind, "id": item.get("id")}
     if isinstance(kind, str) and "role" not in item and kind != "message":
         raise unsupported(f"{param}.type", f"{kind[:40]} items are not supported")
     if role in ("tool", "function"):

@@ -1,6 +1,5 @@
 """/metrics: the server's counters and gauges, and how long replies take, by Prometheus' own client."""
 
-import time
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
@@ -27,13 +26,14 @@ class Metrics:
         self.reply = histogram("reply_seconds", "from a request to the end of its reply", SECONDS)
 
     def observe(self, generation: Generation) -> None:
-        """Count a reply that has ended."""
-        seconds = time.monotonic() - generation.submitted_at
-        self.reply.observe(seconds)
-        if generation.seconds_to_first_token is not None:
-            self.first_token.observe(generation.seconds_to_first_token)
+        """Count a reply as far as it came: when its tokens were made, however slowly a client takes them."""
+        first, last = generation.seconds_to_first_token, generation.seconds_to_last_token
+        if generation.has_ended:
+            self.reply.observe(last)
+        if first is not None:
+            self.first_token.observe(first)
             if generation.n_tokens > 1:
-                self.token.observe((seconds - generation.seconds_to_first_token) / (generation.n_tokens - 1))
+                self.token.observe((last - first) / (generation.n_tokens - 1))
 
     def text(self, scheduler: Scheduler, counts: Mapping[tuple[str, int], int]) -> str:
         """In Prometheus' text format. counts: {(path, status): requests}."""

@@ -199,7 +199,7 @@ class ResponseObject(Returned):
     model: str
     output: list[OutputMessage]
     parallel_tool_calls: bool
-    previous_response_id: None
+    previous_response_id: str | None
     store: bool
     temperature: float
     text: ResponseText

@@ -1,22 +1,22 @@
 """
 /v1/responses, OpenAI's newer protocol, in terms of the older one: a request becomes a ChatRequest, and the reply the
-only item of the output. The server keeps no conversation, so a client sends it whole each time.
+only item of the output. A client sends the conversation whole each time, or names replies that kept.py still has.
 """
 
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from inference.settings import SamplingParams
+from serving.checks import client_address
 from serving.completions import chat_generations
 from serving.delivery import Choice, respond
 from serving.json_body import JSONRoute
-from serving.middleware import client_address
+from serving.kept import KeptReplies, new_ids
 from serving.protocol import (
     MAX_MESSAGES,
     APIError,
@@ -59,6 +59,23 @@ class InputMessage(Message):
     phase: str | None = None
 
 
+class ItemReference(Strict):
+    """In place of a reply that was got."""
+
+    type: Literal["item_reference"]
+    id: str
+
+
+def input_kind(item: Any) -> str:
+    return "reference" if isinstance(item, dict) and item.get("type") == "item_reference" else "input message"
+
+
+InputItem = Annotated[
+    Annotated[InputMessage, Tag("input message")] | Annotated[ItemReference, Tag("reference")],
+    Discriminator(input_kind),
+]
+
+
 class TextConfig(Strict):
     format: ResponseFormat | None = None
     verbosity: None = None
@@ -71,9 +88,10 @@ class Obfuscation(Strict):
 class ResponsesRequest(SamplingRequest):
     input: (
         Annotated[str, Field(min_length=1)]
-        | Annotated[list[InputMessage], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
+        | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
     )
     instructions: str | None = Field(None, description="the persona: a system message before the input")
+    previous_response_id: str | None = Field(None, description="what was said up to that reply comes before the input")
     max_output_tokens: int | None = Field(None, ge=1, lt=2**31)
     truncation: Truncation = None
     memory: MemoryOption = None
@@ -86,20 +104,29 @@ class ResponsesRequest(SamplingRequest):
     background: Literal[False] | None = None
     stream_options: Obfuscation | None = None
     metadata: dict[str, Any] | None = None
-    store: bool | None = None
+    store: bool | None = Field(None, description="false: the reply cannot be named later")
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
 
-    def chat(self, strict: bool) -> ChatRequest:
+    def conversation(self, kept: KeptReplies) -> list[Message]:
+        """The input as messages, behind those of the previous response. Raises APIError: a reply that is not kept."""
+        before = kept.conversation(self.previous_response_id) if self.previous_response_id else []
+        if isinstance(self.input, str):
+            return [*before, Message(role="user", content=self.input)]
+        return before + [
+            kept.reply(item.id, f"input.{i}.id")
+            if isinstance(item, ItemReference)
+            else Message(role=item.role, content=item.content, name=item.name)
+            for i, item in enumerate(self.input)
+        ]
+
+    def chat(self, conversation: list[Message], strict: bool) -> ChatRequest:
         """The ChatRequest that asks for the same. Raises APIError: two personas, where it is strict."""
         messages = [] if self.instructions is None else [Message(role="system", content=self.instructions)]
-        if isinstance(self.input, str):
-            messages.append(Message(role="user", content=self.input))
-        else:
-            if strict and messages and self.input[0].role in ("system", "developer"):
-                raise APIError(400, "the persona is either instructions or a system message in input", "instructions")
-            messages += [Message(role=m.role, content=m.content, name=m.name) for m in self.input]
+        if strict and messages and conversation[0].role in ("system", "developer"):
+            raise APIError(400, "the persona is either instructions or a system message in input", "instructions")
+        messages += conversation[1 - MAX_MESSAGES :]
         asked = {name: getattr(self, name) for name in (*SamplingRequest.model_fields, "truncation", "memory")}
         return ChatRequest(messages=messages, max_tokens=self.max_output_tokens, **asked)
 
@@ -110,21 +137,24 @@ class ResponsesRequest(SamplingRequest):
 
 @router.post("/v1/responses", response_model=ResponseObject, responses=events(ResponseEvent))
 async def create_response(body: ResponsesRequest, request: Request, server: Server) -> Response:
-    generations = await chat_generations(
-        body.chat(server.strict), client_address(request.scope), server, body.param_name
-    )
+    conversation = body.conversation(server.kept)
+    asked = body.chat(conversation, server.strict)
+    generations = await chat_generations(asked, client_address(request.scope), server, body.param_name)
     server.submit(generations)
-    response_format = ResponsesFormat(body, server, generations[0].request.sampling)
+    response_format = ResponsesFormat(body, server, generations[0].request.sampling, conversation)
     return await respond(request, server, generations, response_format, stream=body.stream)
 
 
 class ResponsesFormat:
     """The response to a ResponsesRequest: one object, or server-sent events, each with its type and number."""
 
-    def __init__(self, body: ResponsesRequest, server: ServerState, sampling: SamplingParams) -> None:
+    def __init__(
+        self, body: ResponsesRequest, server: ServerState, sampling: SamplingParams, conversation: list[Message]
+    ) -> None:
         self.body, self.model, self.sampling = body, body.model or server.model_name, sampling
         self.truncation: TruncationName = body.truncation or server.truncation
-        self.id, self.item_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
+        self.kept, self.conversation, self.is_stored = server.kept, conversation, body.store is not False
+        self.id, self.item_id = new_ids()
         self.created, self.n_events = int(time.time()), 0
         self.text, self.finish_reason = "", None
 
@@ -158,8 +188,8 @@ class ResponsesFormat:
             model=self.model,
             output=list(output),
             parallel_tool_calls=False,
-            previous_response_id=None,
-            store=False,
+            previous_response_id=self.body.previous_response_id,
+            store=self.is_stored,
             temperature=self.sampling.temperature,
             text=ResponseText(format=TextFormat(type="text")),
             tool_choice="auto",
@@ -173,7 +203,12 @@ class ResponsesFormat:
 
     def whole(self, choices: Sequence[Choice], usage: CompletionUsage) -> ResponseObject:
         self.text, self.finish_reason = choices[0].text, choices[0].finish_reason
+        self.keep()
         return self.response(self.status, self.item(self.status, self.content()), usage=usage)
+
+    def keep(self) -> None:
+        if self.is_stored:
+            self.kept.keep(self.id, [*self.conversation, Message(role="assistant", content=self.text)])
 
     def event(self, kind: str, **content: Any) -> str:
         event = ResponseEvent(type=f"response.{kind}", sequence_number=self.n_events, **content)
@@ -201,6 +236,7 @@ class ResponsesFormat:
         yield self.event("failed", response=self.response("failed", error=details))
 
     def closing(self, usage: CompletionUsage) -> Iterator[str]:
+        self.keep()
         item = self.item(self.status, self.content())
         yield self.part_event("output_text.done", text=self.text, logprobs=[])
         yield self.part_event("content_part.done", part=self.content())

@@ -34,28 +34,28 @@ async def models(server: Server) -> ModelList:
     return ModelList(object="list", data=[model_info(server, name) for name in server.model_names])
 
 
-@router.get("/v1/models/{model}", tags=["OpenAI"])
+@router.get("/v1/models/{model:path}", tags=["OpenAI"])  # an alias may hold a slash
 async def model(model: str, server: Server) -> ModelInfo:
     server.check_model(model)
     return model_info(server, model)
 
 
 def model_info(server: ServerState, name: str) -> ModelInfo:
+    sampling = server.sampling
     return ModelInfo(
         id=name,
         object="model",
         created=server.started_at,
         owned_by="nanochatgpt",
         max_model_len=server.engine.block_size,
-        sampling=SamplingDefaults.model_validate(
-            {
-                **{
-                    field: getattr(server.sampling, field)
-                    for field in ("temperature", "top_p", "top_k", "min_p", "seed")
-                },
-                "repetition_penalty": server.sampling.repetition_penalty,
-                "max_tokens": server.sampling.max_new_tokens,
-            }
+        sampling=SamplingDefaults(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            top_k=sampling.top_k,
+            min_p=sampling.min_p,
+            repetition_penalty=sampling.repetition_penalty,
+            max_tokens=sampling.max_new_tokens,
+            seed=sampling.seed,
         ),
         memory=server.memory,
     )

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
@@ -71,7 +71,7 @@ class GenerationRequest:
 
     ids: list[int]  # the prompt
     sampling: SamplingParams
-    client: Hashable  # the queue is fair between these
+    client: tuple[str, str | None]  # its address and the user it names; the queue is fair between these
     deadline: float  # of time.monotonic(): a reply ends there, and one that still waits for a slot fails
     suppress_tokens: Sequence[int] = ()  # this and the two below: as Engine.add_request has them
     stop_token_ids: Sequence[int] = ()
@@ -105,11 +105,14 @@ class Generation:
         self.n_tokens = 0
         self.submitted_at = time.monotonic()
         self.seconds_to_first_token: float | None = None
+        self.seconds_to_last_token = 0.0
+        self.has_ended = False  # with a reply
 
     def token(self, token: Token, late: bool) -> Delta | None:
         """What the engine's token adds, or None where nothing can be shown yet. late: the deadline has passed."""
+        self.seconds_to_last_token = time.monotonic() - self.submitted_at
         if self.seconds_to_first_token is None:
-            self.seconds_to_first_token = time.monotonic() - self.submitted_at
+            self.seconds_to_first_token = self.seconds_to_last_token
             echo, scores = self.request.echo or "", self.prompt_scores()
             if self.request.prompt_only:
                 return Delta(echo, OPENAI_REASONS[FinishReason.LENGTH], scores)
@@ -157,7 +160,8 @@ class Scheduler:
 
     def __init__(self, open_engine: Callable[[], Engine], queue: int) -> None:
         self.queue = queue
-        self.waiting: dict[Hashable, deque[Generation]] = {}  # by client; the one that was served last is at the end
+        # by address, and there by user; in each the one that was served last is at the end
+        self.waiting: dict[str, dict[str | None, deque[Generation]]] = {}
         self.running: dict[EngineSequence, Generation] = {}
         self.wake = threading.Condition()  # guards waiting, cancelled and stopping; wakes the engine's thread
         self.stopping = False
@@ -175,19 +179,33 @@ class Scheduler:
 
     @property
     def n_waiting(self) -> int:
-        return sum(map(len, self.waiting.values()))
+        with self.wake:
+            return len(self.all_waiting())
+
+    def all_waiting(self) -> list[Generation]:
+        return [generation for users in self.waiting.values() for queue in users.values() for generation in queue]
 
     def submit(self, generations: Sequence[Generation]) -> None:
-        """Queue generations that belong together, one request's. Raises QueueFull, and takes none, without a place."""
+        """
+        Queue generations that belong together, one request's, of one client. Raises QueueFull, and takes none, without
+        a place. An address that has nothing waiting gets one in a full queue, so that nobody keeps the others out.
+        """
+        address, _ = generations[0].request.client
         with self.wake:
             if self.failure or self.stopping:
                 raise QueueFull("the server stops")
-            waiting = {id(generation.deltas) for queue in self.waiting.values() for generation in queue}
-            if len(waiting) >= self.queue + self.engine.running.count(None):
-                raise QueueFull(f"{len(waiting)} requests are waiting already")
+            n_waiting = len({id(generation.deltas) for generation in self.all_waiting()})
+            n_places = self.queue + self.engine.running.count(None)
+            is_new = self.queue > 0 and address not in self.waiting
+            if n_waiting >= (2 * n_places if is_new else n_places):
+                raise QueueFull(f"{n_waiting} requests are waiting already")
             for generation in generations:
-                self.waiting.setdefault(generation.request.client, deque()).append(generation)
+                self.enqueue(generation)
             self.wake.notify()
+
+    def enqueue(self, generation: Generation) -> None:
+        address, user = generation.request.client
+        self.waiting.setdefault(address, {}).setdefault(user, deque()).append(generation)
 
     def cancel(self, generation: Generation) -> None:
         """Drop a generation, whether it waits, runs or has ended."""
@@ -224,8 +242,9 @@ class Scheduler:
                         return
                 self.step()
         except BaseException as error:
-            self.failure = error
-            unfinished = [*self.running.values(), *itertools.chain(*self.waiting.values())]
+            with self.wake:  # else a request that is just submitted would wait for ever
+                self.failure = error
+                unfinished = [*self.running.values(), *self.all_waiting()]
             publish([(generation, Delta("", None, failure=Failure.ENGINE)) for generation in unfinished])
             raise
 
@@ -236,27 +255,32 @@ class Scheduler:
                 self.engine.abort(sequence)
                 del self.running[sequence]
                 self.served["cancelled"] += 1
-        for client, queue in list(self.waiting.items()):
-            for generation in queue:
-                if generation.request.deadline < time.monotonic():
-                    generation.cancelled = True
-                    publish([(generation, Delta("", None, failure=Failure.TIMEOUT))])
-            remaining = deque(generation for generation in queue if not generation.cancelled)
-            self.served["cancelled"] += len(queue) - len(remaining)
-            if remaining:
-                self.waiting[client] = remaining
-            else:
-                del self.waiting[client]
+        now, dropped = time.monotonic(), 0
+        for generation in (waiting := self.all_waiting()):
+            if generation.request.deadline < now and not generation.cancelled:
+                generation.cancelled = True
+                publish([(generation, Delta("", None, failure=Failure.TIMEOUT))])
+            dropped += generation.cancelled
+        if dropped:
+            self.served["cancelled"] += dropped
+            self.waiting.clear()
+            for generation in waiting:
+                if not generation.cancelled:
+                    self.enqueue(generation)
 
     def admit(self) -> None:
-        """Give free slots to those that wait: to the client that has the fewest slots, in turn."""
+        """Give free slots to those that wait: to the address, and there to the user, that has the fewest, in turn."""
         while self.waiting and None in self.engine.running:
             clients = [generation.request.client for generation in self.running.values()]
-            client = min(self.waiting, key=clients.count)
-            queue = self.waiting.pop(client)
+            address = min(self.waiting, key=[address for address, _ in clients].count)
+            users = self.waiting.pop(address)
+            user = min(users, key=[user for other, user in clients if other == address].count)
+            queue = users.pop(user)
             generation = queue.popleft()
             if queue:
-                self.waiting[client] = queue
+                users[user] = queue
+            if users:
+                self.waiting[address] = users
             request = generation.request
             sequence = self.engine.add_request(
                 request.ids,
@@ -280,6 +304,7 @@ class Scheduler:
             if delta:
                 deltas.append((generation, delta))
             if delta and delta.is_last:
+                generation.has_ended = True
                 self.engine.abort(sequence)
                 del self.running[sequence]
                 self.served["finished"] += 1

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from inference.engine import Engine
 from inference.settings import SamplingParams
 from serving.feedback import FeedbackFile
+from serving.kept import KeptReplies
 from serving.leniency import logged_once
 from serving.prometheus import Metrics
 from serving.protocol import APIError, TruncationName
@@ -32,6 +33,7 @@ class ServerState:
     memory: bool = False  # whether chats have one where a request does not say
     metrics: Metrics = field(default_factory=Metrics)
     ignored: Callable[[str], None] = field(default_factory=lambda: logged_once(logger.info))
+    kept: KeptReplies = field(default_factory=KeptReplies)
     shows_text: bool = False  # what is said goes to the log
     started_at: int = field(default_factory=lambda: int(time.time()))  # Unix time
     request_counts: dict[tuple[str, int], int] = field(default_factory=dict)  # (path, status) -> requests
@@ -60,8 +62,10 @@ class ServerState:
             raise APIError(status, f"busy: {error}", code="busy", type="rate_limit_error", headers=headers) from None
 
     def log_text(self, text: str) -> None:
+        """Log what was said, where that is wanted; what would command a terminal as letters."""
         if self.shows_text:
-            logger.info("  " + text.replace("\n", "\n  "))
+            shown = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+            logger.info("  " + shown.replace("\n", "\n  "))
 
 
 async def server_state(request: Request) -> ServerState:

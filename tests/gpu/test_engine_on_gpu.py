@@ -57,10 +57,10 @@ def test_greedy_text_is_the_cpus(folder):
     """Token for token, over the border from one recorded span to the next."""
     choose_device("cuda", "float32")
     engine = opened(folder, "cuda")
-    assert engine.gpu_decoder
+    assert engine.runner.gpu_decoder
     for prompt in [[7] * 100, *prompts_of(3)]:
         assert said(engine, [prompt]) == said(opened(folder, "cpu"), [prompt])
-    assert len(engine.gpu_decoder.steps) == 2
+    assert len(engine.runner.gpu_decoder.steps) == 2
 
 
 def test_many_at_once_as_one(folder):
@@ -78,10 +78,10 @@ def test_recorded_kernels_are_the_model(tiny):
         choose_device("cuda", "float32")
         model = GPT(tiny.config).eval().to("cuda", dtype)
         engine = Engine(model, None, template=object(), slots=2)
-        assert isinstance(engine.gpu_decoder, GPUDecoder)
+        assert isinstance(engine.runner.gpu_decoder, GPUDecoder)
         with torch.inference_mode():
             for position, id in enumerate((5, 9, 200)):
-                found = engine.gpu_decoder([id, 0], [position, 0])[0].clone()
+                found = engine.runner.gpu_decoder([id, 0], [position, 0])[0].clone()
             wanted = model(torch.tensor([[5, 9, 200]], device="cuda"), last_only=True)[0, -1].float()
         assert (found - wanted).norm() / wanted.norm() < tolerance
 

@@ -28,14 +28,14 @@ def path(request, monkeypatch):
     if request.param != "kernels":
         monkeypatch.setattr("inference.cpu_decoder.CPUDecoder.fits", lambda model: False)
     if request.param == "gpu":
-        monkeypatch.setattr("inference.engine.GPUDecoder.fits", lambda model: True)
+        monkeypatch.setattr("inference.model_runner.GPUDecoder.fits", lambda model: True)
         monkeypatch.setattr("inference.gpu_decoder.SHORTEST_SPAN", 8)
     return request.param
 
 
 def counted(engine):
     """A list that grows by the shape (rows, new ids of each) of each forward pass."""
-    shapes, forward, decoder = [], engine.model.forward, engine.decoder
+    shapes, forward, decoder = [], engine.model.forward, engine.runner.decoder
 
     def model(idx, **more):
         shapes.append(tuple(idx.shape))
@@ -45,11 +45,12 @@ def counted(engine):
         shapes.append((len(set(slots)), len(ids) // len(set(slots))))
         return decoder(ids, slots, *more)
 
-    def gpu(gpu_decoder, group, decode=engine.decode_on_gpu):
+    def gpu(gpu_decoder, group, decode=engine.runner.decode_on_gpu):
         shapes.append((len(group), 1))
         return decode(gpu_decoder, group)
 
-    engine.model.forward, engine.decoder, engine.decode_on_gpu = model, decoder and kernels, gpu
+    engine.model.forward = model
+    engine.runner.decoder, engine.runner.decode_on_gpu = decoder and kernels, gpu
     return shapes
 
 
@@ -61,11 +62,12 @@ class Scripted(Engine):
 
     def __init__(self, model, tokenizer, ids, wishes=()):
         super().__init__(model, tokenizer)
-        self.gpu_decoder = None  # it would not ask `logits`
+        self.runner.gpu_decoder = None  # it would not ask `logits`
+        self.runner.logits = self.scripted_logits
         self.script = iter([*ids, *[tokenizer.end_of_turn] * 1000])
         self.wishes = list(wishes)  # what it would rather say, but must not
 
-    def logits(self, slots, new_ids):
+    def scripted_logits(self, slots, new_ids):
         row = torch.full((self.tokenizer.n_vocab,), -50.0)
         row[next(self.script)] = 50.0
         row[self.wishes] = 100.0
@@ -366,7 +368,7 @@ def test_a_wide_engine_says_the_same(tiny, tokens, tmp_path):
     model_folder.save(tmp_path / "model", tiny, tokens, {})
     settings = EngineConfig(init_from=str(tmp_path / "model"), weights="int8", dtype="bfloat16", device="cpu")
     narrow, wide = (open_engine(settings, slots)[0] for slots in (1, 12))
-    assert wide.wide == (wide.decoder is not None) and not narrow.wide
+    assert wide.runner.wide == (wide.runner.decoder is not None) and not narrow.runner.wide
     greedy = SamplingParams(temperature=0, max_new_tokens=1, logprobs=5)
     prompts = [[(3 * i + k) % 200 for k in range(5 + 4 * i)] for i in range(12)]
     sequences = [wide.add_request(ids, greedy) for ids in prompts]

@@ -121,7 +121,7 @@ def test_what_the_kernels_cannot_hold_the_model_computes(tokens, dtype, n_embd):
     """Half precision, and a width that is no multiple of 32: the Engine speaks all the same."""
     model = GPT(GPTConfig(**{**SHAPE, "vocab_size": tokens.n_vocab, "n_embd": n_embd})).eval().to(dtype)
     engine = Engine(model, tokens)
-    assert (engine.decoder is not None) == (dtype == torch.bfloat16 and n_embd == 96)
+    assert (engine.runner.decoder is not None) == (dtype == torch.bfloat16 and n_embd == 96)
     said = list(engine.generate([1, 2, 3], SamplingParams(temperature=0, max_new_tokens=4)))
     assert [token.reason for token in said] == [None, None, None, "length"]
 
@@ -145,8 +145,8 @@ def test_quantized_engines_speak(model, tokens):
     for format in FORMATS:
         engine = Engine(quantize_model(copy.deepcopy(model), format), tokens)
         long = [token.id for token in engine.generate([5] * 50, greedy)]
-        engine.decoder = None
-        engine.cached = [[]]
+        engine.runner.decoder = None
+        engine.forget()
         assert [token.id for token in engine.generate([5] * 50, greedy)] == long
 
 

@@ -3,6 +3,7 @@ One client cannot harm another: whatever a request says, its work for the engine
 or is closed, nothing in it is an error of the server, and a signal is never lost.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -24,9 +25,9 @@ from checkpoint import model_folder
 from inference.settings import SamplingParams
 from inference.streaming import StopWordFilter
 from serving import connections, feedback
+from serving.checks import OriginCheck, client_address
 from serving.connections import Connections, protocol_class
 from serving.json_body import read_json
-from serving.middleware import OriginCheck, client_address
 from serving.protocol import APIError
 
 # stop words
@@ -188,15 +189,17 @@ HALVES.append(HALVES[-1] + b"Content-Length: 9\r\n\r\n{")
 
 
 def test_a_request_that_does_not_arrive_is_closed(running, silent):
-    """Silent, half a head, half a body, and a second request that stops in the middle."""
-    server = running(max_arrival=0.5)
-    clients = [silent(server.url, half) for half in HALVES]
+    """Silent, half a head, half a body, and a second request that stops in the middle; not before its time."""
+    patient, server = running(), running(max_arrival=0.3)
+    early = [silent(patient.url, half) for half in HALVES]
+    late = [silent(server.url, half) for half in HALVES]
     second = silent(server.url, b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    time.sleep(0.2)
-    assert second.recv(10_000).startswith(b"HTTP/1.1 200") and all(map(is_open, clients))
+    assert second.recv(10_000).startswith(b"HTTP/1.1 200")
     second.sendall(b"GET / HT")
-    time.sleep(0.8)
-    assert not any(map(is_open, [*clients, second]))
+    deadline = time.monotonic() + 15  # of max_arrival's 20
+    while any(map(is_open, [*late, second])):
+        assert time.monotonic() < deadline
+    assert all(map(is_open, early))
 
 
 def test_a_long_reply_outlives_the_deadline_of_arrival(running, monkeypatch):
@@ -213,6 +216,23 @@ def test_many_silent_connections_give_way(running, silent):
     clients = [silent(server.url) for _ in range(12)]
     assert server.post({"messages": HI, "max_tokens": 1}).status_code == 200
     assert sum(map(is_open, clients)) <= 5
+
+
+def test_who_does_not_read_is_closed(running, silent, monkeypatch):
+    """Answers that nobody takes would hold their connection for ever."""
+    monkeypatch.setattr(connections, "UNREAD_SECONDS", 0.3)
+    server, n = running(), 1500
+    client = silent(server.url, b"GET /app.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * n)
+    opened, deadline = server.server.config.http_protocol_class.all_connections.open, time.monotonic() + 20
+    while not opened:
+        time.sleep(0.01)
+    while opened and time.monotonic() < deadline:
+        time.sleep(0.01)
+    received = 0
+    with contextlib.suppress(ConnectionResetError):
+        while piece := client.recv(2**20):
+            received += len(piece)
+    assert not opened and received < n * (ROOT / "web" / "app.js").stat().st_size
 
 
 def test_the_bound_of_all_is_below_the_descriptors(monkeypatch):
@@ -255,6 +275,13 @@ def test_feedback_that_cannot_be_written_is_told(running, tmp_path):
     (tmp_path / "feedback.jsonl").mkdir()
     body = {"conversation": HI, "message": "x", "verdict": "good"}
     assert "cannot be kept" in error_of(server.post(body, "/feedback"), 503)["message"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes")
+def test_the_mode_of_a_device_stays(monkeypatch):
+    """--feedback=/dev/null as root would close it to everybody else."""
+    monkeypatch.setattr(os, "fchmod", lambda *_: pytest.fail("its mode was changed"))
+    feedback.FeedbackFile(os.devnull).append({"verdict": "good"})
 
 
 # the event loop, and signals

@@ -11,6 +11,7 @@ import pytest
 from served import error_of, expected
 
 from inference.settings import SamplingParams
+from serving import kept
 
 PERSONA = "i have two dogs."
 ASK = [{"role": "system", "content": PERSONA}, {"role": "user", "content": "hi"}]
@@ -28,7 +29,7 @@ def test_a_response_is_the_chats_reply(server):
         assert found.usage.input_tokens == len(server.engine.template.prompt(ASK)) and found.usage.output_tokens == 12
         assert found.usage.total_tokens == found.usage.input_tokens + 12
     assert found.usage.input_tokens_details.cached_tokens == found.usage.input_tokens - 1
-    assert found.temperature == 0 and found.max_output_tokens == 12 and found.store is False
+    assert found.temperature == 0 and found.max_output_tokens == 12 and found.store is True
 
 
 def test_a_stream_ends_as_the_whole(server):
@@ -68,6 +69,51 @@ def test_a_reply_goes_back_as_it_came(server):
             return await client.responses.create(**{**asked, "input": more})
 
     assert asyncio.run(asked_again()).output_text == wanted
+
+
+def test_a_reply_is_named_in_place_of_its_words(server):
+    """item_reference and previous_response_id are the whole conversation, but for the persona."""
+    client, more = server.client(), {"role": "user", "content": "why?"}
+    asked = dict(max_output_tokens=5, **GREEDY)
+    for stream in (False, True):
+        first = client.responses.create(**asked, input=[ASK[1]], instructions=PERSONA, stream=stream)
+        first = list(first)[-1].response if stream else first
+        talk = [ASK[1], {"role": "assistant", "content": first.output_text}, more]
+        wanted = client.responses.create(**asked, input=talk).output_text
+        reference = {"type": "item_reference", "id": first.output[0].id}
+        assert client.responses.create(**asked, input=[ASK[1], reference, more]).output_text == wanted
+        named = client.responses.create(**asked, input="why?", previous_response_id=first.id)
+        assert (named.output_text, named.previous_response_id) == (wanted, first.id)
+        longer = [*talk, {"role": "assistant", "content": wanted}, more]
+        again = client.responses.create(**asked, input=[more], previous_response_id=named.id)
+        assert again.output_text == client.responses.create(**asked, input=longer).output_text
+
+
+def test_a_reply_that_is_not_kept_is_told(server, monkeypatch):
+    """store: false keeps none, and the oldest of many give way."""
+    client, asked = server.client(), dict(input="hi", max_output_tokens=1, **GREEDY)
+    unkept = client.responses.create(**asked, store=False)
+    monkeypatch.setattr(kept, "MAX_KEPT", 2)
+    first, *_, last = [client.responses.create(**asked) for _ in range(3)]
+    assert unkept.store is False and last.store is True
+    for old in (unkept, first):
+        error = error_of(server.post({"input": "and?", "previous_response_id": old.id}, "/v1/responses"), 400)
+        assert error["code"] == "previous_response_not_found"
+        item = {"type": "item_reference", "id": old.output[0].id}
+        assert error_of(server.post({"input": [item]}, "/v1/responses"), 404)["param"] == "input.0.id"
+    assert client.responses.create(**asked, previous_response_id=last.id).output_text
+    error = error_of(server.post({"messages": ASK, "previous_response_id": last.id}), 400)
+    assert error["param"] == "previous_response_id"
+
+
+def test_what_is_kept_has_a_bound(monkeypatch):
+    """However long the conversations are."""
+    monkeypatch.setattr(kept, "MAX_CHARACTERS", 1000)
+    replies = kept.KeptReplies()
+    for i in range(50):
+        replies.keep(f"resp_{i}", [kept.Message(role="user", content="x" * 100)])
+    assert 0 < len(replies.conversations) < 10 and replies.reply("msg_49", "input").text == "x" * 100
+    assert replies.n_characters == kept.total_characters([m for each in replies.conversations.values() for m in each])
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from served import HI, get
 import serve
 from inference.settings import SamplingParams, SettingError
 from runtime.version import version
-from serving import middleware, response_models
-from serving.middleware import AccessLog, BodyLimit, KeyCheck, OriginCheck, RateLimit, ResponseHeaders
+from serving import checks, response_models
+from serving.checks import BodyLimit, KeyCheck, OriginCheck, RateLimit
+from serving.middleware import AccessLog, ResponseHeaders
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ async def hello(scope, receive, send):
     """An app that reads the body and answers 200."""
     while (await receive()).get("more_body"):
         pass
-    await middleware.respond(send, 200, b'"hello"')
+    await checks.respond(send, 200, b'"hello"')
 
 
 def ask(app, path="/v1/models", method="GET", **asked):
@@ -162,13 +163,13 @@ def test_a_preflight_is_answered_for_a_friend_only():
 def test_a_bucket_empties_and_fills(monkeypatch):
     """Three requests at once, the fourth waits as long as it is told; the page is not counted."""
     clock = [0.0]
-    monkeypatch.setattr(middleware.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checks.time, "monotonic", lambda: clock[0])
     app = RateLimit(hello, 3.0)
 
     def status(path="/v1/models"):
         try:
             app.check({"type": "http", "path": path, "client": ("ann", 1)}, httpx.Headers())
-        except middleware.APIError as error:
+        except checks.APIError as error:
             return error.status, int(error.headers["Retry-After"])
         return 200
 
@@ -190,7 +191,7 @@ def test_a_body_is_counted_as_it_comes():
     assert ask(app, method="POST", content=b"1234567890", headers=headers).status_code == 200
     assert ask(app, method="POST", content=b"12345678901", headers=headers).status_code == 413
     assert ask(app, method="POST", content=b"1", headers={"Content-Type": "text/plain"}).status_code == 415
-    with pytest.raises(middleware.HTTPException, match="more than 10 bytes"):  # the app makes a 413 of it
+    with pytest.raises(checks.HTTPException, match="more than 10 bytes"):  # the app makes a 413 of it
         ask(app, method="POST", content=pieces(), headers=headers)
 
 

@@ -134,6 +134,55 @@ def test_the_queue_is_fair(running, monkeypatch):
     assert ended.index("one") <= 4
 
 
+@pytest.fixture
+def asked_from(running, monkeypatch):
+    """
+    A function that has (address, user) pairs ask a server of one slot and a queue of four, one after another while the
+    first is being answered: ({pair: status}, the pairs in the order in which they had the slot).
+    """
+    server = running(slots=1, queue=4, trusted_proxies=("127.0.0.1",))
+    scheduler, step, all_have_asked = server.scheduler, server.scheduler.step, threading.Event()
+    statuses, order = {}, {}
+
+    def recorded_step():
+        order.update(dict.fromkeys(generation.request.client for generation in scheduler.running.values()))
+        all_have_asked.wait()
+        step()
+
+    def ask(address, user):
+        body = {"messages": HI, "max_tokens": 2, "user": user}
+        statuses[address, user] = server.post(body, headers={"X-Forwarded-For": address}).status_code
+
+    def asked(clients):
+        monkeypatch.setattr(scheduler, "step", recorded_step)
+        threads = [threading.Thread(target=ask, args=client) for client in clients]
+        for i, thread in enumerate(threads, 1):
+            thread.start()
+            while len(statuses) + scheduler.n_waiting + len(scheduler.running) < i:
+                time.sleep(0.001)
+        all_have_asked.set()
+        for thread in threads:
+            thread.join()
+        return statuses, list(order)
+
+    return asked
+
+
+def test_many_users_of_one_address_have_one_turn(asked_from):
+    """Who makes up users is served no sooner than who has none."""
+    one, many = ("10.0.0.2", None), [("10.0.0.1", str(i)) for i in range(4)]
+    statuses, order = asked_from([*many, one])
+    assert set(statuses.values()) == {200} and order == [*many[:2], one, *many[2:]]
+
+
+def test_nobody_keeps_the_queue_full(asked_from):
+    """An address that fills the queue gets a 429, and others a place all the same, one each."""
+    many = [("10.0.0.1", str(i)) for i in range(7)]
+    others = [("10.0.0.2", None), ("10.0.0.2", "b"), ("10.0.0.3", None)]
+    statuses, _ = asked_from([*many, *others])
+    assert [client for client, status in statuses.items() if status == 429] == [*many[5:], others[1]]
+
+
 def test_a_shared_beginning_is_computed_once(running):
     """Two conversations with one system prompt: the second computes what differs."""
     server = running(slots=2)

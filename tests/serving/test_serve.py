@@ -82,6 +82,23 @@ def test_several_choices_logprobs_and_bias(server):
     assert found.choices[0].message.content == "aaa"
 
 
+def test_the_tokens_of_log_probabilities_join_to_the_content(server):
+    """White space that opens a reply is shown in neither; where a message of the bot's goes on, in both."""
+    space = server.engine.tokenizer.encode(" ")[0]
+    for messages in (HI, [*HI, {"role": "assistant", "content": "well"}]):
+        asked = dict(n=2, seed=3, max_tokens=6, logprobs=True, top_logprobs=1, logit_bias={str(space): 3})
+        whole = server.chat(messages, **asked)
+        pieces = {0: [], 1: []}
+        for chunk in server.chat(messages, stream=True, **asked):
+            for choice in chunk.choices:
+                pieces[choice.index] += choice.logprobs.content if choice.logprobs else []
+        for choice in whole.choices:
+            tokens = choice.logprobs.content
+            text = "".join(token.token for token in tokens)
+            assert text.rstrip() == choice.message.content and pieces[choice.index] == tokens
+            assert b"".join(bytes(token.bytes) for token in tokens).decode(errors="replace") == text
+
+
 def test_stop_and_continuation(server):
     """A stop word is not shown; a last message by the assistant goes on, its white space kept."""
     client = server.client()

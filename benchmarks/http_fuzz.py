@@ -1,0 +1,180 @@
+"""
+Requests that are none, against serve.py: bytes at random, broken JSON, bodies and heads in which a few bytes are
+changed. None may be a 5xx, and the chats beside them must say what they say alone.
+
+    figures = fuzz_figures(server, 100_000)
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import time
+from collections import Counter
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from benchmarks.servers import Server
+from runtime.errors import InputError
+
+CLIENTS = 8
+CHATS_ALONE = 5
+CHAT = {
+    "messages": [{"role": "user", "content": "how are you today"}],
+    "max_tokens": 64,
+    "temperature": 0,
+    "repetition_penalty": 1.0,
+    "ignore_eos": True,
+    "stream": True,
+}
+ASKED = [{"role": "system", "content": "i like cats."}, {"role": "user", "content": "hi"}]
+GOOD: dict[str, dict[str, Any]] = {  # of each path a body with what may go wrong
+    "/v1/chat/completions": {
+        "messages": ASKED, "max_tokens": 2, "stop": ["x"], "n": 1, "temperature": 0.7, "logit_bias": {"5": -1},
+        "logprobs": True, "top_logprobs": 2, "stream": False, "seed": 1, "user": "a", "min_p": 0.1, "top_k": 5,
+    },
+    "/v1/completions": {"prompt": ["hi", [5, 6]], "max_tokens": 2, "echo": True, "logprobs": 1, "n": 1, "stop": "x"},
+    "/v1/responses": {"input": ASKED, "max_output_tokens": 2, "metadata": {"a": "b"}, "instructions": "be kind"},
+    "/tokenize": {"messages": ASKED},
+    "/detokenize": {"tokens": [5, 6, 7]},
+}  # fmt: skip
+VALUES = [None, -1, 1e308, "x", "\ud800", [], {}, 2**70, [[[]]], True, 0, "", [None], {"type": "x"}]
+HEADS = (
+    b"POST /v1/completions HTTP/1.1\r\nHost: [::1]\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nAuthorization: Bearer x\r\n\r\n",
+    b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nTE: x\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+)
+HEAD_SHARE = 0.03  # of the requests; each needs a connection of its own
+LINE_EACH = 10_000  # requests
+NO_ANSWER = 0  # in place of a status: the head is not whole, or what came is no HTTP
+
+
+class Reply(NamedTuple):
+    """A streamed reply."""
+
+    text: str
+    gaps: list[float]  # seconds from each piece of text to the next
+
+
+def changed(rng: random.Random, good: bytes) -> bytes:
+    """The bytes with a few of them replaced, left out, doubled or put in."""
+    content = bytearray(good)
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(content) + 1)
+        end = min(len(content), start + rng.randint(0, 8))
+        content[start:end] = rng.choice([b"", rng.randbytes(rng.randint(1, 4)), content[start:end] * 2, b'"', b"}"])
+    return bytes(content)
+
+
+def bad_request(rng: random.Random) -> tuple[str, bytes]:
+    """(path, body) that is no request, or hardly one: no JSON, cut, too deep, wrong fields, roles, types or bytes."""
+    path = rng.choice(list(GOOD))
+    good, value = GOOD[path], rng.choice(VALUES)
+    kind = rng.randrange(8)
+    if kind == 0:
+        return path, rng.randbytes(rng.randint(0, 200))
+    if kind == 1:
+        return path, b"[" * rng.randint(1, 50_000)
+    content = json.dumps(good).encode()
+    if kind == 2:
+        return path, content[: -rng.randint(1, 20)]
+    if kind < 5:
+        return path, changed(rng, content)
+    if kind == 5:
+        wrong: dict[str, Any] = {f"no_such_{rng.randrange(99)}": value}
+    elif kind == 6:
+        wrong = {"messages": [{"role": rng.choice(["wizard", 7, None, "user"]), "content": value}]}
+    else:
+        wrong = {rng.choice(list(good)): rng.choice([value, {"wrong": value}, [value]])}
+    return path, json.dumps({**good, **wrong}).encode("utf-8", "surrogatepass")
+
+
+async def chat(client: httpx.AsyncClient, server: Server) -> Reply:
+    """The Reply to CHAT. Raises InputError where it fails."""
+    text, times = "", []
+    async with client.stream("POST", f"{server.url}/v1/chat/completions", json=CHAT) as response:
+        async for line in response.aiter_lines():
+            if response.status_code != 200 or line.startswith('data: {"error'):
+                raise InputError(f"a chat beside bad requests: {response.status_code} {line[:200]}")
+            if line.startswith("data: {"):
+                times.append(time.perf_counter())
+                text += json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+    return Reply(text, [after - before for before, after in zip(times, times[1:], strict=False)])
+
+
+async def status_of_head(server: Server, head: bytes) -> int:
+    """The status with which bytes on a connection of their own are answered, or NO_ANSWER."""
+    address = urlsplit(server.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    line = b""
+    with contextlib.suppress(OSError, asyncio.TimeoutError, ValueError):
+        writer.write(head)
+        line = await asyncio.wait_for(reader.readline(), 0.3)
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    _, _, rest = line.partition(b" ")
+    return int(rest[:3]) if line.startswith(b"HTTP/") and rest[:3].isdigit() else NO_ANSWER
+
+
+async def send_bad_requests(server: Server, n: int, seed: int = 0) -> tuple[Counter[int], list[Reply], list[Reply]]:
+    """({status: how many} of n bad requests, the chats beside them, chats alone)."""
+    rng, numbers = random.Random(seed), iter(range(n))  # the clients share both
+    statuses: Counter[int] = Counter()
+    headers = {"Content-Type": "application/json"}
+    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+
+        async def send() -> None:
+            for _ in numbers:
+                if rng.random() < HEAD_SHARE:
+                    status = await status_of_head(server, changed(rng, rng.choice(HEADS)))
+                else:
+                    path, body = bad_request(rng)
+                    status = (await client.post(server.url + path, content=body, headers=headers)).status_code
+                statuses[status] += 1
+                if sum(statuses.values()) % LINE_EACH == 0:
+                    print(told(statuses), flush=True)
+
+        await chat(client, server)  # warms up
+        alone = [await chat(client, server) for _ in range(CHATS_ALONE)]
+        senders, beside = [asyncio.create_task(send()) for _ in range(CLIENTS)], []
+        try:
+            while not beside or not all(sender.done() for sender in senders):
+                beside.append(await chat(client, server))
+            await asyncio.gather(*senders)
+        finally:
+            for sender in senders:
+                sender.cancel()
+        return statuses, beside, alone
+
+
+def told(statuses: Counter[int]) -> str:
+    """The counts in words."""
+    counts = ", ".join(f"{status or 'closed'}: {count:,}" for status, count in sorted(statuses.items()))
+    return f"{sum(statuses.values()):,} bad requests: {counts}"
+
+
+def p95_ms(replies: list[Reply]) -> float:
+    """Milliseconds from a piece of text to the next, which 95% do not exceed."""
+    gaps = sorted(gap for reply in replies for gap in reply.gaps)
+    return 1000 * gaps[int(0.95 * (len(gaps) - 1))]
+
+
+def fuzz_figures(server: Server, n: int) -> dict[str, Any]:
+    """
+    {"statuses": {status: requests}, "chats": how many beside them, "beside_p95_ms" and "alone_p95_ms": of a token}.
+    Raises InputError where a request is a 5xx, or a chat beside them says something else than alone.
+    """
+    start = time.perf_counter()
+    statuses, beside, alone = asyncio.run(send_bad_requests(server, n))
+    figures = {"statuses": dict(statuses), "chats": len(beside)}
+    figures |= {"beside_p95_ms": p95_ms(beside), "alone_p95_ms": p95_ms(alone)}
+    print(f"{told(statuses)}, in {time.perf_counter() - start:,.0f} s; {len(beside)} chats beside them, "
+          f"p95 {figures['beside_p95_ms']:.1f} ms a token, alone {figures['alone_p95_ms']:.1f} ms")  # fmt: skip
+    if max(statuses) >= 500:
+        raise InputError(f"a bad request was answered with {max(statuses)}; none may be a 5xx")
+    if len({reply.text for reply in (*beside, *alone)}) > 1:
+        raise InputError("a chat beside the bad requests said something else than alone")
+    return figures

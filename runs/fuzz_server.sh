@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# 100,000 requests that are none, against serve.py: half of them by our fuzzer, beside chats that must stay as they are, and half
+# by schemathesis, made of /openapi.json. It fails where one is a 5xx, or a chat says something else. Half an hour of two cores.
+#
+#     bash runs/fuzz_server.sh           REQUESTS=2000 bash runs/fuzz_server.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source runs/setup.sh requirements.txt runs/requirements-test.txt runs/requirements-clients.txt
+half=$((${REQUESTS:-100000} / 2))
+python bench.py --what=serve --init_from=models/small-talk --clients=8 --slots=8 --runs=1 --bad=$half "$@"
+# an example of a setting is about 95 requests: of each operation, each phase and each kind
+SCHEMATHESIS_EXAMPLES=$((half / 95 + 1)) python -m pytest -m slow -s tests/serving/test_clients.py -k schemathesis
