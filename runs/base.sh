@@ -67,7 +67,7 @@ else
     [ -f data/recall/drills/meta.json ] ||
         python data/recall/prepare.py "${filler[@]}" --context=400 --count=24000 --seed=3 --drills=1 --answers_only=true --out_dir=data/recall/drills
     [ -f data/base/smalltalk/meta.json ] ||
-        python data/smalltalk/prepare.py --count=4000 --seed=2 --out_dir=data/base/smalltalk
+        python data/smalltalk/prepare.py --count=9000 --seed=2 --out_dir=data/base/smalltalk
     mix copying
     mix recall
 fi
