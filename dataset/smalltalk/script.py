@@ -38,8 +38,6 @@ SPEAKERS = {"S": "system", "H": "user", "B": "assistant"}
 SLOT_NAME = re.compile(r"([aA] )?([A-Za-z][a-z_]*)(?:\.(\d))?")
 SLOT_LINE = re.compile(r"([a-z][a-z_]*) = (.*)")
 
-SAME_WAY = 0.9  # share of the turns that follow the one before in its way, where they have it
-
 
 @dataclass(frozen=True)
 class Slot:
@@ -110,15 +108,11 @@ class Draw:
         self.used = set() if used is None else used
         self.indices: dict[tuple[str, int], int] = {}
         self.texts: dict[tuple[str, int], str] = {}
-        self.way = -1  # which way of the turn before was said
+        self.column = rng.random()  # from 0 to 1: how far down the ways of each turn stands the one that is said
 
     def say(self, turn: Turn) -> str:
-        """One of the ways of a turn, filled; often the same as of the turn before, for which it was written."""
-        if len(turn.ways) == 1:
-            return self.fill(turn.ways[0])
-        if not 0 <= self.way < len(turn.ways) or self.rng.random() >= SAME_WAY:
-            self.way = self.rng.randrange(len(turn.ways))
-        return self.fill(turn.ways[self.way])
+        """One of the ways of a turn, filled: in all turns the one in the same place, for these were written together."""
+        return self.fill(turn.ways[int(self.column * len(turn.ways))])
 
     def fill(self, template: Template) -> str:
         """The text of a template."""
