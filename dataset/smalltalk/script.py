@@ -111,7 +111,7 @@ class Draw:
         self.column = rng.random()  # from 0 to 1: how far down the ways of each turn stands the one that is said
 
     def say(self, turn: Turn) -> str:
-        """One of the ways of a turn, filled: in all turns the one in the same place, for these were written together."""
+        """One of the ways of a turn, filled: in all turns the one in the same place: these were written together."""
         return self.fill(turn.ways[int(self.column * len(turn.ways))])
 
     def fill(self, template: Template) -> str:
