@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # 100,000 requests that are none, against serve.py: half of them by our fuzzer, beside chats that must stay as they are, and half
-# by schemathesis, made of /openapi.json. It fails where one is a 5xx, or a chat says something else. Half an hour of two cores.
+# by schemathesis, made of /openapi.json. It fails where one is a 5xx, or a chat says something else.
 #
 #     bash runs/fuzz_server.sh           REQUESTS=2000 bash runs/fuzz_server.sh
 set -euo pipefail

@@ -68,12 +68,10 @@ def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
 
 def remembered(woven: tasks.WovenConversation, filler: Filler, rng: random.Random) -> list[Message] | None:
     """The talk up to a question and its answer, as a chat with memory shows it; None if what is asked for got lost."""
-    contents = [message["content"] for message in woven.messages]
-    questions = [question for question in woven.questions if question.answer in contents]
-    if not questions:
+    if not woven.questions:
         return None
-    question = rng.choice(questions)
-    answered = contents.index(question.answer)
+    question = rng.choice(woven.questions)
+    answered = woven.answered_at(question)
     memory, seen, max_tokens = Memory(), woven.messages[:answered], rng.randint(96, 384)
     for end in range(1, answered + 1):
         if woven.messages[end - 1]["role"] == "user":
@@ -82,7 +80,7 @@ def remembered(woven: tasks.WovenConversation, filler: Filler, rng: random.Rando
                 seen = memory.in_view(talk, lambda view: chat_format.prompt(view, filler.tokenizer), max_tokens)
             except InputError:  # a turn of the filler alone is longer
                 return None
-    before, after = "\n".join(contents[:answered]), "\n".join(message["content"] for message in seen)
+    before, after = ("\n".join(each["content"] for each in part) for part in (woven.messages[:answered], seen))
     values = (question.value, *question.other_values)
     is_lost = any(contains_phrase(before, value) and not contains_phrase(after, value) for value in values)
     return None if is_lost else [*seen, woven.messages[answered]]

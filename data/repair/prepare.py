@@ -80,11 +80,9 @@ def questions(settings: RepairConfig, context: int) -> Iterator[Prompt]:
     filler, rng = Filler(settings.talk, "train"), random.Random(settings.seed)
     for index in range(settings.count):
         woven = tasks.conversation(filler, settings.seed, index, "train", context)
-        contents = [message["content"] for message in woven.messages]
-        asked = [question for question in woven.questions if question.answer in contents]
-        if asked:
-            question = rng.choice(asked)
-            yield Prompt(woven.messages[: contents.index(question.answer)], question.answer, question)
+        if woven.questions:
+            question = rng.choice(woven.questions)
+            yield Prompt(woven.messages[: woven.answered_at(question)], question.answer, question)
 
 
 def prepare(settings: RepairConfig) -> None:

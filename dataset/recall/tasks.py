@@ -61,6 +61,10 @@ class WovenConversation:
     told: list[tuple[int, Fact]]  # (exchange, or -1 for the system message; fact), in order
     questions: list[Question]  # in order
 
+    def answered_at(self, question: Question) -> int:
+        """The number of the message that answers the question: its words alone may have stood earlier too."""
+        return int(self.messages[0]["role"] == "system") + 2 * question.position + 1
+
     def answers_weighted(self) -> list[Message]:
         """The messages, with weight 0 on the bot's replies that neither answer a fact nor a question."""
         learned = {position for position, fact in self.told if fact.subject == "user"}

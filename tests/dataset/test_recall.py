@@ -314,6 +314,16 @@ def test_prepare_writes_what_train_reads(folder, tmp_path, capsys):
     assert "[Human]:" in capsys.readouterr().out
 
 
+def test_an_answer_stands_where_it_was_asked_for(made):
+    """Behind its question, even where the same words were said before, by the bot or its persona."""
+    for woven in made:
+        for question in woven.questions:
+            asked, answer = woven.messages[woven.answered_at(question) - 1 :][:2]
+            assert (asked["role"], answer["role"]) == ("user", "assistant")
+            assert asked["content"].rstrip(".") == question.text.rstrip(".")
+            assert answer["content"].rstrip(".") == question.answer.rstrip(".")
+
+
 def test_a_chat_with_memory_has_what_it_is_asked_for(train, made):
     """Seen through memory/ a talk ends with a question's answer, and no fact that the answer needs has been lost."""
     prepare, asked, noted = script(), 0, 0
@@ -321,8 +331,8 @@ def test_a_chat_with_memory_has_what_it_is_asked_for(train, made):
         seen = prepare.remembered(woven, train, random.Random(index))
         if seen is None:
             continue
-        question = next(question for question in woven.questions if question.answer == seen[-1]["content"])
-        before = "\n".join(message["content"] for message in woven.messages[: woven.messages.index(seen[-1])])
+        question = next(q for q in woven.questions if woven.messages[woven.answered_at(q)] == seen[-1])
+        before = "\n".join(message["content"] for message in woven.messages[: woven.answered_at(question)])
         in_view = "\n".join(message["content"] for message in seen[:-1])
         assert not contains_phrase(before, question.value) or contains_phrase(in_view, question.value)
         asked, noted = asked + 1, noted + (TOLD in in_view)

@@ -38,9 +38,8 @@ def test_a_chat_shows_what_training_rendered(talk_dir):
         seed = f"memory/{index}"
         if (learned := recall.remembered(woven, filler, random.Random(seed))) is None:
             continue
-        rng, contents = random.Random(seed), [message["content"] for message in woven.messages]
-        rng.choice([question for question in woven.questions if question.answer in contents])
-        n_answered = contents.index(learned[-1]["content"])
+        rng = random.Random(seed)
+        n_answered = woven.answered_at(rng.choice(woven.questions))
         opening = list(itertools.takewhile(lambda message: message["role"] == "system", woven.messages))
         talk = woven.messages[len(opening) : n_answered]
         replies = [message["content"] for message in talk if message["role"] == "assistant"] + ["end"]
