@@ -17,7 +17,7 @@ import itertools
 import math
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +27,6 @@ from runtime import atomic
 from runtime.errors import InputError
 from runtime.json_file import read_json_if_there
 from runtime.version import version
-
-if TYPE_CHECKING:
-    from onnx import ModelProto  # pyright: ignore[reportAttributeAccessIssue]
 
 FILES = {"float32": "model.onnx", "int8": "model_quantized.onnx"}  # as Transformers.js looks for fp32 and q8
 # LayerNormalization came with 17, Gelu with 20, scales in blocks with 21: onnxruntime has all of them since 1.20
@@ -51,7 +48,7 @@ def write_onnx(folder: str | Path, target: str | Path, weights: str = "float32")
     if weights not in FILES:
         raise InputError(f"ONNX files are written in {' or '.join(FILES)}, not {weights}")
     try:
-        import onnx
+        from onnx import save_model  # pyright: ignore[reportAttributeAccessIssue] -- to pyright this file is onnx
     except ImportError:
         raise InputError("ONNX files need the package onnx; install it: pip install onnx onnxruntime") from None
     model, tokenizer, chat = model_folder.load(folder)
@@ -59,9 +56,9 @@ def write_onnx(folder: str | Path, target: str | Path, weights: str = "float32")
     path = Path(target) / "onnx" / FILES[weights]
     with atomic.folder(path.parent) as new:
         if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > MAX_FILE:
-            onnx.save_model(proto, new / path.name, save_as_external_data=True, location=path.name + WEIGHTS_FILE)
+            save_model(proto, new / path.name, save_as_external_data=True, location=path.name + WEIGHTS_FILE)
         else:
-            onnx.save_model(proto, new / path.name)
+            save_model(proto, new / path.name)
     if not Path(folder).is_dir() or Path(target).resolve() != Path(folder).resolve():
         with atomic.folder(target) as new:
             texts = model_folder.texts(model.config, tokenizer, chat)
@@ -106,8 +103,8 @@ class Graph:
         return self.tensor(f"constant_{value}".replace(" ", ""), values)
 
 
-def graph(model: GPT, weights: str) -> "ModelProto":
-    """The ONNX model of a GPT."""
+def graph(model: GPT, weights: str) -> Any:
+    """The ONNX model of a GPT, an onnx.ModelProto."""
     g, config = Graph(), model.config
     parameters = {name.removeprefix("transformer."): p.numpy() for name, p in model.state_dict().items()}
     parameters["wte.weight"] = parameters["wte.weight"][: config.vocab_size]
@@ -207,8 +204,8 @@ def block_size(weight: np.ndarray) -> int:
     return math.gcd(weight.shape[1], BLOCK)
 
 
-def as_model(g: Graph, config: GPTConfig) -> "ModelProto":
-    """The nodes and tensors with the names, types and shapes of what goes in and comes out."""
+def as_model(g: Graph, config: GPTConfig) -> Any:
+    """An onnx.ModelProto: the nodes and tensors with the names, types and shapes of what goes in and comes out."""
     from onnx import helper, numpy_helper  # pyright: ignore[reportAttributeAccessIssue]
 
     B, T, P, all_keys = "batch_size", "sequence_length", "past_sequence_length", "total_sequence_length"
@@ -242,7 +239,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, path: str | Path, threads: int) -> None:
-        import onnxruntime
+        import onnxruntime  # pyright: ignore[reportMissingImports] -- optional
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
