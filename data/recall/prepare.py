@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import configurator
 from dataset.folder import open_meta
 from dataset.prepare import PrepareConfig, prepare_folder
-from dataset.recall import tasks
+from dataset.recall import drills, tasks
 from dataset.recall.filler import Filler
 from dataset.recall.phrasebook import contains_phrase
 from dataset.rendering import Record
@@ -58,7 +58,7 @@ def conversations(settings: RecallConfig, skipped: Skipped) -> Iterator[Record]:
         rng = random.Random(f"memory/{settings.seed}/{index}")
         woven = tasks.conversation(fillers[split], settings.seed, index, words, settings.context)
         if split == "train" and rng.random() < settings.drills:
-            woven = tasks.drill(fillers[split], settings.seed, index, settings.context)
+            woven = drills.drill(fillers[split], settings.seed, index, settings.context)
         seen = remembered(woven, fillers[split], rng) if rng.random() < settings.memory_share else None
         messages = seen or woven.messages
         if settings.answers_only:

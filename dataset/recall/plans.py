@@ -77,12 +77,7 @@ def plan_two(story: Story, task: Task) -> Iterator[None]:
     if fact.key and story.rng.random() < 0.5:
         ask_for_value(story, "two", task.told_at, task.asked_at, fact)
         return
-    text = sentence(story.line(task.slot, "both"), fact, task.subject == "user")
-    values = story.rng.sample([fact.value, other.value], 2)
-    if task.slot == "pet":
-        values = [f"{pet.value} the {pet.key}" for pet in (fact, other)]
-    answer = fill(story.line(task.slot, "pair"), fact, task.subject == "assistant", v=values[0], w=values[1])
-    ask(story, task, "two", fact, text, answer, fact.value, other_values=(other.value,))
+    ask_for_both(story, task.told_at, task.asked_at, fact, other)
 
 
 def plan_abstention(story: Story, task: Task) -> Iterator[None]:
@@ -105,14 +100,7 @@ def plan_summary(story: Story, task: Task) -> Iterator[None]:
     fact = task.fact(story)
     story.tell(task.told_at, fact)
     yield
-    others = [
-        other for position, other in story.told if position < task.asked_at and other not in (fact, *story.corrected)
-    ]
-    claims = [fill(story.line(told.slot, "fact"), told, told.subject == "assistant") for told in (fact, *others)]
-    listing = ", ".join(claims[:-1]) + " and " + claims[-1] if len(claims) > 1 else claims[0]
-    answer = story.line("any", "recap").format(facts=listing)
-    text, other_values = story.line("any", "summary"), tuple(other.value for other in others)
-    ask(story, task, "summary", fact, text, answer, fact.value, other_values=other_values)
+    ask_for_summary(story, task.told_at, task.asked_at, fact)
 
 
 def plan_topic(story: Story, task: Task) -> Iterator[None]:
@@ -124,13 +112,9 @@ def plan_topic(story: Story, task: Task) -> Iterator[None]:
         raise DrawError("topic")
     story.tell(task.told_at, fact, alone=True)
     for position in between:  # the talk stays on the topic until it is asked for
-        human, bot = story.line("opinion", "dwell_human"), story.line("opinion", "dwell_bot")
-        story.woven[position] = (story.styled(human, story.human), story.styled(bot, story.bot))
+        dwell(story, position)
     yield
-    text = sentence(story.line("opinion", "just" if is_recent else "which"), fact, fact.subject == "user")
-    answer = sentence(story.line("opinion", "topic" if is_recent else "thing"), fact, fact.subject == "assistant")
-    wrong_values = tuple(other.key for _, other in story.told if other.slot == "opinion" and other != fact)
-    ask(story, task, "topic", fact, perhaps_opened(story, text), answer, fact.key, wrong_values=wrong_values)
+    ask_for_topic(story, task.told_at, task.asked_at, fact, is_recent)
 
 
 def plan_who(story: Story, task: Task) -> Iterator[None]:
@@ -138,10 +122,7 @@ def plan_who(story: Story, task: Task) -> Iterator[None]:
     fact = task.given_fact or story.draw_fact("opinion", task.subject)
     story.tell(task.told_at, fact)
     yield
-    text = sentence(story.line("opinion", "who"), fact, True)
-    answer = sentence(story.line("opinion", "whose"), fact, fact.subject == "assistant")
-    right, wrong = (BY_HUMAN, BY_BOT) if fact.subject == "user" else (BY_BOT, BY_HUMAN)
-    ask(story, task, "who", fact, perhaps_opened(story, text), answer, "", accepted=right, wrong_values=wrong)
+    ask_who(story, task.told_at, task.asked_at, fact)
 
 
 PLANS: dict[str, Callable[[Story, Task], Iterator[None]]] = {
@@ -174,13 +155,6 @@ def question_text(story: Story, fact: Fact) -> str:
     return perhaps_opened(story, sentence(story.line(fact.slot, "ask"), fact, first_person))
 
 
-def ask(
-    story: Story, task: Task, kind: str, fact: Fact, text: str, answer: str, value: str, **more: tuple[str, ...]
-) -> None:
-    """Ask the main question in its exchange. The arguments from `kind` on are fields of Question."""
-    story.ask(Question(kind, task.asked_at, task.distance, fact, text, answer, value, **more))
-
-
 def correct(story: Story, position: int, old: Fact, new: Fact | None = None, alone: bool = False) -> Fact:
     """Tell that `old` was wrong, or is no longer so, and what is right: `new`, or a fact drawn here; see tell."""
     new = new or story.draw_fact(old.slot, old.subject, key=old.key, is_newer=True)
@@ -208,15 +182,50 @@ def ask_for_value(story: Story, kind: str, told_at: int, asked_at: int, fact: Fa
     answer = sentence(story.line(fact.slot, "answer"), fact, fact.subject == "assistant")
     if re.match("(Do|Can|Could|Have|Did) ", text) and story.rng.random() < 0.5:
         answer = with_opener(story.line("any", "again"), answer, (fact.value,))
-    story.ask(
-        Question(
-            kind=kind,
-            position=asked_at,
-            distance=asked_at - told_at,
-            fact=fact,
-            text=text,
-            answer=answer,
-            value=fact.value,
-            wrong_values=story.wrong_values(fact, asked_at),
-        )
-    )
+    wrong_values = story.wrong_values(fact, asked_at)
+    story.ask(Question(kind, asked_at, asked_at - told_at, fact, text, answer, fact.value, wrong_values=wrong_values))
+
+
+def ask_for_both(story: Story, told_at: int, asked_at: int, fact: Fact, other: Fact) -> None:
+    """Ask for the values of two facts of a slot, which are answered in the order of telling."""
+    text = sentence(story.line(fact.slot, "both"), fact, fact.subject == "user")
+    both = [told for _, told in story.told if told in (fact, other)]
+    values = [f"{told.value} the {told.key}" if fact.slot == "pet" else told.value for told in both]
+    answer = fill(story.line(fact.slot, "pair"), fact, fact.subject == "assistant", v=values[0], w=values[1])
+    more = {"other_values": (other.value,)}
+    story.ask(Question("two", asked_at, asked_at - told_at, fact, text, answer, fact.value, **more))
+
+
+def ask_for_summary(story: Story, told_at: int, asked_at: int, fact: Fact) -> None:
+    """Ask for all that was told and not corrected, `fact` among it, which was told at `told_at`."""
+    facts = [told for position, told in story.told if position < asked_at and told not in story.corrected]
+    claims = [fill(story.line(told.slot, "fact"), told, told.subject == "assistant") for told in facts]
+    listing = ", ".join(claims[:-1]) + " and " + claims[-1] if len(claims) > 1 else claims[0]
+    answer = story.line("any", "recap").format(facts=listing)
+    more = {"other_values": tuple(told.value for told in facts if told != fact)}
+    text = story.line("any", "summary")
+    story.ask(Question("summary", asked_at, asked_at - told_at, fact, text, answer, fact.value, **more))
+
+
+def ask_for_topic(story: Story, told_at: int, asked_at: int, fact: Fact, is_recent: bool) -> None:
+    """Ask what the talk was just about, or, where that was not recent, which thing was called what `fact` calls it."""
+    text = sentence(story.line("opinion", "just" if is_recent else "which"), fact, fact.subject == "user")
+    answer = sentence(story.line("opinion", "topic" if is_recent else "thing"), fact, fact.subject == "assistant")
+    more = {"wrong_values": tuple(told.key for _, told in story.told if told.slot == "opinion" and told != fact)}
+    text = perhaps_opened(story, text)
+    story.ask(Question("topic", asked_at, asked_at - told_at, fact, text, answer, fact.key, **more))
+
+
+def ask_who(story: Story, told_at: int, asked_at: int, fact: Fact) -> None:
+    """Ask who of the two said what `fact` says."""
+    text = perhaps_opened(story, sentence(story.line("opinion", "who"), fact, True))
+    answer = sentence(story.line("opinion", "whose"), fact, fact.subject == "assistant")
+    right, wrong = (BY_HUMAN, BY_BOT) if fact.subject == "user" else (BY_BOT, BY_HUMAN)
+    more = {"accepted": right, "wrong_values": wrong}
+    story.ask(Question("who", asked_at, asked_at - told_at, fact, text, answer, "", **more))
+
+
+def dwell(story: Story, position: int) -> None:
+    """An exchange that stays on what was told before."""
+    human, bot = story.line("opinion", "dwell_human"), story.line("opinion", "dwell_bot")
+    story.woven[position] = (story.styled(human, story.human), story.styled(bot, story.bot))

@@ -13,16 +13,14 @@ A distance counts exchanges: at distance 1 the human asks in the exchange right 
 A conversation has at most `context` tokens: to learn an answer whose fact was cut off would be to learn to invent.
 """
 
-import collections
 import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dataset.recall import phrasebook
 from dataset.recall.filler import Filler
 from dataset.recall.phrasebook import SLOTS, Fact, Words
-from dataset.recall.plans import DECOY_SLOTS, PLANS, Task, ask_for_unknown, ask_for_value, correct
+from dataset.recall.plans import DECOY_SLOTS, PLANS, Task, ask_for_value
 from dataset.recall.story import DrawError, Question, Story
 from runtime.errors import InputError
 from tokenization.chat_format import Message
@@ -171,67 +169,6 @@ def conversation(
         except DrawError:
             continue
     raise InputError(f"the filler has no turns short enough to weave into {context} tokens; raise --context")
-
-
-def drill(filler: Filler, seed: int, index: int = 0, context: int = 1024) -> WovenConversation:
-    """
-    Number `index` of an endless row of drills for training: facts and questions with hardly any filler between them.
-    Raises InputError where the filler's turns are too long for the context.
-    """
-    for attempt in range(200):
-        try:
-            return weave_drill(filler, random.Random(f"drill/{seed}/{index}/{attempt}"), context)
-        except DrawError:
-            continue
-    raise InputError(f"the filler has no turns short enough for drills of {context} tokens; raise --context")
-
-
-def weave_drill(filler: Filler, rng: random.Random, context: int) -> WovenConversation:
-    """Two to seven facts and about as many questions, in any order. Raises DrawError, as weave does."""
-    n_facts = rng.randint(2, 7)
-    steps = ["tell"] * (n_facts - 1) + ["ask"] * rng.randint(n_facts // 2 + 1, n_facts + 2)
-    steps += [step for step, share in (("correct", 0.4), ("unknown", 0.4), ("filler", 0.7)) if rng.random() < share]
-    rng.shuffle(steps)
-    if rng.random() < 0.5:  # all is told first
-        steps.sort(key=lambda step: step not in ("tell", "filler"))
-    steps = ["tell", *steps]
-    talk = filler.draw(rng, max(1, steps.count("filler")), context // 4, set(SLOTS))
-    if talk is None:
-        raise DrawError("filler")
-    if "filler" not in steps:
-        steps.append("filler")
-    story = Story(rng, "train", len(steps), -2, talk)
-    known: dict[tuple[str, str, str], tuple[int, Fact]] = {}  # (slot, subject, key) -> (told at, fact)
-    n_asked: collections.Counter[tuple[str, str, str]] = collections.Counter()
-    if rng.random() < 0.3:
-        fact = story.draw_fact(rng.choice(SLOTS), "assistant")
-        story.tell(-1, fact)
-        known[fact.slot, fact.subject, fact.key] = -1, fact
-    for position, step in enumerate(steps):
-        if step == "tell":
-            fact = story.draw_fact(rng.choice(SLOTS), "user" if rng.random() < 0.8 else "assistant")
-            story.tell(position, fact, alone=True)
-            known[fact.slot, fact.subject, fact.key] = position, fact
-        elif step == "correct":
-            key, (_, old) = rng.choice(list(known.items()))
-            if old.subject != "user":
-                raise DrawError("correct")
-            known[key] = position, correct(story, position, old, alone=True)
-        elif step == "ask":
-            key = min(known, key=lambda key: (n_asked[key], rng.random()))
-            n_asked[key] += 1
-            told_at, fact = known[key]
-            ask_for_value(story, "recall", told_at, position, fact)
-        elif step == "unknown":
-            slot, subject = rng.choice(SLOTS), rng.choice(("user", "user", "assistant"))
-            untold = Fact(slot, subject, "", rng.choice(phrasebook.keys(slot, "train")))
-            if (slot, subject, untold.key) in known or any(s == "tell" for s in steps[position:]):
-                raise DrawError("unknown")  # it may be told later, but not before
-            ask_for_unknown(story, untold, position, 1)
-    messages = story.messages()
-    if sum(len(filler.tokenizer.encode(" " + message["content"])) + 2 for message in messages) >= context:
-        raise DrawError("context")
-    return WovenConversation(messages, story.told, story.questions)
 
 
 def probes(

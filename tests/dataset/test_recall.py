@@ -16,6 +16,7 @@ from conftest import ROOT
 
 from dataset.folder import open_meta
 from dataset.recall import phrasebook, tasks
+from dataset.recall.drills import drill
 from dataset.recall.filler import Exchange, Filler, Talk
 from dataset.recall.phrasebook import Fact, contains_phrase
 from dataset.recall.story import Question, Story
@@ -192,25 +193,24 @@ def test_what_training_alone_has_does_not_give_away_what_is_held_out():
 
 def test_drills_ask_for_what_they_told(train):
     """Every value that is asked for was told before, the newest counts, and the answer spells it as it was told."""
-    drills = [tasks.drill(train, 1, index) for index in range(60)]
+    drills = [drill(train, 1, index) for index in range(100)]
     questions = [(woven, question) for woven in drills for question in woven.questions]
-    assert len(questions) > 3 * len(drills) and {"recall", "abstention"} <= {question.kind for _, question in questions}
-    assert len({woven.messages[0]["content"] for woven in drills}) > 50
+    kinds = {"recall", "abstention", "two", "summary", "topic", "who"}
+    assert len(questions) > 3 * len(drills) and {question.kind for _, question in questions} == kinds
+    assert len({woven.messages[0]["content"] for woven in drills}) > 80
     for woven, question in questions:
         _, exchanges = rows(woven.messages)
         before = woven.messages[0]["content"] * (woven.messages[0]["role"] == "system")
         before += "\n".join("\n".join(exchange) for exchange in exchanges[: question.position])
-        if question.kind == "abstention":
-            facts = [fact for position, fact in woven.told if position < question.position]
-            told = question.fact.slot, question.fact.subject, question.fact.key
-            assert told not in [(fact.slot, fact.subject, fact.key) for fact in facts]
-            continue
-        same = [fact for at, fact in woven.told if at < question.position and fact.slot == question.fact.slot]
-        assert [fact for fact in same if (fact.subject, fact.key) == (question.fact.subject, question.fact.key)][
-            -1
-        ] == question.fact
-        spelled = re.search(rf"(?i)(?<!\w){re.escape(question.value)}(?!\w)", exchanges[question.position][1])
-        assert spelled and spelled[0] in before
+        fact = question.fact
+        newest = [told for at, told in woven.told if at < question.position]
+        newest = [told for told in newest if (told.slot, told.subject, told.key) == (fact.slot, fact.subject, fact.key)]
+        assert newest[-1:] == [fact] * (question.kind != "abstention")
+        answer = exchanges[question.position][1]
+        assert question.is_right(answer), (question, answer)
+        for value in filter(None, (question.value, *question.other_values)):
+            spelled = re.search(rf"(?i)(?<!\w){re.escape(value)}(?!\w)", answer)
+            assert spelled and (spelled[0] in before or question.kind == "topic")
 
 
 def test_every_role_has_phrasings_for_both_splits():
