@@ -31,6 +31,7 @@ class SmallTalkConfig(PrepareConfig):
     """Draw talks from the scripts."""
 
     count: int = 60_000  # talks to draw
+    topics: tuple[str, ...] = ("*",)  # the names of their files; * stands for any letters: --topics="quick_*"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,7 +41,7 @@ class SmallTalkConfig(PrepareConfig):
 
 def conversations(settings: SmallTalkConfig, skipped: Skipped) -> Iterator[Record]:
     folders = [Path(source) for source in settings.source] or [Path(__file__).parent]
-    scripts = [read_scripts(folder) for folder in folders]
+    scripts = [read_scripts(folder, settings.topics) for folder in folders]
     for index in range(settings.count):
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
         drawn = talk(scripts[index % len(scripts)][split], random.Random(f"{settings.seed}/{index}"))

@@ -5,16 +5,18 @@ Whole talks, composed of scripts: a greeting, one to three subjects, questions a
     messages = talk(scripts["train"], random.Random(1))
 """
 
+import fnmatch
 import functools
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
 from dataset.smalltalk.script import KINDS, Draw, Script, Turn, read_slots, read_topic
 from dataset.smalltalk.typed import Habits, as_typed, draw_habits
+from runtime.errors import InputError, did_you_mean
 from tokenization.chat_format import Message
 
 HELD_OUT = 10  # of as many topics, and of as many scripts of the others, one is kept for val
@@ -149,21 +151,26 @@ def listed(texts: list[str]) -> str:
     return " and ".join(part for part in (", ".join(texts[:-1]), texts[-1]) if part)
 
 
-def read_scripts(folder: Path) -> dict[str, Scripts]:
-    """Split -> its scripts, of all topics of a folder. Raises InputError."""
+def read_scripts(folder: Path, topics: Sequence[str] = ("*",)) -> dict[str, Scripts]:
+    """Split -> its scripts, of the topics of a folder whose names match one of the patterns. Raises InputError."""
     slots = read_slots(folder / "slots.txt")
     callbacks: dict[str, list[Script]] = defaultdict(list)
     for script in read_topic(folder / "callbacks.txt", slots, GIVEN):
         callbacks[script.title].append(script)
-    scripts = [script for path in topic_files(folder) for script in read_topic(path, slots)]
+    scripts = [script for path in topic_files(folder, topics) for script in read_topic(path, slots)]
     return {
         split: Scripts(by_kind(s for s in scripts if split_of(s) == split), callbacks) for split in ("train", "val")
     }
 
 
-def topic_files(folder: Path) -> list[Path]:
-    """The files of the topics, in the order of their names."""
-    return sorted(path for path in folder.glob("*.txt") if path.name not in ("slots.txt", "callbacks.txt"))
+def topic_files(folder: Path, topics: Sequence[str] = ("*",)) -> list[Path]:
+    """The files of the topics, in the order of their names. Raises InputError where a pattern fits none."""
+    files = sorted(path for path in folder.glob("*.txt") if path.name not in ("slots.txt", "callbacks.txt"))
+    names = [path.stem for path in files]
+    for pattern in topics:
+        if not fnmatch.filter(names, pattern):
+            raise InputError(f"{folder} has no topic {pattern}, as its file is named{did_you_mean(pattern, names)}")
+    return [path for path in files if any(fnmatch.fnmatch(path.stem, pattern) for pattern in topics)]
 
 
 def by_kind(scripts: Iterable[Script]) -> dict[str, list[Script]]:

@@ -184,6 +184,16 @@ def test_talks_are_whole_and_held_out_scripts_stay_out():
         assert {split_of(script) for kind in others.by_kind.values() for script in kind} == {split}
 
 
+def test_topics_are_chosen_by_name():
+    """A pattern takes the topics that it fits, and one that fits none is named."""
+    assert [path.stem for path in topic_files(FOLDER, ("dog*", "cats"))] == ["cats", "dogs"]
+    titles = {s.title for path in topic_files(FOLDER, ("dogs",)) for s in read_topic(path, SLOTS)}
+    chosen = read_scripts(FOLDER, ("dogs",))
+    assert {s.title for split in chosen.values() for kind in split.by_kind.values() for s in kind} == titles
+    with pytest.raises(InputError, match="no topic dragons"):
+        topic_files(FOLDER, ("dogs", "dragons"))
+
+
 def test_the_corpus_is_large_and_varied():
     """150 topics, 3,000 scripts; the bot says a longer line once in 2,000 at most, greetings aside; talks differ."""
     scripts = list(itertools.chain.from_iterable(read_topic(path, SLOTS) for path in TOPICS))
