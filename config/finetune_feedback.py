@@ -14,6 +14,7 @@ beta2 = 0.98
 weight_decay = 0.0
 warmup_iters = 5
 max_iters = 40
+start_share = 0.4  # of what is saved: the new answers stay, and so does what was there before
 max_minutes = 10
 eval_interval = 20
 patience = 0

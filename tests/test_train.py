@@ -424,6 +424,19 @@ def test_fine_tuning_keeps_the_longer_context(settings, gpt2, tmp_path):
     assert model_folder.load(tmp_path / "out")[0].config.block_size == 32
 
 
+def test_a_share_of_the_start_is_kept(settings, tmp_path):
+    """What is saved lies between the start and what was learned, where the share says; after a stop as well."""
+    first = settings(start_share=0.25)
+    train(settings(out_dir=str(tmp_path / "start")))
+    for more in ({"init_from": str(tmp_path / "start"), "max_iters": 3}, {"init_from": "resume", "max_iters": 6}):
+        train(dataclasses.replace(first, **more, patience=0, min_lr=0.0, learning_rate=1e-3))
+        learned = dict(state(first.out_dir)["model"])
+        saved, start = (dict(model_folder.load(f).model.state_dict()) for f in (first.out_dir, tmp_path / "start"))
+        for name, weights in saved.items():
+            assert torch.allclose(weights, 0.75 * learned[name] + 0.25 * start[name], atol=1e-6), name
+        assert any(not torch.equal(learned[name], start[name]) for name in saved)
+
+
 def test_lora_is_merged_and_resumed(settings, gpt2, tmp_path):
     """--lora_rank writes a plain GPT-2 that is no longer the one it started from, and goes on from where it stopped."""
     before = GPT2LMHeadModel.from_pretrained(gpt2).state_dict()

@@ -29,6 +29,7 @@ from training.feed import Feed
 from training.optimizer import Optimizer
 from training.resume import fingerprint, load_resumable, refuse_adapter, refuse_other_run
 from training.settings import TrainConfig
+from training.start_share import mean_with_start, start_of
 from training.step import LossModule, Progress
 
 MANY_EPOCHS = 10  # passes over the data from which on they may be learned by heart
@@ -55,6 +56,8 @@ class Run:
 
         # the model
         self.model = self.build_model(state)
+        new_start = start_of(self.model) if config.start_share else {}
+        self.start = state.get("start", {}) if state else new_start  # of which start_share is saved
         self.block_size = min(config.block_size, self.model.config.block_size)
         if self.block_size < config.block_size:
             context = f"the context of {config.init_from}"
@@ -271,6 +274,7 @@ class Run:
             "tokenizer": self.tokenizer.hash,
             "config": dataclasses.asdict(self.config),
             "base": self.base,
+            "start": self.start,
             "data": self.data,
             "world_size": self.device.world_size,
             "batch_size": self.batch_size,
@@ -297,7 +301,10 @@ class Run:
         }
         model = parallel.unsharded(self.model)
         if self.is_master:
-            model_folder.save(folder, model, self.tokenizer, chat, lora.merged_parameters(model))
+            parameters = lora.merged_parameters(model)
+            if self.start:
+                parameters = mean_with_start(parameters, self.start, self.config.start_share)
+            model_folder.save(folder, model, self.tokenizer, chat, parameters)
             if self.config.lora_rank and self.base != "scratch":
                 lora.save_adapter(folder / "adapter", model, self.base)
 

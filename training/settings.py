@@ -48,6 +48,8 @@ class TrainConfig:
         None  # train matrices of this rank beside the model's own; they are merged when it is saved,
     )
     # and lie apart in out_dir/adapter, as peft has them
+    start_share: float = 0.0  # of the weights that are saved, those of the model that the run started from: it learns a
+    # little less and forgets far less
     freeze_layers: int = 0  # the embeddings and this many of the lowest blocks stay as they are
 
     # the optimizer: AdamW, its schedule a linear warm-up, then decay
@@ -96,14 +98,14 @@ class TrainConfig:
             **dict.fromkeys(("keep", "grad_clip", "lora_rank"), 0),
             **dict.fromkeys(("batch_size", "gradient_accumulation_steps", "n_layer", "n_head", "n_embd"), 1),
             **dict.fromkeys(("muon_lr", "freeze_layers", "patience", "decay_from", "unlikelihood", "dropout"), 0),
-            **dict.fromkeys(("dpo_beta", "sft_weight"), 0),
+            **dict.fromkeys(("dpo_beta", "sft_weight", "start_share"), 0),
             **dict.fromkeys(("eval_interval", "eval_iters", "log_interval"), 1),
             "block_size": 8,
         }
         for name, value in minimum.items():
             if getattr(self, name) not in ("auto", None) and getattr(self, name) < value:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least {value}")
-        for name in ("dropout", "beta1", "beta2", "decay_from"):
+        for name in ("dropout", "beta1", "beta2", "decay_from", "start_share"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be below 1")
         for name in ("max_minutes", "epochs"):
@@ -120,6 +122,8 @@ class TrainConfig:
             raise ValueError("copy_probe needs the whole model in each process; leave out shard or copy_probe")
         if self.dpo_beta and (self.shard or self.find_lr):
             raise ValueError("dpo_beta goes with neither shard nor find_lr; leave these out")
+        if self.start_share and self.lora_rank:
+            raise ValueError("start_share goes without lora_rank: whoever loads an adapter says how much of it counts")
         if self.shard and self.muon:
             raise ValueError("shard goes with AdamW: Muon needs whole matrices (muon = False)")
         if self.n_embd % self.n_head:
