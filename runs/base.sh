@@ -68,6 +68,13 @@ else
         python data/recall/prepare.py "${filler[@]}" --context=400 --count=24000 --seed=3 --drills=1 --answers_only=true --out_dir=data/recall/drills
     [ -f data/base/smalltalk/meta.json ] ||
         python data/smalltalk/prepare.py --count=9000 --seed=2 --out_dir=data/base/smalltalk
+    if [ ! -f data/base/quick/meta.json ]; then
+        quick=("--topics=quick_*" "--topics=personas_at_*")
+        for topic in greetings goodbyes short_answers thanks apologies good_news bad_news what_i_just_said comparing_two_things; do
+            quick+=("--topics=$topic")
+        done
+        python data/smalltalk/prepare.py "${quick[@]}" --count=5000 --seed=3 --out_dir=data/base/quick
+    fi
     mix copying
     mix recall
 fi

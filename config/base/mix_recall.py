@@ -1,14 +1,15 @@
-# What was told is asked for, in drills and in talk that the model has not read yet. See runs/base.sh.
+# What was told is asked for, in drills and in talk that no stage has read yet; short questions and answers. See runs/base.sh.
 permissive = True
 folders = (
-    "data/recall/drills=35",
-    "data/recall/answers=16",
-    "data/base/smalltalk=30",
-    "data/copy/tokens=9",
-    "data/personachat=4",
-    "data/synthetic_persona_chat=2",
-    "data/self_dialogue=2",
-    "data/chitchat=2",
+    "data/recall/drills=34",
+    "data/recall/answers=10",
+    "data/base/smalltalk=28",
+    "data/base/quick=17",
+    "data/copy/tokens=5",
+    "data/personachat=3",
+    "data/synthetic_persona_chat=1",
+    "data/self_dialogue=1",
+    "data/chitchat=1",
 )
 max_epochs = 1.0
 tokenizer = "data/base/language"
