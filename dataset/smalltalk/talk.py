@@ -140,6 +140,7 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
             break
     if first.kind != "alone":
         rng.shuffle(subjects)
+        subjects.sort(key=lambda subject: subject is not persona)  # people greet whom they meet, then speak of the rest
     used: set[str] = set()
     draws = [Draw(subject.slots, rng, used=used) for subject in subjects]
     if persona:
