@@ -133,21 +133,18 @@ class Draw:
         if name in self.given:
             return self.given[name]
         if (name, number) not in self.texts:
-            text = self.fill(self.slots[name][self.index(name, number)])
-            for _ in range(9):
-                if text not in self.used:
-                    break
-                del self.indices[name, number]
-                text = self.fill(self.slots[name][self.index(name, number)])
-            self.texts[name, number] = text
-            self.used.add(text)
+            self.texts[name, number] = self.fill(self.slots[name][self.index(name, number)])
+            self.used.add(self.texts[name, number])
         return self.texts[name, number]
 
     def index(self, name: str, number: int) -> int:
-        """Which of the slot's values; those with other numbers have others."""
+        """Which of the slot's values: none that another number of it has, and if there are others, none in use."""
         if (name, number) not in self.indices:
+            values = self.slots[name]
             taken = {index for (other, _), index in self.indices.items() if other == name}
-            self.indices[name, number] = self.rng.choice([i for i in range(len(self.slots[name])) if i not in taken])
+            free = [i for i in range(len(values)) if i not in taken]
+            unused = [i for i in free if values[i][0] not in self.used]
+            self.indices[name, number] = self.rng.choice(unused or free)
         return self.indices[name, number]
 
 

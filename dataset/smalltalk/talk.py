@@ -8,6 +8,7 @@ Whole talks, composed of scripts: a greeting, one to three subjects, questions a
 import fnmatch
 import functools
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,12 @@ HELD_OUT = 10  # of as many topics, and of as many scripts of the others, one is
 N_SUBJECTS = ((1, 0.5), (2, 0.32), (3, 0.18))  # subjects of a talk, and how often it has as many
 OPENING, CLOSING = 0.4, 0.3  # share of the talks that begin with a greeting, and end with a goodbye
 WITH_PERSONA = 0.3  # share of the talks with a system message, where the script allows one
-# share of the places where they stand: a subject's own question when it is over, when another one is over, ...
-ASK_AT_ONCE, ASK_LATER, RECAP, ECHO = 0.15, 0.6, 0.12, 0.05
+# what follows a subject, and how often: a question about it or about an earlier one, a look back, else nothing
+AFTERWARDS = {"ask": 0.15, "ask earlier": 0.55, "recap": 0.12, "echo": 0.05}
+ANNOUNCED = 0.15  # share of the new subjects that the human asks leave to begin
+LED_IN = 0.7  # share of the questions about what was said with a few words before them
+# begins of messages that can follow another subject without a word before them
+BEGINS = re.compile(r"(hello|hi|hey|excuse me|good|sorry|so|well|ok|oh|wait|anyway|guess|remind|can I (ask|tell))\b")
 GIVEN = ("message", "said", "replied", "abouts", "first", "last")  # slots of callbacks.txt that a talk fills
 
 
@@ -59,25 +64,46 @@ class Talk:
         text = as_typed(text, self.habits, self.rng) if role == "user" else text
         self.messages.append({"role": role, "content": text})
 
+    def add_both(self, texts: list[str]) -> None:
+        for role, text in zip(("user", "assistant"), texts, strict=True):
+            self.add(role, text)
+
     def play(self, script: Script, draw: Draw) -> None:
-        """Every turn of a script. A subject after another one may be announced."""
-        changes = bool(self.abouts) and script.kind in ("anywhere", "itself") and self.rng.random() < 0.5
+        """Every turn of a script. A subject that follows another one is introduced."""
+        new = bool(self.abouts) and script.kind in ("anywhere", "itself")
+        if new and self.rng.random() < ANNOUNCED and not self.open_question:
+            self.add_both(self.callback("new subject"))
+            new = False
         for i, turn in enumerate(script.turns):
             text = draw.say(turn)
-            if changes and i == 0:
-                text = self.callback("change", message=text[:1].lower() + text[1:] if text[1:2].islower() else text)[0]
-            self.add(turn.role, text)
+            self.add(turn.role, self.introduced(text) if new and i == 0 else text)
         if script.about:
             self.abouts.append(draw.say(script.about))
 
-    def ask(self, script: Script, draw: Draw) -> None:
+    @property
+    def open_question(self) -> bool:
+        return self.messages[-1]["content"].endswith("?")
+
+    def introduced(self, text: str) -> str:
+        """The first words on a subject, from somebody who spoke of another one before."""
+        if self.open_question:
+            return self.callback("leave a question", message=text)[0]
+        if BEGINS.match(text):
+            return text
+        shout = re.search(r"!|\b[A-Z]{3,}\b", text)
+        return self.callback("question" if "?" in text else "shout" if shout else "statement", message=text)[0]
+
+    def ask(self, script: Script, draw: Draw, earlier: bool = False) -> None:
         """One of the script's questions about what was said, and its answer. None is asked twice."""
         questions = [question for question in script.questions if question not in self.asked]
         if questions:
             question = self.rng.choice(questions)
             self.asked.append(question)
-            for turn, role in zip(question, ("user", "assistant"), strict=True):
-                self.add(role, draw.say(turn))
+            text, answer = (draw.say(turn) for turn in question)
+            if self.rng.random() < LED_IN and not BEGINS.match(text):
+                title = "remind me" if script.system else "remember" if earlier else "sure"
+                text = self.callback(title, message=text)[0]
+            self.add_both([text, answer])
 
     def callback(self, title: str, **given: str) -> list[str]:
         """The turns of one of the callbacks."""
@@ -89,10 +115,7 @@ class Talk:
         """Add a callback's turns, on the subjects so far or on the last two messages."""
         user, bot = self.messages[-2]["content"], self.messages[-1]["content"]
         given = {"abouts": listed(self.abouts), "first": self.abouts[0], "last": self.abouts[-1]} if self.abouts else {}
-        for role, text in zip(
-            ("user", "assistant"), self.callback(title, said=user, replied=bot, **given), strict=True
-        ):
-            self.add(role, text)
+        self.add_both(self.callback(title, said=user, replied=bot, **given))
 
 
 def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
@@ -117,6 +140,7 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
             break
     if first.kind != "alone":
         rng.shuffle(subjects)
+        subjects.sort(key=lambda subject: subject is not persona)  # people greet whom they meet, then speak of the rest
     used: set[str] = set()
     draws = [Draw(subject.slots, rng, used=used) for subject in subjects]
     if persona:
@@ -124,26 +148,27 @@ def talk(scripts: Scripts, rng: random.Random) -> list[Message]:
         assert persona.system
         grown.messages.append({"role": "system", "content": draw.say(persona.system)})
     elif first.kind != "alone" and rng.random() < OPENING and scripts.by_kind["opening"]:
-        grown.play(*with_draw(rng.choice(scripts.by_kind["opening"]), rng))
+        grown.play(*with_draw(rng.choice(scripts.by_kind["opening"]), rng, used))
     for i, (subject, draw) in enumerate(zip(subjects, draws, strict=True)):
         grown.play(subject, draw)
-        if rng.random() < ASK_AT_ONCE:
+        then = rng.choices([*AFTERWARDS, ""], [*AFTERWARDS.values(), 1 - sum(AFTERWARDS.values())])[0]
+        if then == "ask":
             grown.ask(subject, draw)
-        if i and rng.random() < ASK_LATER:
+        elif then == "ask earlier" and i:
             earlier = rng.randrange(i)
-            grown.ask(subjects[earlier], draws[earlier])
-        if rng.random() < ECHO:
+            grown.ask(subjects[earlier], draws[earlier], earlier=True)
+        elif then == "echo" and subject.kind != "alone":
             grown.turn_back(rng.choice(("echo", "echo bot")))
-        if grown.abouts and rng.random() < RECAP:
+        elif then == "recap" and subject.kind != "alone" and grown.abouts:
             titles = ("current", "recap", "first") if len(grown.abouts) > 1 else ("current", "recap")
             grown.turn_back(rng.choice(titles))
     if persona is None and first.kind != "alone" and rng.random() < CLOSING and scripts.by_kind["closing"]:
-        grown.play(*with_draw(rng.choice(scripts.by_kind["closing"]), rng))
+        grown.play(*with_draw(rng.choice(scripts.by_kind["closing"]), rng, used))
     return grown.messages
 
 
-def with_draw(script: Script, rng: random.Random) -> tuple[Script, Draw]:
-    return script, Draw(script.slots, rng)
+def with_draw(script: Script, rng: random.Random, used: set[str]) -> tuple[Script, Draw]:
+    return script, Draw(script.slots, rng, used=used)
 
 
 def listed(texts: list[str]) -> str:

@@ -7,6 +7,7 @@ For one topic: python -m pytest -q tests/dataset/test_smalltalk.py -k dogs
 import itertools
 import random
 import re
+import shutil
 from collections import Counter
 
 import pytest
@@ -215,3 +216,35 @@ def test_nobody_in_a_talk_has_the_name_of_another():
         draws = [Draw(slots, random.Random(f"{seed}/{i}"), used=used) for i in range(3)]
         assert len({draw.value("woman", 0) for draw in draws[:2]}) == 2
         assert draws[0].value("woman", 0) == draws[0].value("woman", 0)
+
+
+def test_a_name_is_nobody_else_in_its_script():
+    """{name} beside {woman}, {man}, {name.2}: as many people; {name:she|he} goes with the name, whoever is taken."""
+    for seed in range(30):
+        draw = Draw(SLOTS, random.Random(seed))
+        people = [draw.value(*slot) for slot in itertools.product(("name", "woman", "man"), (1, 2))]
+        assert len(set(people)) == len(people), people
+        slots = {"who": [("Mei",), ("Ben",), ("Ana",)]}
+        draw = Draw(slots, random.Random(seed), used={"Mei"})
+        assert slots["who"][draw.index("who", 1)] == (draw.value("who", 1),) != ("Mei",)
+
+
+def test_a_new_subject_is_introduced(tmp_path, monkeypatch):
+    """Nobody goes from one subject to another without a word; no two questions about what was said stand together."""
+    monkeypatch.setattr("dataset.smalltalk.talk.draw_habits", lambda rng: Habits())
+    (tmp_path / "slots.txt").write_text("name = Rex | Bo\n", encoding="utf-8")
+    shutil.copy(FOLDER / "callbacks.txt", tmp_path)
+    for name in ("boats", "cakes"):
+        script = f"== One\nabout: {name}\nH: we have {name}\nB: So {name}.\nask: what was it?\nanswer: It was {name}.\n"
+        (tmp_path / f"{name}.txt").write_text(script, encoding="utf-8")
+    callbacks = (FOLDER / "callbacks.txt").read_text(encoding="utf-8")
+    asks_leave = callbacks.partition("== new subject\n")[2].partition("B:")[0]
+    train, followed = read_scripts(tmp_path)["train"], 0
+    for seed in range(100):
+        said = [message["content"] for message in talk(train, random.Random(seed))]
+        begins = [i for i, text in enumerate(said) if text.endswith(("we have boats", "we have cakes"))]
+        for first, second in itertools.pairwise(begins):
+            followed += 1
+            assert not said[second].startswith("we have") or said[second - 2] in asks_leave, said
+            assert second - first in (2, 4, 6), said  # at most one question, and one turn that asks leave to go on
+    assert followed > 20
