@@ -1,4 +1,4 @@
-# What was told is asked for, in drills and in talk that no stage has read yet; short questions and answers. See runs/base.sh.
+# What was told is asked for, in drills and in talk that no stage has read yet; short questions. See runs/base.sh.
 permissive = True
 folders = (
     "data/recall/drills=34",
