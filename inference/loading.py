@@ -9,7 +9,7 @@ from checkpoint import model_folder
 from inference.engine import Engine
 from inference.settings import EngineConfig, check_exists
 from model import GPTConfig
-from runtime.device import DTYPES, choose_device
+from runtime.device import DTYPES, choose_device, one_thread
 from runtime.errors import InputError
 from tokenization.chat_template import template_for
 
@@ -42,7 +42,8 @@ def open_engine(
         from inference.quantize import QuantizedLinear, quantize_model
 
         packed = functools.partial(QuantizedLinear, weight_format=weights, dtype=dtype)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the kernels are compiled while the weights are read
+        # the kernels are compiled while the weights are read
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, one_thread():
             compiled = pool.submit(compile_kernels, weights)
             model, tokenizer, chat = model_folder.load(folder, make_linear=packed)
             model = quantize_model(model, weights, dtype)
