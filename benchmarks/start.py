@@ -48,7 +48,8 @@ def seconds_of_start(words: list[str], **env: str) -> tuple[float, float]:
     ours, theirs = os.openpty()
     env = {**os.environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1", **env}
     start, words = time.perf_counter(), [sys.executable, *words]
-    with subprocess.Popen(words, cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as chat:
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    with subprocess.Popen(words, cwd=ROOT, env=env, **streams, start_new_session=True) as chat:  # as terminals do
         os.close(theirs)
         try:
             prompt = seconds_until(PROMPT, ours, start)
