@@ -9,6 +9,7 @@ Measure speed on this machine.
     $ python bench.py --what=quality --minutes=4              # what train.py has learned by then, from scratch
     $ python bench.py --what=serve --clients=32 --slots=32 --bad=10000 --soak_minutes=60 --peers=llamacpp
     $ python bench.py --what=train --device=cuda --n_layer=12 --n_head=12 --n_embd=768 --block_size=1024 --steps=60
+    $ python bench.py --what=start                            # chat.py, from the command to its prompt and first letter
     $ python bench.py --what=prepare --json=prepare.json      # a made-up WhatsApp export, parsed, masked, tokenised
 
 train and quality stand beside nanoGPT's own loop. The peers are other programs (runs/requirements-bench.txt) on the
@@ -65,6 +66,10 @@ def measurement(what: str) -> Callable[[BenchConfig], dict[str, Any]]:
         from benchmarks.http_load import serve_figures
 
         return serve_figures
+    if what == "start":
+        from benchmarks.start import start_figures
+
+        return start_figures
     from benchmarks.prepare import prepare_figures
 
     return prepare_figures

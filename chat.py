@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import configurator
-from inference.settings import EngineConfig
+from inference.opening import NotOpened, Opening
+from inference.settings import EngineConfig, check_exists
 from runtime.errors import InputError
+from runtime.json_file import read_json_if_there
 from serving import personas
 from terminal import saved
 from tokenization.special_tokens import ROLE_TAGS
@@ -48,8 +50,14 @@ def chat(config: ChatConfig) -> None:
     resumed = open_saved(config)
     messages = resumed[1].messages if resumed else personas.opening(config.system)
 
-    from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once
+    check_exists(config.folder)
     from terminal.conversation import Conversation
+
+    if config.prompt is None and sys.stdin.isatty() and read_json_if_there(Path(config.folder, "chat.json")):
+        opening = Opening(config)  # while the person types; of another program's model, more is to be told before
+        talk(Conversation(opening, config, messages, open_memory(config)), config, resumed, opening)
+        return
+    from inference.loading import open_engine  # imports torch: not at the top, so that --help and errors come at once
 
     engine, chat_json = open_engine(config)
     if not chat_json:
@@ -148,8 +156,13 @@ def answer_lines(conversation: "Conversation") -> None:
         raise InputError(refused or empty)
 
 
-def talk(conversation: "Conversation", config: ChatConfig, resumed: "tuple[Path, saved.Read] | None") -> None:
-    """The live chat in a terminal."""
+def talk(
+    conversation: "Conversation",
+    config: ChatConfig,
+    resumed: "tuple[Path, saved.Read] | None",
+    opening: Opening | None = None,
+) -> None:
+    """The live chat in a terminal. opening: of its model, which begins when all that a prompt needs is there."""
     from terminal.commands import complete
     from terminal.screen import Screen
     from terminal.session import Session
@@ -163,7 +176,16 @@ def talk(conversation: "Conversation", config: ChatConfig, resumed: "tuple[Path,
         session.show_last()
     else:
         session.show_opening()
-    talk(session)
+    if not opening:
+        talk(session)
+        return
+    session.ready = opening.ready
+    opening.start(screen.leave)
+    try:
+        talk(session)
+    except NotOpened as error:
+        raise error.__cause__ or error from None
+    opening.leave()
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def export(config: ExportConfig) -> None:
             print(line, flush=True)
         return
     from checkpoint import card, exported  # torch takes seconds to import: --help and a wrong flag need not wait
-    from inference.loading import check_exists
+    from inference.settings import check_exists
 
     check_exists(config.folder)
     weights = config.weights or WEIGHTS[config.to][0]

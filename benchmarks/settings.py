@@ -14,10 +14,10 @@ MINIMUM_ONE = (
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Measure speed on this machine: six measurements, --what says which. A setting names those that it is for."""
+    """Measure speed on this machine: seven measurements, --what says which. A setting names those that it is for."""
 
     # all of them
-    what: Literal["decode", "turns", "train", "quality", "serve", "prepare"] = "decode"  # what to measure
+    what: Literal["decode", "turns", "train", "quality", "serve", "start", "prepare"] = "decode"  # what to measure
     runs: int = 5  # how often; the median counts
     threads: int | None = None  # CPU threads; default: one a core
     device: Literal["cpu", "cuda"] = "cpu"  # decode, train, serve: where; on a GPU in bfloat16 (runs/gpu.sh)
@@ -27,7 +27,7 @@ class BenchConfig:
 
     # decode: tokens a second of replies; turns: the first token as a conversation grows; serve: through HTTP
     init_from: str = "random"  # decode, turns, serve: a GPT-2 folder; random: a GPT-2 124M that was never trained
-    weights: Literal["full", "bfloat16", "int8", "int4"] = "int8"  # decode, turns, serve: how they are kept
+    weights: Literal["full", "bfloat16", "int8", "int4"] = "int8"  # decode, turns, serve, start: how they are kept
     prompt_tokens: int = 64  # decode, serve: of each conversation
     new_tokens: int = 64  # decode, serve: of each reply
     batch: int = 1  # decode: conversations at once
@@ -53,6 +53,9 @@ class BenchConfig:
     slots: int = 32  # serve: replies that the server generates at once
     bad: int = 0  # serve: how many bad requests to send beside a good chat
     soak_minutes: float = 0.0  # serve: of mixed load, with clients that hang up
+
+    # start: chat.py, from the command to its prompt and to the first letter of a reply, with the model of --init_from
+    # (random: the one in the box)
 
     # prepare: a made-up WhatsApp export, parsed, masked, tokenised
     messages: int = 500_000  # prepare: in the export

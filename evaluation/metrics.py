@@ -9,9 +9,11 @@ import collections
 import re
 import string
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # the terminal, which counts words alone, starts without numpy
+    import numpy as np
+    import numpy.typing as npt
 
 # The control strings of common chat formats, and a speaker's label that opens a line or follows a sentence.
 CONTROL = re.compile(
@@ -121,17 +123,19 @@ def impersonates(text: str) -> bool:
     return bool(CONTROL.search(text) or LABEL.search(text))
 
 
-def quartiles(values: npt.ArrayLike) -> tuple[float, float, float]:
+def quartiles(values: "npt.ArrayLike") -> tuple[float, float, float]:
     """The lower quartile, the median and the upper quartile."""
+    import numpy as np
+
     lower, median, upper = np.quantile(np.asarray(values, dtype=float), (0.25, 0.5, 0.75))
     return float(lower), float(median), float(upper)
 
 
 def interval(
-    numerators: npt.ArrayLike,
-    denominators: npt.ArrayLike | None = None,
+    numerators: "npt.ArrayLike",
+    denominators: "npt.ArrayLike | None" = None,
     *,
-    statistic: Callable[[np.ndarray], float] | None = None,
+    statistic: "Callable[[np.ndarray], float] | None" = None,
     seed: int = 0,
     draws: int = 1000,
 ) -> tuple[float, float]:
@@ -141,6 +145,8 @@ def interval(
     has one number a unit too, the ratio of the two sums; with `statistic`, that function of the drawn numerators.
     Raises ValueError if there is no unit.
     """
+    import numpy as np
+
     above = np.asarray(numerators, dtype=float)
     below = None if denominators is None else np.asarray(denominators, dtype=float)
     n = len(above)

@@ -3,29 +3,15 @@
 import concurrent.futures
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from checkpoint import model_folder
 from inference.engine import Engine
-from inference.settings import EngineConfig
+from inference.settings import EngineConfig, check_exists
 from model import GPTConfig
-from runtime.device import DTYPES, choose_device
+from runtime.device import DTYPES, choose_device, one_thread
 from runtime.errors import InputError
-from runtime.hub import is_hub_name
 from tokenization.chat_template import template_for
-
-
-def check_exists(folder: str) -> None:
-    """Raise InputError, which says what to do, if the folder of the model is not there."""
-    if Path(folder).exists() or is_hub_name(folder):
-        return
-    others = sorted(path.parent.name for path in Path().glob("*/model.safetensors"))
-    if others:
-        raise InputError(f"{folder} has no model, but there is one in {others[0]}: --out_dir={others[0]}")
-    raise InputError(
-        f"{folder} has no model; bash runs/scratch.sh makes one in ten minutes, --init_from=gpt2 takes a raw GPT-2"
-    )
 
 
 def open_engine(
@@ -56,7 +42,8 @@ def open_engine(
         from inference.quantize import QuantizedLinear, quantize_model
 
         packed = functools.partial(QuantizedLinear, weight_format=weights, dtype=dtype)
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:  # the kernels are compiled while the weights are read
+        # the kernels are compiled while the weights are read
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, one_thread():
             compiled = pool.submit(compile_kernels, weights)
             model, tokenizer, chat = model_folder.load(folder, make_linear=packed)
             model = quantize_model(model, weights, dtype)

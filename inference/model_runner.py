@@ -32,6 +32,15 @@ class ModelRunner:
         # bytes of weights that are read for each step of decoding
         self.bytes_read = self.decoder.bytes if self.decoder else sum(p.nbytes for p in model.parameters())
 
+    def adopt(self) -> None:
+        """Let the thread that calls this compute, though another one made the runner: settings are a thread's."""
+        if self.decoder:
+            from inference.cpu_decoder import configure_numba
+
+            configure_numba()
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
     def copy_shared_prefix(self, slot: int, ids: list[int]) -> int:
         """Copy the longest beginning of ids that any slot has computed, if it is longer than this slot's: how much."""
         shared = [min(common_prefix_length(cached, ids), len(ids) - 1) for cached in self.cached]

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from runtime.errors import InputError
+from runtime.hub import is_hub_name
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -125,3 +128,15 @@ class EngineConfig(SamplingParams):
         """Where the model is: what was named, else what was trained, else the model in the box."""
         named = self.init_from or self.out_dir
         return str(BOX) if named == TRAINED and not Path(named).exists() and BOX.exists() else named
+
+
+def check_exists(folder: str) -> None:
+    """Raise InputError, which says what to do, if the folder of the model is not there."""
+    if Path(folder).exists() or is_hub_name(folder):
+        return
+    others = sorted(path.parent.name for path in Path().glob("*/model.safetensors"))
+    if others:
+        raise InputError(f"{folder} has no model, but there is one in {others[0]}: --out_dir={others[0]}")
+    raise InputError(
+        f"{folder} has no model; bash runs/scratch.sh makes one in ten minutes, --init_from=gpt2 takes a raw GPT-2"
+    )

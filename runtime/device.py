@@ -8,7 +8,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -93,6 +93,20 @@ def choose_device(device: str = "auto", dtype: str = "auto", threads: int | None
     if dtype == "auto":
         dtype = fastest_dtype(kind)
     return Device(kind, device, dtype, rank, world_size)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """
+    Torch computes in one thread in here. It is for many short operations: where another program has a core, threads
+    wait for each other after each of them, in all a hundred times as long as the work takes.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def fastest_dtype(kind: str) -> str:

@@ -4,7 +4,6 @@ name; what it prints is all that it returns. `run` finds the command, `complete`
 """
 
 import dataclasses
-import functools
 import time
 import typing
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from memory.notes import Memory
 from runtime.errors import InputError, did_you_mean
 from serving import personas
 from terminal import saved
-from terminal.conversation import Reply
+from terminal.conversation import Display, Reply
 from terminal.saved import SavedChat
 from terminal.session import Session
 
@@ -68,8 +67,12 @@ def edit(session: Session, argument: str) -> None:
     if not text:
         session.screen.note("left as it was")
     elif role == "user":
-        del chat.messages[index:]
-        session.reply(functools.partial(chat.ask, text))
+
+        def ask_again(display: Display) -> Reply:
+            del chat.messages[index:]
+            return chat.ask(text, display)
+
+        session.reply(ask_again)
     else:
         before = chat.messages[index]["content"]
         chat.messages[index:] = [{"role": role, "content": text}]

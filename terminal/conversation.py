@@ -36,9 +36,10 @@ LOOP_WORDS = 80  # the last words of it that are looked at
 class Speaker(Protocol):
     """What a conversation needs of an Engine."""
 
-    template: "ChatTemplate"
-    block_size: int
-
+    @property
+    def template(self) -> "ChatTemplate": ...
+    @property
+    def block_size(self) -> int: ...
     def max_prompt_tokens(self, sampling: SamplingParams) -> int: ...
     def reply(self, messages: list[Message], sampling: SamplingParams) -> Generator[Piece, None, None]: ...
 

@@ -76,11 +76,28 @@ class Screen:
         )
         self.shown = ""  # of the reply that is being shown
         self.is_stopped = False
+        self.parting: Exception | None = None  # what ends the chat, whatever is typed
 
     def ask(self, text: str = "") -> str:
         """What the person types, `text` to begin with. Raises EOFError at Ctrl-D and KeyboardInterrupt at Ctrl-C."""
+        if self.parting:  # on a terminal that can do nothing, `part` is not called
+            raise self.parting
         prompt = ANSI(f"\033[1m{ROLE_TAGS['user']}\033[0m ")
-        return without_lone_surrogates(self.session.prompt(prompt, default=text)).strip()
+        return without_lone_surrogates(self.session.prompt(prompt, default=text, pre_run=self.part)).strip()
+
+    def leave(self, error: Exception) -> None:
+        """Have the question that stands on the screen, or else the next one, raise this. For any thread."""
+        self.parting = error
+        loop = self.session.app.loop
+        with contextlib.suppress(RuntimeError):  # the loop was closed just now: the next question finds the error
+            if loop:
+                loop.call_soon_threadsafe(self.part)
+
+    def part(self) -> None:
+        """End the question, in its own thread, if `leave` asked for it."""
+        future = self.session.app.future
+        if self.parting and future and not future.done():
+            self.session.app.exit(exception=self.parting)
 
     def say(self, text: str) -> None:
         """Print a line of ours."""

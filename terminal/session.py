@@ -19,6 +19,7 @@ CUT: dict[FinishReason | None, str] = {
     FinishReason.CONTEXT: "cut; the context is full",
     FinishReason.INTERRUPTED: "stopped",
 }
+PATIENCE = 1.0  # seconds to wait for the model without a word
 
 
 class Session:
@@ -44,6 +45,7 @@ class Session:
         self.feedback = feedback or FeedbackFile()
         self.notes: Path | None = None  # the file of what is remembered between chats, where there is one
         self.noted: list[str] = []  # the lines in that file
+        self.ready: Callable[[float | None], bool] = lambda seconds: True  # waits so long for the model: is it there?
         self.since = time.monotonic()
         chat.keep = self.keep
 
@@ -54,6 +56,9 @@ class Session:
 
     def reply(self, respond: Callable[[Display], Reply]) -> None:
         """Show the bot's next words as they come, then why they ended early. Raises InputError before any is shown."""
+        if not self.ready(PATIENCE):
+            self.screen.note("the model is still being opened")
+            self.ready(None)
         with self.screen.reply() as display:
             reply = respond(display)
         cut = CUT.get(reply.reason)

@@ -6,6 +6,7 @@ timings, and what is not installed is said, not left out in silence.
 import collections
 import json
 import math
+import sys
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from benchmarks import decode, peers, training
 from benchmarks.decode import decode_figures
 from benchmarks.models import gpt_config_of
 from benchmarks.peers import Timing, Workload
+from benchmarks.start import seconds_of_start
 from benchmarks.worker import Worker
 from checkpoint import model_folder
 from inference.settings import SamplingParams
@@ -240,3 +242,12 @@ def test_a_model_is_not_loaded_to_know_its_shape(folder, tiny, monkeypatch):
     """The context's length is read from config.json; the weights of a GPT-2 XL would take 6 GB."""
     monkeypatch.setattr(model_folder, "load", None)
     assert gpt_config_of(folder) == tiny.config
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+def test_start():
+    """The prompt, then the first letter; a chat that ends before has its error told."""
+    prompt, letter = seconds_of_start(["tests/terminal/speaker.py", "--no_history"])
+    assert 0 < prompt < letter
+    with pytest.raises(InputError, match="did not start: error: nowhere has no model"):
+        seconds_of_start(["chat.py", "--out_dir=nowhere"])

@@ -16,6 +16,7 @@ import torch
 from dataset.folder import read_conversations
 from dataset.prepare import PrepareConfig, prepare_folder
 from evaluation import likelihood
+from inference import quantize
 from inference.cpu_decoder import BFloat16Matmul, CPUDecoder
 from inference.engine import Engine
 from inference.loading import open_engine
@@ -183,3 +184,15 @@ def test_fewer_bits_cost_few_bits_per_byte(parrot, format, most):
     for block in packed.model.transformer.h:
         block.attn.c_attn.values.copy_(block.attn.c_attn.values.flip(1))
     assert bits_per_byte(packed, conversations) > 2 * full
+
+
+def test_weights_are_packed_in_one_thread(learned, monkeypatch):
+    """A folder is packed by one thread, which waits for no other; replies have as many as were asked for."""
+    before, seen = torch.get_num_threads(), []
+    pack = quantize.quantize_rows
+    monkeypatch.setattr(quantize, "quantize_rows", lambda *args: seen.append(torch.get_num_threads()) or pack(*args))
+    try:
+        open_engine(EngineConfig(out_dir=str(learned), weights="int8", device="cpu", threads=2))
+        assert seen and set(seen) == {1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -72,3 +72,16 @@ def test_a_seed_makes_everything_repeat():
             device.seed_everything(seed)
             drawn.append((random.random(), np.random.rand(), torch.rand(1).item()))
         assert drawn[0] == drawn[1]
+
+
+def test_one_thread_is_for_a_while():
+    """Torch has one thread inside, and as many as before behind it, whatever happened."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(KeyError), device.one_thread():
+            assert torch.get_num_threads() == 1
+            raise KeyError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -4,8 +4,10 @@ A chat with a scripted bot in a real terminal, for the tests: `python tests/term
 It is all of chat.py but the model: what it says depends on the last message only, a piece each few milliseconds.
 """
 
+import os
 import sys
 import time
+import types
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import chat
 from inference.streaming import FinishReason, Piece
-from terminal.conversation import Conversation
+from runtime.errors import InputError
 
 LOOP = "i like dogs i like dogs i like dogs i like dogs"
+# what takes a tenth of a second to import, or more, beside what only a model needs
+HEAVY = {"torch", "numba", "numpy", "safetensors", "transformers", "tokenizers", "datasets", "huggingface_hub"}
+HEAVY |= {"pydantic", "fastapi", "jinja2", "matplotlib", "requests", "httpx"}
 SLOW = "well, " + "and then, " * 500
 
 
@@ -27,6 +32,7 @@ class Speaker:
         self.template = SimpleNamespace(name="words", prompt=lambda messages: [0] * sum(map(n_words, messages)))
         self.seen = []  # (messages, seed) of each call
         self.delay = 0.0  # seconds before each piece
+        self.runner = SimpleNamespace(adopt=lambda: None)
 
     def max_prompt_tokens(self, sampling):
         return self.block_size - 200
@@ -38,7 +44,8 @@ class Speaker:
             return ", and more"
         if last == "always loop" or last == "loop" and n_asked == 1:
             return LOOP
-        fixed = {"loop": "i like dogs.", "slow": SLOW, "escape": "red \033[31m\x07 text", "silent": ""}
+        heavy = " ".join(sorted(HEAVY & sys.modules.keys())) or "none"
+        fixed = {"heavy": heavy, "loop": "i like dogs.", "slow": SLOW, "escape": "red \033[31m\x07 text", "silent": ""}
         return fixed.get(last, f"{len(messages)}: {last}")
 
     def reply(self, messages, sampling):
@@ -55,14 +62,20 @@ def n_words(message):
     return len(message["content"].split()) + 2
 
 
+def open_speaker(settings):
+    """As open_engine of inference/loading.py. OPENS in the environment: a file that it waits for. BREAKS: it fails."""
+    while "OPENS" in os.environ and not os.path.exists(os.environ["OPENS"]):
+        time.sleep(0.01)
+    if "BREAKS" in os.environ:
+        raise InputError("the model is broken")
+    speaker = Speaker()
+    speaker.delay = 0.005
+    return speaker, {"format": 1}
+
+
 if __name__ == "__main__":
     import configurator
 
-    def scripted(config):
-        resumed = chat.open_saved(config)
-        speaker = Speaker()
-        speaker.delay = 0.005
-        messages = resumed[1].messages if resumed else chat.personas.opening(config.system)
-        chat.talk(Conversation(speaker, config, messages, chat.open_memory(config)), config, resumed)
-
-    configurator.main(scripted, chat.ChatConfig)
+    sys.modules["inference.loading"] = types.ModuleType("inference.loading")
+    sys.modules["inference.loading"].open_engine = open_speaker
+    configurator.main(chat.chat, chat.ChatConfig)

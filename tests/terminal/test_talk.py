@@ -1,4 +1,7 @@
-"""The chat in a real pseudo-terminal, with a scripted bot (speaker.py): what is typed, what is shown, what is kept."""
+"""
+The chat in a real pseudo-terminal, with a scripted bot (speaker.py): what is typed, shown and kept, and what is told
+while the model is being opened.
+"""
 
 import contextlib
 import json
@@ -334,3 +337,46 @@ def test_plain_without_colour(terminal):
     chat = terminal(TERM="dumb")
     chat.send("hi", "1: hi")
     chat.leave()
+
+
+# the prompt comes before the model
+
+
+def test_the_prompt_needs_nothing_heavy(terminal):
+    """From the command to a reply, chat.py itself imports neither torch nor numba nor anything else that takes long."""
+    chat = terminal()
+    chat.send("heavy", "[Bot]: none")
+    chat.leave()
+
+
+def test_whoever_leaves_need_not_wait(terminal, tmp_path):
+    """Commands work while the model is being opened, and Ctrl-D ends the process at once."""
+    chat = terminal(OPENS=str(tmp_path / "never"))
+    chat.send("/set temperature=0.5", "(temperature is 0.5)")
+    chat.leave()
+
+
+def test_ctrl_c_gives_up_waiting(terminal, tmp_path):
+    """A question that waits for the model is told so, and Ctrl-C takes it back as if it had not been asked."""
+    chat = terminal(OPENS=str(tmp_path / "open"))
+    chat.child.send("first\r")
+    chat.wait("(the model is still being opened)")
+    chat.child.send(CTRL_C)
+    chat.wait()
+    (tmp_path / "open").touch()
+    chat.send("second", "[Bot]: 1: second")
+    chat.leave()
+    assert contents(chat.chats()[0]) == ["second", "1: second"]
+
+
+@pytest.mark.parametrize("term, typed", [("xterm", "half a line"), ("xterm", "a question\r"), ("dumb", "a question\r")])
+def test_a_model_that_cannot_be_opened_ends_the_chat(tmp_path, term, typed):
+    """With its error in one line and exit status 2, at the prompt and while a question waits."""
+    chat = Terminal(tmp_path, OPENS=str(tmp_path / "open"), BREAKS="1", TERM=term)
+    chat.wait()
+    chat.child.send(typed)
+    (tmp_path / "open").touch()
+    chat.wait("error: the model is broken\r\n")
+    chat.child.expect(pexpect.EOF)
+    chat.child.close()
+    assert chat.child.exitstatus == 2 and "Traceback" not in chat.child.before
