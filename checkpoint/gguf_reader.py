@@ -80,12 +80,11 @@ class GGUFFile:
 
     def weights(self) -> tuple[Weights, GPTConfig]:
         """As read_huggingface gives them: (name -> function that gives the tensor in float32, shape)."""
-        content = self.config_json()
-        config = gpt_config_from_json(content, self.path)
+        config = gpt_config_from_json(self.config_json(), self.path)
         state = dict(self.named_tensors())
         if HEAD in self.tensors and EMBEDDING in state:
             state[EMBEDDING] = state[EMBEDDING]._replace(read=self.tied)
-        return check_weights(state, config, self.path, n_inner=content["n_inner"]), config
+        return check_weights(state, config, self.path), config
 
     def named_tensors(self) -> Iterator[tuple[str, StoredTensor]]:
         """GPT-2's name of each tensor that has one, and the tensor."""

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from checkpoint import model_folder
 from checkpoint.pretrained import TRANSPOSED_WEIGHTS
 from runtime import atomic
+from runtime.errors import InputError
 from runtime.json_file import read_json_if_there
 from tokenization.chat_template import template_for
 
@@ -23,8 +24,14 @@ def write_mlx(folder: str | Path, into: Path, weights: str) -> Path:
     """
     Write the model in `folder` into the folder into/mlx-WEIGHTS, which comes back: a Hugging Face folder whose tensors
     have the names of OpenAI's GPT-2, without "transformer.", the only ones that mlx_lm knows. weights: torch's dtype.
+    Raises InputError for a model that mlx_lm would compute otherwise.
     """
     model, tokenizer, chat = model_folder.load(folder)
+    if not model.config.is_plain:
+        raise InputError(
+            f"{folder}: mlx_lm's GPT-2 has gelu_new and an n_inner of 4 * n_embd, this model {model.config.activation} "
+            f"and {model.config.n_inner}"
+        )
     speech, path = model_folder.speech_folder(folder), into / f"mlx-{weights}"
     config, n_vocab = model.config, template_for(speech, tokenizer, chat).n_vocab
     state = {}

@@ -125,11 +125,20 @@ def graph(model: GPT, weights: str) -> Any:
     for i in range(config.n_layer):
         y = attention(g, layer(norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn"), mask, i, config)
         x = g("Add", x, layer(y, f"h.{i}.attn.c_proj"))
-        y = g("Gelu", layer(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"), approximate="tanh")
+        y = activation(g, layer(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"), config.activation)
         x = g("Add", x, layer(y, f"h.{i}.mlp.c_proj"))
     logits = linear(g, norm(x, "ln_f"), "wte.weight", parameters["wte.weight"])
     g("Identity", logits, outputs=("logits",))
     return as_model(g, config)
+
+
+def activation(g: Graph, x: str, name: str) -> str:
+    """One of model.ACTIVATIONS."""
+    if name == "silu":
+        return g("Mul", x, g("Sigmoid", x))
+    if name in ("relu", "tanh"):
+        return g(name.capitalize(), x)
+    return g("Gelu", x, approximate="tanh" if name == "gelu_new" else "none")
 
 
 def attention_mask(g: Graph) -> str:

@@ -217,6 +217,25 @@ def test_mlxs_folder_is_the_model(folder, tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "to, match",
+    [
+        pytest.param("gguf", "activation_function is relu, llama.cpp's GPT-2 has gelu_new", marks=needs_gguf),
+        ("mlx", "mlx_lm's GPT-2 has gelu_new and .* 4 . n_embd, this model relu and 48"),
+    ],
+)
+def test_what_an_engine_would_compute_otherwise_is_refused(tokens, tmp_path, to, match):
+    """An engine that knows GPT-2's own MLPs alone gets no other; the line says what it knows, and nothing is left."""
+    config = GPTConfig(
+        block_size=64, vocab_size=tokens.n_vocab, n_layer=1, n_head=2, n_embd=16, n_inner=48, activation="relu"
+    )
+    model_folder.save(tmp_path / "relu", GPT(config), tokens, {})
+    write, _ = verb.format_of(to)
+    with pytest.raises(InputError, match=match):
+        write(str(tmp_path / "relu"), tmp_path / "new", verb.WEIGHTS[to][0])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
     "settings, match",
     [
         (["--to=onnx", "--weights=q4_0"], r"weights \(q4_0\) of to \(onnx\) must be one of float32, int8"),
