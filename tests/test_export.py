@@ -97,6 +97,17 @@ def test_a_trained_model_says_the_same_in_every_engine(learned, dialogue, tokens
     assert ours.template.tokenizer.decode(reply).strip() == dialogue[-1]["content"]
 
 
+@pytest.mark.parametrize("to, weights", [each for each in FORMATS if each.values[0] in ("gguf", "mlx")])
+def test_what_was_written_comes_back(learned, dialogue, tmp_path, to, weights):
+    """What can be read here again is a model that knows the same by heart, spoken to in the same way."""
+    pytest.importorskip("llama_cpp" if weights.startswith("q4") else to if to == "gguf" else "torch")
+    write, _ = verb.format_of(to)
+    again = Ours(write(str(learned), tmp_path, weights))
+    reply = again.greedy(again.template.prompt(dialogue[:-1]), 100)
+    assert again.template.prompt(dialogue[:-1]) == Ours(learned).template.prompt(dialogue[:-1])
+    assert again.template.tokenizer.decode(reply).strip() == dialogue[-1]["content"]
+
+
 @needs_gguf
 @pytest.mark.parametrize("weights, most", [("f32", 0), ("f16", 1e-4), ("q8_0", 1e-3)])
 def test_a_gguf_file_has_the_weights(folder, tiny, tmp_path, weights, most):
