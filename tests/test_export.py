@@ -346,9 +346,10 @@ def joined_as_ollama(messages):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BOX.exists(), reason="the model in the box is not here")
-def test_the_model_in_the_box_says_the_same_in_llama_cpp(tmp_path):
-    """200 tokens greedily on 20 conversations in f16: the same text, but where two tokens are as good as equal."""
-    path, engine = opened(BOX, "gguf", "f16", tmp_path)
+@pytest.mark.parametrize("to, weights", [("gguf", "f16"), ("onnx", "float32"), ("ct2", "float32"), ("mlx", "float32")])
+def test_the_model_in_the_box_says_the_same(tmp_path, to, weights):
+    """200 tokens greedily on 20 conversations: the same text, but where two tokens are as good as equal."""
+    path, engine = opened(BOX, to, weights, tmp_path)
     assert len(BOX_CONVERSATIONS) == 20
     figures = exported.compare(BOX, lambda *_: engine, path, threads=1, conversations=BOX_CONVERSATIONS, new_tokens=200)
     assert figures[1].same >= 18 and all(lead < 2 * figures[1].difference for lead in figures[1].leads)
