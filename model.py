@@ -21,6 +21,9 @@ from ops.attention import PackedLayout, packed_attention, packed_layout
 from ops.cross_entropy import HeadBuffer, cross_entropy
 from ops.linear import Embedding, Linear
 
+# between the layers of an MLP, by transformers' names; None: the tanh form of GELU, GPT-2's own, which c_proj applies
+ACTIVATIONS = {"gelu_new": None, "gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
+
 
 @dataclass
 class GPTConfig:
@@ -32,10 +35,20 @@ class GPTConfig:
     n_head: int = 12
     n_embd: int = 768
     dropout: float = 0.0
+    n_inner: int = 0  # units of each MLP; 0: four times n_embd, as GPT-2 has
+    activation: str = "gelu_new"  # one of ACTIVATIONS
 
     def __post_init__(self) -> None:
         if self.n_embd % self.n_head:
             raise ValueError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation ({self.activation}) must be one of {', '.join(ACTIVATIONS)}")
+        self.n_inner = self.n_inner or 4 * self.n_embd
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the MLPs are GPT-2's own, which is all that some engines know."""
+        return self.n_inner == 4 * self.n_embd and self.activation == "gelu_new"
 
     @property
     def n_rows(self) -> int:
@@ -119,12 +132,15 @@ class CausalSelfAttention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
-        self.c_proj = Linear(4 * config.n_embd, config.n_embd)
+        self.c_fc = Linear(config.n_embd, config.n_inner)
+        self.c_proj = Linear(config.n_inner, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.c_proj(self.c_fc(x), gelu=True))
+        hidden = self.c_fc(x)
+        y = self.c_proj(self.activation(hidden)) if self.activation else self.c_proj(hidden, gelu=True)
+        return self.dropout(y)
 
 
 class Block(nn.Module):
@@ -200,7 +216,8 @@ class GPT(nn.Module):
     def num_params(self) -> int:
         """Parameters of this shape, each once (the head is the embedding), in whatever format they are kept."""
         c, n = self.config, self.config.n_embd
-        return (c.vocab_size + c.block_size) * n + c.n_layer * (12 * n * n + 13 * n) + 2 * n
+        a_layer = 4 * n * n + 9 * n + (2 * n + 1) * c.n_inner
+        return (c.vocab_size + c.block_size) * n + c.n_layer * a_layer + 2 * n
 
     def forward(
         self,

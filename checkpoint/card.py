@@ -31,6 +31,8 @@ LICENCE_IDS = {
 EXPORTS = {
     "*.gguf": "llama-cli -m {path} --jinja",
     "Modelfile": "ollama create {name} -f {path} && ollama run {name}",
+    "onnx/*.onnx": "# onnx/{path}: onnxruntime, Transformers.js and web pages (nanoChatGPT's docs/browser.md)",
+    "ct2-*": "# {path}: ctranslate2.Generator in Python (docs/export.md)",
     "mlx-*": "mlx_lm.chat --model {path}",
 }
 

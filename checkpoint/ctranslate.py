@@ -1,30 +1,31 @@
 """The folder that CTranslate2 reads, by its own converter, and what CTranslate2 makes of it."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from checkpoint import model_folder
+from checkpoint import model_folder, plain_folder
 from runtime import atomic
 from runtime.errors import InputError
 from tokenization.special_tokens import ENDOFTEXT
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "vocab.json", "merges.txt")
-
 
 def write_ct2(folder: str | Path, into: Path, weights: str) -> Path:
     """
-    Convert the Hugging Face folder `folder` into the folder into/ct2-WEIGHTS, which comes back, with its tokenizer.
-    Raises InputError if CTranslate2 is not installed, or its converter does not take the folder.
+    Convert the model in `folder` into the folder into/ct2-WEIGHTS, which comes back, with its tokenizer. Raises
+    InputError if CTranslate2 is not installed, or its converter does not take the model.
     """
     ctranslate2 = quiet_ctranslate2()
-    folder, path = model_folder.speech_folder(folder), into / f"ct2-{weights}"
-    files = [name for name in TOKENIZER_FILES if (folder / name).exists()]
-    with atomic.folder(path) as new:
+    path, loaded = into / f"ct2-{weights}", model_folder.load(folder)
+    with atomic.folder(path) as new, tempfile.TemporaryDirectory() as temporary:
+        plain = Path(temporary, "plain")
+        plain_folder.write_plain(plain, folder, loaded)
+        files = [name for name in plain_folder.SPEECH if (plain / name).exists()]
         try:
-            converter = ctranslate2.converters.TransformersConverter(str(folder), copy_files=files)
+            converter = ctranslate2.converters.TransformersConverter(str(plain), copy_files=files)
             converter.convert(str(new), quantization=weights, force=True)
         except (OSError, ValueError, KeyError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)[:160]

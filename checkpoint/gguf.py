@@ -63,6 +63,8 @@ def write_gguf(path: str | Path, folder: str | Path, weights: str = "f32") -> GP
         raise InputError("GGUF files are written with the package gguf: pip install gguf") from None
 
     model, tokenizer, chat = model_folder.load(folder)
+    if model.config.activation != "gelu_new":
+        raise InputError(f"{folder}: activation_function is {model.config.activation}, llama.cpp's GPT-2 has gelu_new")
     speech = model_folder.speech_folder(folder)
     template = template_for(speech, tokenizer, chat)
     writer = GGUFWriter(None, "gpt2")
@@ -97,7 +99,7 @@ def add_shape(writer: Any, config: GPTConfig, n_vocab: int) -> None:
     """The numbers that say how large the model is."""
     writer.add_context_length(config.block_size)
     writer.add_embedding_length(config.n_embd)
-    writer.add_feed_forward_length(4 * config.n_embd)
+    writer.add_feed_forward_length(config.n_inner)
     writer.add_block_count(config.n_layer)
     writer.add_head_count(config.n_head)
     writer.add_layer_norm_eps(1e-5)

@@ -21,8 +21,9 @@ from checkpoint import not_a_model
 from checkpoint.pretrained import EMBEDDING, StoredTensor, Weights, check_weights, gpt_config_from_json
 from model import GPTConfig
 from runtime.errors import InputError
+from tokenization.chat_template import JINJA_TEMPLATE
 from tokenization.special_tokens import BARRIER
-from tokenization.tokenizer import SPECIAL_TOKENS
+from tokenization.tokenizer import SPECIAL_TOKENS, WITHOUT_BARRIER
 
 # what the package raises for a file that is damaged
 UNREADABLE = (ValueError, LookupError, TypeError, OSError, OverflowError, MemoryError, struct.error)
@@ -80,12 +81,11 @@ class GGUFFile:
 
     def weights(self) -> tuple[Weights, GPTConfig]:
         """As read_huggingface gives them: (name -> function that gives the tensor in float32, shape)."""
-        content = self.config_json()
-        config = gpt_config_from_json(content, self.path)
+        config = gpt_config_from_json(self.config_json(), self.path)
         state = dict(self.named_tensors())
         if HEAD in self.tensors and EMBEDDING in state:
             state[EMBEDDING] = state[EMBEDDING]._replace(read=self.tied)
-        return check_weights(state, config, self.path, n_inner=content["n_inner"]), config
+        return check_weights(state, config, self.path), config
 
     def named_tensors(self) -> Iterator[tuple[str, StoredTensor]]:
         """GPT-2's name of each tensor that has one, and the tensor."""
@@ -151,8 +151,17 @@ class GGUFFile:
         vocab = {text: i for i, (text, kind) in enumerate(zip(texts, kinds, strict=True)) if kind != UNUSED}
         byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         bpe = {"type": "BPE", "vocab": vocab, "merges": merges}
-        tokenizer = {"added_tokens": added, "normalizer": None, "pre_tokenizer": byte_level, "model": bpe}
         template = self.metadata.get("tokenizer.chat_template")
+        is_ours = isinstance(template, str) and all(token in template for token in SPECIAL_TOKENS)
+        tokenizer = {
+            "version": "1.0",
+            "added_tokens": added,
+            "normalizer": WITHOUT_BARRIER if is_ours else None,
+            "pre_tokenizer": byte_level,
+            "decoder": byte_level,
+            "model": bpe,
+        }
+        template = JINJA_TEMPLATE if is_ours else template  # in the file it has the barriers of the tokens
         named = {f"{end}_token": self.token(texts, ggml.get(f"{end}_token_id")) for end in ("bos", "eos")}
         ends = [ggml[key] for key in ("eos_token_id", "eot_token_id") if isinstance(ggml.get(key), int)]
         files = {
@@ -161,7 +170,7 @@ class GGUFFile:
             | {name: text for name, text in named.items() if text is not None},
             "generation_config.json": {"eos_token_id": ends, "bos_token_id": ggml.get("bos_token_id")},
         }
-        if isinstance(template, str) and all(token in template for token in SPECIAL_TOKENS):
+        if is_ours:
             files["chat.json"] = {"format": 1}  # model_folder.FORMAT
         return files
 

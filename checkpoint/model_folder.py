@@ -75,14 +75,14 @@ def texts(
         "config.json": {
             "architectures": ["GPT2LMHeadModel"],
             "model_type": "gpt2",
-            "activation_function": "gelu_new",
+            "activation_function": config.activation,
             "vocab_size": config.vocab_size,
             "n_positions": config.block_size,
             "n_ctx": config.block_size,
             "n_embd": config.n_embd,
             "n_layer": config.n_layer,
             "n_head": config.n_head,
-            "n_inner": None,
+            "n_inner": None if config.n_inner == 4 * config.n_embd else config.n_inner,
             "layer_norm_epsilon": 1e-5,
             "embd_pdrop": config.dropout,
             "resid_pdrop": config.dropout,
@@ -124,11 +124,21 @@ def write_texts(folder: Path, contents: Mapping[str, Mapping[str, Any]]) -> None
         (folder / name).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
-def save_weights(path: Path, parameters: Mapping[str, Tensor], vocab_size: int, dtype: torch.dtype) -> None:
-    """Write a GPT's parameters, name -> tensor, under Hugging Face's names and in its layout, in this dtype."""
+def save_weights(
+    path: Path, parameters: Mapping[str, Tensor], vocab_size: int, dtype: torch.dtype, prefix: str = "transformer."
+) -> None:
+    """
+    Write a GPT's parameters, name -> tensor, under Hugging Face's names and in its layout, in this dtype. prefix: of
+    the names; OpenAI's own have none.
+    """
     state = {name: p.detach().to(dtype) for name, p in parameters.items()}
     state["transformer.wte.weight"] = state["transformer.wte.weight"][:vocab_size]
-    state = {name: (p.t() if name.endswith(TRANSPOSED_WEIGHTS) else p).contiguous().cpu() for name, p in state.items()}
+    state = {
+        prefix + name.removeprefix("transformer."): (p.t() if name.endswith(TRANSPOSED_WEIGHTS) else p)
+        .contiguous()
+        .cpu()
+        for name, p in state.items()
+    }
     try:
         save_file(state, path, metadata={"format": "pt"})
     except SafetensorError as error:

@@ -15,13 +15,12 @@ through the layers as well. onnxruntime turns them into its own products of int8
 
 import itertools
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from checkpoint import model_folder
+from checkpoint import model_folder, plain_folder
 from model import GPT, GPTConfig
 from runtime import atomic
 from runtime.errors import InputError
@@ -31,7 +30,6 @@ from runtime.version import version
 FILES = {"float32": "model.onnx", "int8": "model_quantized.onnx"}  # as Transformers.js looks for fp32 and q8
 # LayerNormalization came with 17, Gelu with 20, scales in blocks with 21: onnxruntime has all of them since 1.20
 OPSET, IR_VERSION = 21, 10
-OWN_TEXTS = ("chat_template.jinja", "special_tokens_map.json", "vocab.json", "merges.txt")  # others may have them
 FLOAT, INT64, BOOL = 1, 7, 9  # TensorProto.DataType
 PAST = "past_key_values."
 BLOCK = 32  # numbers that share a scale in int8; onnxruntime has fast products for 16, 32, 64, ...
@@ -51,8 +49,9 @@ def write_onnx(folder: str | Path, target: str | Path, weights: str = "float32")
         from onnx import save_model  # pyright: ignore[reportAttributeAccessIssue] -- to pyright this file is onnx
     except ImportError:
         raise InputError("ONNX files need the package onnx; install it: pip install onnx onnxruntime") from None
-    model, tokenizer, chat = model_folder.load(folder)
-    proto = graph(model, weights)
+    loaded = model_folder.load(folder)
+    template = plain_folder.template_of(folder, loaded)
+    proto = graph(loaded.model, weights, template.n_vocab)
     path = Path(target) / "onnx" / FILES[weights]
     with atomic.folder(path.parent) as new:
         if sum(len(tensor.raw_data) for tensor in proto.graph.initializer) > MAX_FILE:
@@ -61,19 +60,8 @@ def write_onnx(folder: str | Path, target: str | Path, weights: str = "float32")
             save_model(proto, new / path.name)
     if not Path(folder).is_dir() or Path(target).resolve() != Path(folder).resolve():
         with atomic.folder(target) as new:
-            texts = model_folder.texts(model.config, tokenizer, chat)
-            if not chat:
-                del texts["chat.json"]  # it would say that the model was taught our tags
-            model_folder.write_texts(new, texts)
-            copy_speech(model_folder.speech_folder(folder), new, [*texts, *OWN_TEXTS])
+            plain_folder.write_speech(new, folder, loaded, template)
     return path
-
-
-def copy_speech(speech: Path, new: Path, names: list[str]) -> None:
-    """Copy a folder's own tokenizer, template and sampling, so that other programs read them as they stand."""
-    for path in (speech / name for name in names if name not in ("config.json", "chat.json")):
-        if path.is_file():
-            shutil.copyfile(path, new / path.name)
 
 
 class Graph:
@@ -103,11 +91,11 @@ class Graph:
         return self.tensor(f"constant_{value}".replace(" ", ""), values)
 
 
-def graph(model: GPT, weights: str) -> Any:
-    """The ONNX model of a GPT, an onnx.ModelProto."""
+def graph(model: GPT, weights: str, n_vocab: int) -> Any:
+    """The ONNX model of a GPT, an onnx.ModelProto, with logits of the first n_vocab ids."""
     g, config = Graph(), model.config
     parameters = {name.removeprefix("transformer."): p.numpy() for name, p in model.state_dict().items()}
-    parameters["wte.weight"] = parameters["wte.weight"][: config.vocab_size]
+    parameters["wte.weight"] = parameters["wte.weight"][:n_vocab]
     linear = linear_int8 if weights == "int8" else linear_float32
     embedded = embedding_int8 if weights == "int8" else embedding_float32
 
@@ -125,11 +113,20 @@ def graph(model: GPT, weights: str) -> Any:
     for i in range(config.n_layer):
         y = attention(g, layer(norm(x, f"h.{i}.ln_1"), f"h.{i}.attn.c_attn"), mask, i, config)
         x = g("Add", x, layer(y, f"h.{i}.attn.c_proj"))
-        y = g("Gelu", layer(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"), approximate="tanh")
+        y = activation(g, layer(norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"), config.activation)
         x = g("Add", x, layer(y, f"h.{i}.mlp.c_proj"))
     logits = linear(g, norm(x, "ln_f"), "wte.weight", parameters["wte.weight"])
     g("Identity", logits, outputs=("logits",))
-    return as_model(g, config)
+    return as_model(g, config, n_vocab)
+
+
+def activation(g: Graph, x: str, name: str) -> str:
+    """One of model.ACTIVATIONS."""
+    if name == "silu":
+        return g("Mul", x, g("Sigmoid", x))
+    if name in ("relu", "tanh"):
+        return g(name.capitalize(), x)
+    return g("Gelu", x, approximate="tanh" if name == "gelu_new" else "none")
 
 
 def attention_mask(g: Graph) -> str:
@@ -204,7 +201,7 @@ def block_size(weight: np.ndarray) -> int:
     return math.gcd(weight.shape[1], BLOCK)
 
 
-def as_model(g: Graph, config: GPTConfig) -> Any:
+def as_model(g: Graph, config: GPTConfig, n_vocab: int) -> Any:
     """An onnx.ModelProto: the nodes and tensors with the names, types and shapes of what goes in and comes out."""
     from onnx import helper, numpy_helper  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -216,7 +213,7 @@ def as_model(g: Graph, config: GPTConfig) -> Any:
         present[f"present.{i}.{kind}"] = [B, config.n_head, all_keys, config.n_embd // config.n_head]
     inputs = [helper.make_tensor_value_info(name, INT64, shape) for name, shape in new.items()]
     inputs += [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in past.items()]
-    results = {"logits": [B, T, config.vocab_size], **present}
+    results = {"logits": [B, T, n_vocab], **present}
     outputs = [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in results.items()]
     tensors = [numpy_helper.from_array(values, name) for name, values in g.tensors.items()]
     return helper.make_model(

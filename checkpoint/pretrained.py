@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from checkpoint import not_a_model
-from model import GPT, GPTConfig
+from model import ACTIVATIONS, GPT, GPTConfig
 from runtime.errors import InputError
 from runtime.json_file import read_json
 
@@ -30,8 +30,9 @@ UNREADABLE += (TypeError, AttributeError)  # the parts of a pickled tensor do no
 PREFIXES = re.compile(r"^(module\.|_orig_mod\.)*(transformer\.)?")
 HEAD_TOLERANCE = 1e-6  # by which a head may differ from the embedding, once both were rounded
 HEAD, EMBEDDING, POSITIONS = "transformer.lm_head.weight", "transformer.wte.weight", "transformer.wpe.weight"
-# one function under five names: the tanh form of GELU
-TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh")
+# transformers' further names for some of ACTIVATIONS
+TANH_GELUS = ("gelu_pytorch_tanh", "gelu_fast", "gelu_accurate", "gelu_python_tanh")
+SYNONYMS: dict[str, str] = {**dict.fromkeys(TANH_GELUS, "gelu_new"), "gelu_python": "gelu", "swish": "silu"}
 # config.json: nanoGPT's and OpenAI's names, others that transformers takes for them, and its defaults
 SHAPE_NAMES: dict[str, tuple[tuple[str, ...], int]] = {
     "block_size": (("n_positions", "max_position_embeddings", "n_ctx"), 1024),
@@ -70,7 +71,7 @@ def read_huggingface(folder: Path) -> tuple[Weights, GPTConfig]:
     state = {name: tensor for file in files for name, tensor in stored_tensors(folder / file).items()}
     state = {"transformer." + PREFIXES.sub("", str(name)): p for name, p in state.items()}
     tie_head(state, folder, is_tied=content.get("tie_word_embeddings") is not False)
-    return check_weights(state, config, folder, TRANSPOSED_WEIGHTS, content.get("n_inner")), config
+    return check_weights(state, config, folder, TRANSPOSED_WEIGHTS), config
 
 
 def weight_files(folder: Path) -> list[str]:
@@ -118,12 +119,11 @@ def safe_tensor(path: Path, name: str) -> Tensor:
 
 
 def gpt_config_from_json(content: Mapping[str, Any], path: Path) -> GPTConfig:
-    """The shape in the dict of a config.json. Raises InputError, which names the path, for what is not plain GPT-2."""
+    """The shape in the dict of a config.json. Raises InputError, which names the path, for what is not a GPT-2."""
     if content.get("quantization_config"):
         raise InputError(f"{path}: its weights are quantized (quantization_config); a GPT-2 in 16 or 32 bits is needed")
     plain = {
         "model_type": ["gpt2"],
-        "activation_function": TANH_GELUS,
         "layer_norm_epsilon": [1e-5],
         "scale_attn_weights": [True],
         "scale_attn_by_inverse_layer_idx": [False],
@@ -131,19 +131,19 @@ def gpt_config_from_json(content: Mapping[str, Any], path: Path) -> GPTConfig:
     for name, values in plain.items():
         if content.get(name, values[0]) not in values:
             raise InputError(f"{path}: {name} is {content[name]!r}, a GPT-2 has {values[0]!r}")
+    function = content.get("activation_function", "gelu_new")
+    activation = SYNONYMS.get(str(function), function)
+    if activation not in list(ACTIVATIONS):
+        raise InputError(f"{path}: activation_function is {function!r}; those known are {', '.join(ACTIVATIONS)}")
     numbers = {}
     for name, (spellings, usual) in SHAPE_NAMES.items():
         numbers[name] = next((content[spelling] for spelling in spellings if spelling in content), usual)
     try:
-        n_embd = numbers["n_embd"]
-        if not all(type(number) is int and number > 0 for number in numbers.values()):
-            raise ValueError(f"context, vocabulary, layers, heads, width are {tuple(numbers.values())}")
         n_inner = content.get("n_inner")
-        if n_inner is not None and not (type(n_inner) is int and 0 < n_inner <= 4 * n_embd):
-            raise InputError(f"{path}: n_inner is {n_inner}, a GPT-2 has 4 * n_embd = {4 * n_embd}, or less")
-        return GPTConfig(**numbers)
-    except InputError:
-        raise
+        numbers["n_inner"] = 4 * numbers["n_embd"] if n_inner is None else n_inner
+        if not all(type(number) is int and number > 0 for number in numbers.values()):
+            raise ValueError(f"context, vocabulary, layers, heads, width, n_inner are {tuple(numbers.values())}")
+        return GPTConfig(**numbers, activation=activation)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: config.json is not a GPT-2's ({error})") from None
 
@@ -191,18 +191,11 @@ def check_size(state: Mapping[str, Any], config: GPTConfig, path: Path) -> None:
         raise InputError(f"{path}: the weights lack {last}; not a whole GPT-2")
 
 
-def check_weights(
-    state: Mapping[str, Any],
-    config: GPTConfig,
-    path: Path,
-    transposed: tuple[str, ...] = (),
-    n_inner: int | None = None,
-) -> Weights:
+def check_weights(state: Mapping[str, Any], config: GPTConfig, path: Path, transposed: tuple[str, ...] = ()) -> Weights:
     """
     The weights of a GPT of this shape, out of `state`: name -> tensor, or StoredTensor. transposed: the ends of the
-    names whose tensors are (n_in, n_out). n_inner: the width of the MLPs, if they are narrower than GPT-2's; the units
-    that they lack are zeros, which change nothing. Raises InputError, which names the path, if one is missing or of
-    another shape.
+    names whose tensors are (n_in, n_out). Raises InputError, which names the path, if one is missing or of another
+    shape.
     """
     check_size(state, config, path)
     shapes = parameter_shapes(config)
@@ -211,9 +204,8 @@ def check_weights(
         raise InputError(f"{path}: the weights lack {missing[0]} (and {len(missing) - 1} more); not a whole GPT-2")
     for name, shape in shapes.items():
         given = state[name].shape[::-1] if name.endswith(transposed) else state[name].shape
-        wanted = shape if n_inner is None else narrower(name, shape, n_inner)
-        if given != wanted:
-            raise InputError(f"{path}: {name} is {tuple(given)}, its config says {tuple(wanted)}")
+        if given != shape:
+            raise InputError(f"{path}: {name} is {tuple(given)}, its config says {tuple(shape)}")
 
     def tensor(name: str) -> Tensor:
         value = state[name].read() if isinstance(state[name], StoredTensor) else state[name]
@@ -221,20 +213,9 @@ def check_weights(
             raise InputError(f"{path}: {name} is stored as {value.dtype}; a GPT-2 in 16 or 32 bits is needed")
         value = (value.t() if name.endswith(transposed) else value).float()
         check_finite(value, f"{path}: {name}")
-        if value.shape == shapes[name]:
-            return value
-        whole = torch.zeros(shapes[name])
-        whole[tuple(map(slice, value.shape))] = value
-        return whole
+        return value
 
     return {name: partial(tensor, name) for name in shapes}
-
-
-def narrower(name: str, shape: torch.Size, n_inner: int) -> torch.Size:
-    """The shape of a parameter in a model whose MLPs have n_inner units."""
-    if name.endswith(("mlp.c_fc.weight", "mlp.c_fc.bias")):
-        return torch.Size((n_inner, *shape[1:]))
-    return torch.Size((shape[0], n_inner)) if name.endswith("mlp.c_proj.weight") else shape
 
 
 def check_finite(tensor: Tensor, name: str) -> None:

@@ -78,10 +78,11 @@ class CPUDecoder:
 
     @staticmethod
     def fits(model: GPT) -> bool:
-        """Whether the kernels can compute this model: on a CPU, not in float16, and of a width that they handle."""
+        """Whether the kernels can compute this model: plain, on a CPU, not in float16, of a width that they handle."""
         config, weight = model.config, model.transformer.wpe.weight
         shaped = config.n_embd % GROUP_SIZE == 0 and config.n_embd // config.n_head % LANES == 0
-        return shaped and weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
+        placed = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
+        return config.is_plain and shaped and placed
 
     @torch.inference_mode()
     def __call__(

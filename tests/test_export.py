@@ -97,6 +97,17 @@ def test_a_trained_model_says_the_same_in_every_engine(learned, dialogue, tokens
     assert ours.template.tokenizer.decode(reply).strip() == dialogue[-1]["content"]
 
 
+@pytest.mark.parametrize("to, weights", [each for each in FORMATS if each.values[0] in ("gguf", "mlx")])
+def test_what_was_written_comes_back(learned, dialogue, tmp_path, to, weights):
+    """What can be read here again is a model that knows the same by heart, spoken to in the same way."""
+    pytest.importorskip("llama_cpp" if weights.startswith("q4") else to if to == "gguf" else "torch")
+    write, _ = verb.format_of(to)
+    again = Ours(write(str(learned), tmp_path, weights))
+    reply = again.greedy(again.template.prompt(dialogue[:-1]), 100)
+    assert again.template.prompt(dialogue[:-1]) == Ours(learned).template.prompt(dialogue[:-1])
+    assert again.template.tokenizer.decode(reply).strip() == dialogue[-1]["content"]
+
+
 @needs_gguf
 @pytest.mark.parametrize("weights, most", [("f32", 0), ("f16", 1e-4), ("q8_0", 1e-3)])
 def test_a_gguf_file_has_the_weights(folder, tiny, tmp_path, weights, most):
@@ -217,6 +228,25 @@ def test_mlxs_folder_is_the_model(folder, tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "to, match",
+    [
+        pytest.param("gguf", "activation_function is relu, llama.cpp's GPT-2 has gelu_new", marks=needs_gguf),
+        ("mlx", "mlx_lm's GPT-2 has gelu_new and .* 4 . n_embd, this model relu and 48"),
+    ],
+)
+def test_what_an_engine_would_compute_otherwise_is_refused(tokens, tmp_path, to, match):
+    """An engine that knows GPT-2's own MLPs alone gets no other; the line says what it knows, and nothing is left."""
+    config = GPTConfig(
+        block_size=64, vocab_size=tokens.n_vocab, n_layer=1, n_head=2, n_embd=16, n_inner=48, activation="relu"
+    )
+    model_folder.save(tmp_path / "relu", GPT(config), tokens, {})
+    write, _ = verb.format_of(to)
+    with pytest.raises(InputError, match=match):
+        write(str(tmp_path / "relu"), tmp_path / "new", verb.WEIGHTS[to][0])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
     "settings, match",
     [
         (["--to=onnx", "--weights=q4_0"], r"weights \(q4_0\) of to \(onnx\) must be one of float32, int8"),
@@ -316,9 +346,10 @@ def joined_as_ollama(messages):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not BOX.exists(), reason="the model in the box is not here")
-def test_the_model_in_the_box_says_the_same_in_llama_cpp(tmp_path):
-    """200 tokens greedily on 20 conversations in f16: the same text, but where two tokens are as good as equal."""
-    path, engine = opened(BOX, "gguf", "f16", tmp_path)
+@pytest.mark.parametrize("to, weights", [("gguf", "f16"), ("onnx", "float32"), ("ct2", "float32"), ("mlx", "float32")])
+def test_the_model_in_the_box_says_the_same(tmp_path, to, weights):
+    """200 tokens greedily on 20 conversations: the same text, but where two tokens are as good as equal."""
+    path, engine = opened(BOX, to, weights, tmp_path)
     assert len(BOX_CONVERSATIONS) == 20
     figures = exported.compare(BOX, lambda *_: engine, path, threads=1, conversations=BOX_CONVERSATIONS, new_tokens=200)
     assert figures[1].same >= 18 and all(lead < 2 * figures[1].difference for lead in figures[1].leads)

@@ -96,10 +96,12 @@ def test_figures_are_those_of_these_weights(ours, tmp_path):
 
 def test_exports_are_named(ours, tmp_path):
     """How to talk to the exports that stand beside the card."""
-    for name in ("out-ann-q8_0.gguf", "Modelfile"):
+    for name in ("out-ann-q8_0.gguf", "Modelfile", "onnx/model.onnx", "ct2-int8/model.bin"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     text = card.write(ours, tmp_path).read_text(encoding="utf-8")
     assert "llama-cli -m out-ann-q8_0.gguf" in text and "ollama create out-ann -f Modelfile" in text
+    assert "# onnx/model.onnx: onnxruntime" in text and "# ct2-int8: ctranslate2" in text
 
 
 class Hub(http.server.BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 from checkpoint import model_folder
 from checkpoint import onnx as onnx_files
 from checkpoint.exported import Ours
-from model import GPT, GPTConfig
+from model import ACTIVATIONS, GPT, GPTConfig
 from runtime.errors import InputError
 from tokenization.chat_format import prompt
 
@@ -58,6 +58,21 @@ def test_float32_has_our_logits(folder, exported, tokens):
         logits, past = engine.forward(ids[start:end], past)
         rows.append(logits)
     np.testing.assert_allclose(np.concatenate(rows), wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_other_mlps_have_our_logits(tokens, tmp_path, activation):
+    """With each activation that a folder may have, and MLPs of another width."""
+    torch.manual_seed(0)
+    shape = dict(block_size=32, vocab_size=tokens.n_vocab, n_layer=1, n_head=2, n_embd=16)
+    model = GPT(GPTConfig(**shape, n_inner=48, activation=activation)).eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.2 * torch.randn_like(p)
+    model_folder.save(tmp_path / "ours", model, tokens, {})
+    ids = random_ids(tokens, 30)
+    engine = onnx_files.OnnxRuntime(onnx_files.write_onnx(tmp_path / "ours", tmp_path / "onnx", "float32"), 1)
+    np.testing.assert_allclose(engine.logits(ids), Ours(tmp_path / "ours").logits(ids), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("chat", CHATS.values(), ids=CHATS)
