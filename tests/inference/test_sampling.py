@@ -193,7 +193,7 @@ def test_dry_stays_finite():
 
 @pytest.mark.parametrize("temperature", [1e-6, LARGEST])
 def test_the_largest_settings_draw_a_token(temperature):
-    """Whatever is added to logits, multiplied, or divided by: there is a token left to draw, of a few that all recur."""
+    """Whatever logits are added to, multiplied or divided by: a token is left to draw, of a few that all recur."""
     tiny, recent = torch.tensor([-9.0, 0.0, 9.0]), [0, 1, 2] * 20
     for sign in (1, -1):
         largest = dict(logit_bias={0: sign * LARGEST}, frequency_penalty=sign * LARGEST, presence_penalty=LARGEST)
