@@ -34,7 +34,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
 
     from runtime.device import choose_device, seed_everything
     from runtime.profiler import StepProfiler
-    from training import lr_finder, parallel, validation
+    from training import announce, lr_finder, parallel, validation
     from training.budget import Budget
     from training.logger import RunLog, Throughput, progress_line
     from training.resume import StopSignal, only_run, resume_command
@@ -49,7 +49,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     run = Run(config, device, say)
     config, progress = run.config, run.progress
     budget = Budget(config, started - progress.elapsed, run.model.num_params())
-    run.announce(budget)
+    announce.announce(run, budget)
     if config.find_lr:
         rates, losses = lr_finder.try_rates(
             run.loss_module, run.optimizer, run.loader, run.batch_size, device, config, say
@@ -76,7 +76,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             say(f"iter {result.iter_num}: {result.notice}")
 
     stepper = Stepper(run.loss_module, run.optimizer, progress, device, config, told)
-    with only_run(run.out_dir, log.is_on), run.feed, stop, bar, log, profiler:
+    with only_run(run.out_dir, log.is_on, run.found), run.feed, stop, bar, log, profiler:
         while True:
             is_last = parallel.any_rank(budget.is_over(), device) or progress.iter_num >= config.max_iters
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
@@ -148,7 +148,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             log.plot(run.out_dir)
             say(f"stopped at iter {progress.iter_num}, saved to {run.out_dir}; go on: {resume_command()}")
         elif not config.eval_only:
-            say(run.summary())
+            say(announce.summary(run))
     if trace := profiler.summary():
         say(trace)
     parallel.leave(device)

@@ -33,6 +33,7 @@ from tokenization import tokenizer
 from train import TrainConfig, train
 from training import resume, validation
 from training.optimizer import Optimizer
+from training.run import Run
 from training.schedule import get_lr
 from training.step import Progress
 
@@ -558,7 +559,8 @@ def test_one_run_at_a_time(settings, tmp_path):
     """A folder that a run writes to is refused to another, and free again when its owner is gone, even by SIGKILL."""
     out = tmp_path / "out"
     code = (
-        f"import pathlib, time; from training.resume import only_run\nwith only_run(pathlib.Path({str(out)!r}), True):"
+        "import pathlib, time; from training.resume import only_run\n"
+        f"with only_run(pathlib.Path({str(out)!r}), True, {{}}):"
     )
     with subprocess.Popen([sys.executable, "-c", code + " print(1, flush=True); time.sleep(60)"], stdout=-1) as owner:
         owner.stdout.readline()
@@ -567,6 +569,24 @@ def test_one_run_at_a_time(settings, tmp_path):
         owner.kill()
     train(settings(max_iters=2))
     assert not (out / ".lock").exists()
+
+
+def test_what_another_run_has_just_saved_is_not_replaced(settings, tmp_path, monkeypatch):
+    """A run that began before another one saved, and is ready once that has ended, is refused, new or resumed."""
+    train(settings(max_iters=2))
+    build_model = Run.build_model
+
+    def meanwhile(run, state):
+        os.utime(run.out_dir / "trainer.pt")
+        return build_model(run, state)
+
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    for how in (dict(overwrite=True), dict(init_from="resume", max_iters=9)):
+        with monkeypatch.context() as patch, pytest.raises(InputError, match="another run has just saved"):
+            patch.setattr(Run, "build_model", meanwhile)
+            train(settings(**how))
+        assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    train(settings(max_iters=9, init_from="resume"))
 
 
 def test_a_crash_before_the_first_evaluation_costs_save_minutes(settings, tmp_path, monkeypatch):
