@@ -598,13 +598,14 @@ def test_a_crash_before_the_first_evaluation_costs_save_minutes(settings, tmp_pa
     assert model_folder.load(tmp_path / "out")[2]["val_loss"] is None  # nor is the folder without a model
 
 
-def test_an_evaluation_that_fails_saves_first(settings, tmp_path, monkeypatch):
-    """The steps before it are kept, and the run goes on from there."""
-    mean_loss, calls = validation.mean_loss, itertools.count()
+@pytest.mark.parametrize("name", ["mean_loss", "copy_accuracy"])
+def test_an_evaluation_that_fails_saves_first(settings, tmp_path, name):
+    """The steps before it are kept, whatever it is that fails, and the run goes on from there."""
+    measure, calls = getattr(validation, name), itertools.count()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "mean_loss", lambda *args: fail() if next(calls) else mean_loss(*args))
+        patch.setattr(validation, name, lambda *args: fail() if next(calls) else measure(*args))
         with pytest.raises(MemoryError):
-            train(settings(max_iters=20, eval_interval=7))
+            train(settings(max_iters=20, eval_interval=7, copy_probe=True))
     assert state(tmp_path / "out")["progress"]["iter_num"] == 7
     train(settings(max_iters=8, init_from="resume"))
 

@@ -6,10 +6,11 @@ What a run is made of: model, data and optimizer, built anew or as a stopped run
     run.keep(loss)                           # the best model as a model folder, and trainer.pt to resume from
 """
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,32 +176,38 @@ class Run:
         model.gradient_checkpointing = config.gradient_checkpointing
         return model.train().to(self.device.name)
 
-    def estimate_loss(self, n_batches: int) -> float:
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
         """
-        The mean loss on val, over at most so many batches. If it fails, the state is saved first; of several processes
-        the others would not know, so there it is not.
+        Measures are taken in here: where one fails, the state is saved first. Of several processes the others would not
+        know, so there it is not.
         """
-        batches = self.val_loader.epoch(self.batch_size)
         is_done = False
         try:
             with parallel.uncompiled(self.model):
-                val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
-                if self.pairs:
-                    loss, share = preference.measured(
-                        self.pairs["val"], self.model, self.batch_size, n_batches, self.config.dpo_beta, self.device
-                    )
-                    self.say(f"    {share:.0%} of the pairs are preferred as they should be, loss {loss:.4f}")
-                    val_loss = self.sft_weight * val_loss + loss
+                yield
             is_done = True
         finally:
             if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
                 self.save_last(self.progress.elapsed)
+
+    def estimate_loss(self, n_batches: int) -> float:
+        """The mean loss on val, over at most so many batches."""
+        with self.measuring():
+            batches = self.val_loader.epoch(self.batch_size)
+            val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+            if self.pairs:
+                loss, share = preference.measured(
+                    self.pairs["val"], self.model, self.batch_size, n_batches, self.config.dpo_beta, self.device
+                )
+                self.say(f"    {share:.0%} of the pairs are preferred as they should be, loss {loss:.4f}")
+                val_loss = self.sft_weight * val_loss + loss
         return val_loss
 
     def copying(self) -> dict[str, float]:
         """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
         text = np.array(self.splits["val"].ids[: 2**18])
-        with parallel.uncompiled(self.model):
+        with self.measuring():
             copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
         figures = (f"{probe.share:.0%} ({probe.gain:+.1f}) at {distance}" for distance, probe in copied.items())
         self.say(f"    copied (nats gained): {', '.join(figures)}")
