@@ -314,6 +314,8 @@ def test_resume_with_other_settings_is_refused(settings, tmp_path):
     train(settings(max_iters=2))
     with pytest.raises(InputError, match="batch_size=2, not 3: resume needs --batch_size=2"):
         train(settings(init_from="resume", batch_size=3))
+    with pytest.raises(InputError, match="has not kept its start: resume needs --start_share=0"):
+        train(settings(init_from="resume", start_share=0.5))
     train(settings(init_from="resume", max_iters=3, dropout=0.5, learning_rate=1e-4))
     assert state(tmp_path / "out")["model_args"]["dropout"] == 0.5
     with pytest.raises(InputError, match="nothing has no trainer.pt"):

@@ -116,6 +116,10 @@ def load_resumable(
         raise InputError(
             f"{config.out_dir} was trained with another tokenizer than {config.data_dir} has; prepare that anew"
         )
+    if config.start_share and not state.get("start"):
+        raise InputError(
+            f"{config.out_dir} began without start_share and has not kept its start: resume needs --start_share=0"
+        )
     if "steps" not in state["optimizer"]:
         raise InputError(
             f"{config.out_dir} was stopped by an older train.py; --init_from={config.out_dir} starts from it"
