@@ -506,6 +506,7 @@ def test_tensorboard_has_every_row(settings, tmp_path):
         dict(grad_clip=-1.0),
         dict(min_lr=2e-3),
         dict(out_dir=""),
+        dict(out_dir=" "),
         dict(epochs=0.0),
         dict(keep=-1),
         dict(save_minutes=0.0),
