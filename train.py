@@ -9,6 +9,7 @@ Train or fine-tune a GPT-2 on conversations.
 The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to resume from, metrics.jsonl and loss.png.
 """
 
+import errno
 import math
 import sys
 import time
@@ -164,11 +165,15 @@ def remembered(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def say_line(line: str) -> None:
-    """Print a line above the progress bar, at once."""
+    """Print a line above the progress bar, at once; nowhere, if the terminal was closed, which is to save the run."""
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
+    try:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ computed at once. GPT-2's logits take 200 kB a token in float32, several times o
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,11 +52,16 @@ def loss_and_gradient(logits: Tensor, wanted: Tensor, n_vocab: int) -> tuple[Ten
     return loss, ((x - log_sums).exp() - is_wanted.float()).to(logits.dtype)
 
 
-@functools.cache  # what is compiled must not be compiled again by a second run of the process
 def compile_for_gpu() -> None:
     """Have torch.compile make a kernel or two of loss_and_gradient, by which a GPU computes the loss."""
     global loss_and_gradient
-    loss_and_gradient = torch.compile(loss_and_gradient)
+    loss_and_gradient = compiled_loss()
+
+
+@functools.cache  # for the next run of the process as well: what is compiled must not be compiled again
+def compiled_loss() -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]:
+    """loss_and_gradient, compiled."""
+    return torch.compile(loss_and_gradient)
 
 
 def cross_entropy(

@@ -159,7 +159,7 @@ def resume_command() -> str:
 class StopSignal:
     """
     `received` turns true at Ctrl-C, at SIGTERM, or when the terminal is closed, so that the step ends and is saved; a
-    second one ends at once.
+    second Ctrl-C ends at once. The others may come several times, from the terminal and from the shell, say.
     """
 
     NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -172,7 +172,7 @@ class StopSignal:
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = True
 

@@ -233,7 +233,7 @@ class Run:
             self.save_model(folder, val_loss, elapsed)
             if self.is_master:
                 kept.add_state(folder, self.out_dir / "trainer.pt")
-                kept.remove_old(self.out_dir, progress.iter_num, self.config.keep, Path(self.config.init_from))
+                kept.remove_old(self.out_dir, progress.iter_num, self.config.keep, Path(self.base or self.out_dir))
 
     def save(self, elapsed: float) -> None:
         """Write trainer.pt, and the model as well while no evaluation has kept one: the folder is never without."""

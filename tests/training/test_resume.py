@@ -182,7 +182,9 @@ def test_a_checkpoint_that_was_given_is_kept(settings, tmp_path):
     shutil.copytree(out / "checkpoint-3", elsewhere)
     (out / "checkpoint-2").symlink_to(elsewhere)
     start = str(out / "checkpoint-3")
-    train(settings(init_from=start, max_iters=12, eval_interval=4, keep=1, overwrite=True))
+    often = dict(eval_interval=4, keep=1)
+    train(settings(init_from=start, max_iters=8, overwrite=True, **often))
+    train(settings(init_from="resume", max_iters=12, **often))
     assert sorted(path.name for path in out.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (12, 2, 3)]
     assert model_folder.load(elsewhere)[2]["iter_num"] == model_folder.load(start)[2]["iter_num"] == 3
 
