@@ -50,8 +50,8 @@ class Run:
         state = self.state_to_resume()
         # what a LoRA adapter names as its base, if it can
         self.base: str | None = state.get("base", "scratch") if state else config.init_from
-        if config.lora_rank and not state and self.base != "scratch":
-            self.base = self.base if lora.is_adapter_base(self.base, self.out_dir) else None
+        if config.lora_rank and not state and config.init_from != "scratch":
+            self.base = config.init_from if lora.is_adapter_base(config.init_from, self.out_dir) else None
         self.is_resumed = state is not None
         self.is_saved, self.saved_at = self.is_resumed, time.time()
         self.replaces_start = not self.is_resumed and Path(config.init_from).resolve() == self.out_dir.resolve()
