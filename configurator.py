@@ -19,6 +19,7 @@ NANOCHATGPT_DEBUG=1 in the environment shows the traceback of an error as well.
 """
 
 import ast
+import contextlib
 import dataclasses
 import inspect
 import io
@@ -177,12 +178,18 @@ def parse_file(
             name, expression = node.targets[0].id, node.value
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
             name, expression = node.target.id, node.value
+        elif old_names and isinstance(node, ast.Import | ast.ImportFrom):
+            old.append(f"line {node.lineno}: nothing is imported, since a config file holds name = value lines only")
+            continue
         else:
             raise InputError(f"{place}: a config file holds name = value lines only")
-        value = evaluate(expression, names, place)
         if name in old_names and name not in hints:
             old.append(f"line {node.lineno}: {today(name, hints, old_names)}")
-        elif not name.startswith("_"):
+            with contextlib.suppress(InputError):  # its value may be anything; a line below may name it
+                names[name] = evaluate(expression, names, place)
+            continue
+        value = evaluate(expression, names, place)
+        if not name.startswith("_"):
             check_name(name, hints, place, old_names)
             value = check_value(value, hints[name], f"{place}: {name}")
         names[name] = value

@@ -9,6 +9,7 @@ Train or fine-tune a GPT-2 on conversations.
 The out folder gets the best model (a Hugging Face GPT-2 folder), trainer.pt to resume from, metrics.jsonl and loss.png.
 """
 
+import errno
 import math
 import sys
 import time
@@ -34,7 +35,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
 
     from runtime.device import choose_device, seed_everything
     from runtime.profiler import StepProfiler
-    from training import lr_finder, parallel, validation
+    from training import announce, lr_finder, parallel, validation
     from training.budget import Budget
     from training.logger import RunLog, Throughput, progress_line
     from training.resume import StopSignal, only_run, resume_command
@@ -49,7 +50,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     run = Run(config, device, say)
     config, progress = run.config, run.progress
     budget = Budget(config, started - progress.elapsed, run.model.num_params())
-    run.announce(budget)
+    announce.announce(run, budget)
     if config.find_lr:
         rates, losses = lr_finder.try_rates(
             run.loss_module, run.optimizer, run.loader, run.batch_size, device, config, say
@@ -76,7 +77,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             say(f"iter {result.iter_num}: {result.notice}")
 
     stepper = Stepper(run.loss_module, run.optimizer, progress, device, config, told)
-    with only_run(run.out_dir, log.is_on), run.feed, stop, bar, log, profiler:
+    with only_run(run.out_dir, log.is_on, run.found), run.feed, stop, bar, log, profiler:
         while True:
             is_last = parallel.any_rank(budget.is_over(), device) or progress.iter_num >= config.max_iters
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
@@ -148,7 +149,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             log.plot(run.out_dir)
             say(f"stopped at iter {progress.iter_num}, saved to {run.out_dir}; go on: {resume_command()}")
         elif not config.eval_only:
-            say(run.summary())
+            say(announce.summary(run))
     if trace := profiler.summary():
         say(trace)
     parallel.leave(device)
@@ -164,11 +165,15 @@ def remembered(given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def say_line(line: str) -> None:
-    """Print a line above the progress bar, at once."""
+    """Print a line above the progress bar, at once; nowhere, if the terminal was closed, which is to save the run."""
     from tqdm import tqdm
 
-    tqdm.write(line, file=sys.stdout)
-    sys.stdout.flush()
+    try:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 if __name__ == "__main__":

@@ -30,10 +30,14 @@ def last_turns(split: Split, tokenizer: Tokenizer) -> Split:
 
 
 def everybody(split: Split, tokenizer: Tokenizer) -> np.ndarray:
-    """(n,) bool: all tokens but those of the bot's messages of weight 0, which nobody is to learn."""
+    """
+    (n,) bool: all tokens but those of the bot's messages of weight 0, which nobody is to learn, and what a document
+    leaves out: rows of random tokens can only be foretold where they come back.
+    """
     marks = (tokenizer.endoftext, tokenizer.system, tokenizer.human, tokenizer.bot)
     borders = np.flatnonzero(np.isin(split.ids, marks))
     lengths = np.diff(np.append(borders, len(split.ids)))
-    is_bot = np.repeat(split.ids[borders] == tokenizer.bot, lengths)
-    is_bot[borders] = False  # the tag itself is no word of the bot
-    return ~is_bot | (split.supervised > 0)
+    # of a conversation nothing stands between <|endoftext|> and the first tag
+    says_itself = np.repeat(np.isin(split.ids[borders], (tokenizer.bot, tokenizer.endoftext)), lengths)
+    says_itself[borders] = False  # the tag itself is no word of the bot
+    return ~says_itself | (split.supervised > 0)

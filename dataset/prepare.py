@@ -63,9 +63,9 @@ class PrepareConfig:
             raise ValueError(f"val_share ({self.val_share}) must be from 0 to below 1")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit ({self.limit}) must be at least 1")
-        if self.out_dir == "":
+        if self.out_dir is not None and not self.out_dir.strip():
             raise ValueError("out_dir is empty; it takes a folder")
-        if not all(self.source):
+        if not all(source.strip() for source in self.source):
             raise ValueError("source is empty; it takes a file or a folder")
 
 

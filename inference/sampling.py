@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from inference.settings import SamplingParams
+from inference.settings import LARGEST, SamplingParams
 
 # top-p sorts only the tokens whose logit is within this of the highest. The others are exp(8) = 3,000 times less likely
 # than the likeliest, so these few hundred nearly always hold the share top_p of the probability.
@@ -40,7 +40,7 @@ def apply_penalties(logits: torch.Tensor, sampling: SamplingParams, recent: Iter
         for token_id, n in repeated_run_lengths(list(recent)).items():
             if n >= sampling.dry_allowed_length:
                 excess = min(n - sampling.dry_allowed_length, 300)  # a float holds the power
-                logits[token_id] -= sampling.dry_multiplier * sampling.dry_base**excess
+                logits[token_id] -= min(sampling.dry_multiplier * sampling.dry_base**excess, LARGEST)
     if sampling.no_repeat_ngram:
         banned = ngram_completions(list(recent), sampling.no_repeat_ngram)
         allowed = logits.clone()

@@ -4,7 +4,6 @@ imported here, so that --help answers at once.
 """
 
 import functools
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +13,9 @@ from runtime.hub import is_hub_name
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+LARGEST = 1e20  # of what a logit is changed by: float32 holds its quotient by the lowest temperature, and sums of it
 
 
 class SettingError(ValueError):
@@ -52,24 +54,24 @@ class SamplingParams:
     seed: int | None = None  # the same seed gives the same text
 
     def __post_init__(self) -> None:
-        biases_fit = all(id >= 0 and math.isfinite(bias) for id, bias in self.logit_bias.items())
-        in_range = {  # float32 holds the quotients of the temperature and the penalty
-            "temperature": (self.temperature == 0 or 1e-6 <= self.temperature < math.inf, "0, or at least 0.000001"),
+        biases_fit = all(id >= 0 and abs(bias) <= LARGEST for id, bias in self.logit_bias.items())
+        in_range = {
+            "temperature": (self.temperature == 0 or 1e-6 <= self.temperature <= LARGEST, "0, or 0.000001 to 1e20"),
             "top_k": (self.top_k is None or self.top_k >= 0, "at least 0, which keeps all"),
             "top_p": (0 < self.top_p <= 1, "above 0 and at most 1, which keeps all"),
             "min_p": (0 <= self.min_p <= 1, "from 0, which keeps all, to 1"),
             "typical_p": (0 < self.typical_p <= 1, "above 0 and at most 1, which keeps all"),
-            "repetition_penalty": (1e-3 <= self.repetition_penalty < math.inf, "at least 0.001; 1 is none"),
-            "frequency_penalty": (math.isfinite(self.frequency_penalty), "finite"),
-            "presence_penalty": (math.isfinite(self.presence_penalty), "finite"),
-            "dry_multiplier": (0 <= self.dry_multiplier < math.inf, "at least 0, which is none"),
-            "dry_base": (1 <= self.dry_base < math.inf, "at least 1"),
+            "repetition_penalty": (1e-3 <= self.repetition_penalty <= LARGEST, "0.001 to 1e20; 1 is none"),
+            "frequency_penalty": (abs(self.frequency_penalty) <= LARGEST, "-1e20 to 1e20"),
+            "presence_penalty": (abs(self.presence_penalty) <= LARGEST, "-1e20 to 1e20"),
+            "dry_multiplier": (0 <= self.dry_multiplier <= LARGEST, "0, which is none, to 1e20"),
+            "dry_base": (1 <= self.dry_base <= 10, "1 to 10"),
             "dry_allowed_length": (self.dry_allowed_length >= 1, "at least 1"),
             "no_repeat_ngram": (self.no_repeat_ngram >= 0, "at least 0, which is none"),
             "penalty_window": (self.penalty_window >= 0, "at least 0"),
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),
             "min_new_tokens": (self.min_new_tokens >= 0, "at least 0"),
-            "logit_bias": (biases_fit, "of ids from 0 on, and finite"),
+            "logit_bias": (biases_fit, "of ids from 0 on, -1e20 to 1e20"),
             "stop": (all(self.stop), "text that is not empty"),
             "stop_ids": (all(id >= 0 for id in self.stop_ids), "ids from 0 on"),
             "logprobs": (self.logprobs is None or 0 <= self.logprobs <= 20, "from 0 to 20"),

@@ -5,7 +5,9 @@ computed at once. GPT-2's logits take 200 kB a token in float32, several times o
     mean = cross_entropy(hidden_states, head_weight, targets, n_vocab)
 """
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +16,9 @@ from torch import Tensor
 MAX_LOGITS = 2**22  # computed at a time: 16 MB in float32
 MAX_LOGITS_ON_GPU = 2**26  # whose products are slow when they are small: 256 MB
 MIN_TOKENS = 64  # at a time, however large the vocabulary is
+# what the head's gradient is multiplied by while it is summed in float16, which ends at 65,504: a thousand tokens with
+# the same target would be beyond, and no scale of the loss would help
+FLOAT16_SCALE = 2.0**-8
 
 
 class HeadBuffer:
@@ -50,7 +55,13 @@ def loss_and_gradient(logits: Tensor, wanted: Tensor, n_vocab: int) -> tuple[Ten
 def compile_for_gpu() -> None:
     """Have torch.compile make a kernel or two of loss_and_gradient, by which a GPU computes the loss."""
     global loss_and_gradient
-    loss_and_gradient = torch.compile(loss_and_gradient)
+    loss_and_gradient = compiled_loss()
+
+
+@functools.cache  # for the next run of the process as well: what is compiled must not be compiled again
+def compiled_loss() -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]:
+    """loss_and_gradient, compiled."""
+    return torch.compile(loss_and_gradient)
 
 
 def cross_entropy(
@@ -103,11 +114,13 @@ class ChunkedCrossEntropy(torch.autograd.Function):
         w = buffer.filled(weight, dtype)
         needs_dx, needs_dw = (with_gradients and needed for needed in ctx.needs_input_grad[:2])
         dx = hidden_states.new_empty(n, hidden_states.size(1), dtype=dtype) if needs_dx else None
-        dw, dw_scale = None, 1.0
+        dw, ctx.dw_scale = None, FLOAT16_SCALE if dtype == torch.float16 else 1.0
         # where gradients are kept in the dtype of the products, the head's is added to weight.grad as it comes
         ctx.added = needs_dw and weight.grad is not None and weight.grad.dtype == dtype != torch.float32
         if ctx.added:
-            dw, dw_scale = weight.grad, 1 / n
+            dw, ctx.dw_scale = weight.grad, 1 / n
+        elif needs_dw:
+            dw = torch.empty_like(w)
         total = torch.zeros((), device=hidden_states.device)
         # all chunks use the same memory, since new pages take longer than the sums
         x = hidden_states.new_zeros(chunk, hidden_states.size(1), dtype=dtype)
@@ -144,8 +157,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
                 d = products.copy_(d)
                 if dx is not None:
                     dx[start : start + k] = (d @ w)[:k]
-                if needs_dw:
-                    dw = d.t() @ x if dw is None else dw.addmm_(d.t(), x, alpha=dw_scale)
+                if dw is not None:
+                    dw.addmm_(d.t(), x, beta=float(ctx.added or start > 0), alpha=ctx.dw_scale)
         ctx.dtypes = hidden_states.dtype, weight.dtype
         ctx.save_for_backward(dx, None if ctx.added else dw)
         ctx.n = n
@@ -158,7 +171,8 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             raise ValueError(f"the gradient of the head was added for a loss that is not scaled, here by {g.item()}")
         scale = g / ctx.n  # late, with the loss's own scale: float16 cannot hold 1 / n of a small probability
         dx = dx.to(ctx.dtypes[0]).mul_(scale) if dx is not None else None
-        dw = dw.mul_(scale) if dw is not None else None
+        if dw is not None:
+            dw = (dw.to(ctx.dtypes[1]) if dw.dtype == torch.float16 else dw).mul_(scale / ctx.dw_scale)
         return dx, dw, *[None] * 7
 
 
@@ -178,15 +192,16 @@ class CrossEntropyOnGPU(torch.autograd.Function):
         n_pieces = max(1, -(-len(targets) * len(weight) // MAX_LOGITS_ON_GPU))
         x, w = hidden_states.to(dtype), weight.to(dtype)
         needs_dx, needs_dw = (with_gradients and needed for needed in ctx.needs_input_grad[:2])
-        total, dx, dw = torch.zeros((), device=x.device), torch.empty_like(x) if needs_dx else None, None
+        total, dx = torch.zeros((), device=x.device), torch.empty_like(x) if needs_dx else None
+        dw, ctx.dw_scale = torch.empty_like(w) if needs_dw else None, FLOAT16_SCALE if dtype == torch.float16 else 1.0
         start = 0
         for piece, wanted in zip(x.chunk(n_pieces), targets.chunk(n_pieces), strict=True):
             loss, d = loss_and_gradient(piece @ w.t(), wanted, n_vocab)
             total += loss
             if dx is not None:
                 torch.mm(d, w, out=dx[start : start + len(piece)])
-            if needs_dw:
-                dw = d.t() @ piece if dw is None else dw.addmm_(d.t(), piece)
+            if dw is not None:
+                dw.addmm_(d.t(), piece, beta=float(start > 0), alpha=ctx.dw_scale)
             start += len(piece)
         ctx.dtypes, ctx.n = (hidden_states.dtype, weight.dtype), len(targets)
         ctx.save_for_backward(dx, dw)
@@ -196,5 +211,6 @@ class CrossEntropyOnGPU(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         dx, dw = ctx.saved_tensors
         scale = g / ctx.n
-        found = (d if d is None else d.to(dtype) * scale for d, dtype in zip((dx, dw), ctx.dtypes, strict=True))
-        return *found, None, None, None, None
+        dx = dx if dx is None else dx.to(ctx.dtypes[0]) * scale
+        dw = dw if dw is None else dw.to(ctx.dtypes[1]) * (scale / ctx.dw_scale)
+        return dx, dw, None, None, None, None

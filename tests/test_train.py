@@ -33,6 +33,7 @@ from tokenization import tokenizer
 from train import TrainConfig, train
 from training import resume, validation
 from training.optimizer import Optimizer
+from training.run import Run
 from training.schedule import get_lr
 from training.step import Progress
 
@@ -313,6 +314,8 @@ def test_resume_with_other_settings_is_refused(settings, tmp_path):
     train(settings(max_iters=2))
     with pytest.raises(InputError, match="batch_size=2, not 3: resume needs --batch_size=2"):
         train(settings(init_from="resume", batch_size=3))
+    with pytest.raises(InputError, match="has not kept its start: resume needs --start_share=0"):
+        train(settings(init_from="resume", start_share=0.5))
     train(settings(init_from="resume", max_iters=3, dropout=0.5, learning_rate=1e-4))
     assert state(tmp_path / "out")["model_args"]["dropout"] == 0.5
     with pytest.raises(InputError, match="nothing has no trainer.pt"):
@@ -503,6 +506,7 @@ def test_tensorboard_has_every_row(settings, tmp_path):
         dict(grad_clip=-1.0),
         dict(min_lr=2e-3),
         dict(out_dir=""),
+        dict(out_dir=" "),
         dict(epochs=0.0),
         dict(keep=-1),
         dict(save_minutes=0.0),
@@ -558,7 +562,8 @@ def test_one_run_at_a_time(settings, tmp_path):
     """A folder that a run writes to is refused to another, and free again when its owner is gone, even by SIGKILL."""
     out = tmp_path / "out"
     code = (
-        f"import pathlib, time; from training.resume import only_run\nwith only_run(pathlib.Path({str(out)!r}), True):"
+        "import pathlib, time; from training.resume import only_run\n"
+        f"with only_run(pathlib.Path({str(out)!r}), True, {{}}):"
     )
     with subprocess.Popen([sys.executable, "-c", code + " print(1, flush=True); time.sleep(60)"], stdout=-1) as owner:
         owner.stdout.readline()
@@ -567,6 +572,24 @@ def test_one_run_at_a_time(settings, tmp_path):
         owner.kill()
     train(settings(max_iters=2))
     assert not (out / ".lock").exists()
+
+
+def test_what_another_run_has_just_saved_is_not_replaced(settings, tmp_path, monkeypatch):
+    """A run that began before another one saved, and is ready once that has ended, is refused, new or resumed."""
+    train(settings(max_iters=2))
+    build_model = Run.build_model
+
+    def meanwhile(run, state):
+        os.utime(run.out_dir / "trainer.pt")
+        return build_model(run, state)
+
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    for how in (dict(overwrite=True), dict(init_from="resume", max_iters=9)):
+        with monkeypatch.context() as patch, pytest.raises(InputError, match="another run has just saved"):
+            patch.setattr(Run, "build_model", meanwhile)
+            train(settings(**how))
+        assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+    train(settings(max_iters=9, init_from="resume"))
 
 
 def test_a_crash_before_the_first_evaluation_costs_save_minutes(settings, tmp_path, monkeypatch):
@@ -578,13 +601,14 @@ def test_a_crash_before_the_first_evaluation_costs_save_minutes(settings, tmp_pa
     assert model_folder.load(tmp_path / "out")[2]["val_loss"] is None  # nor is the folder without a model
 
 
-def test_an_evaluation_that_fails_saves_first(settings, tmp_path, monkeypatch):
-    """The steps before it are kept, and the run goes on from there."""
-    mean_loss, calls = validation.mean_loss, itertools.count()
+@pytest.mark.parametrize("name", ["mean_loss", "copy_accuracy"])
+def test_an_evaluation_that_fails_saves_first(settings, tmp_path, name):
+    """The steps before it are kept, whatever it is that fails, and the run goes on from there."""
+    measure, calls = getattr(validation, name), itertools.count()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "mean_loss", lambda *args: fail() if next(calls) else mean_loss(*args))
+        patch.setattr(validation, name, lambda *args: fail() if next(calls) else measure(*args))
         with pytest.raises(MemoryError):
-            train(settings(max_iters=20, eval_interval=7))
+            train(settings(max_iters=20, eval_interval=7, copy_probe=True))
     assert state(tmp_path / "out")["progress"]["iter_num"] == 7
     train(settings(max_iters=8, init_from="resume"))
 

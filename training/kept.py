@@ -29,11 +29,15 @@ def add_state(folder: Path, trainer: Path) -> None:
             shutil.copyfile(trainer, new)
 
 
-def remove_old(out_dir: Path, iter_num: int, keep: int) -> None:
-    """Leave the last `keep` checkpoints up to this step; those of a later one are of a run that was given up."""
-    folders = [path for path in out_dir.glob(f"{PREFIX}*") if (path / "chat.json").exists()]
+def remove_old(out_dir: Path, iter_num: int, keep: int, start: Path) -> None:
+    """
+    Leave the last `keep` checkpoints up to this step. Those of a later one are an earlier run's, and stay, as does the
+    folder that this run began from, and what a person put there: links, and folders without a model of ours.
+    """
+    folders = [path for path in out_dir.glob(f"{PREFIX}*") if (path / "chat.json").exists() and not path.is_symlink()]
     numbers = {path.name.removeprefix(PREFIX): path for path in folders}
     steps = {int(number): path for number, path in numbers.items() if number.isdecimal()}
-    kept = sorted(step for step in steps if step <= iter_num)[-keep:]
-    for step in steps.keys() - kept:
-        shutil.rmtree(steps[step])
+    for step in sorted(step for step in steps if step <= iter_num)[:-keep]:
+        if steps[step].resolve() != start.resolve():
+            (steps[step] / "chat.json").unlink()  # a crash within leaves nothing that looks whole
+            shutil.rmtree(steps[step], ignore_errors=True)  # where it cannot be removed, the run goes on

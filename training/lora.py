@@ -15,9 +15,10 @@ import torch.nn as nn
 from safetensors.torch import save_file
 from torch import Tensor
 
+from checkpoint.adapter import is_adapter
 from model import GPT
 from ops.linear import Linear, linear
-from runtime import atomic
+from runtime import atomic, hub
 from runtime.errors import InputError
 
 SCALE = 2.0  # of the low-rank product, as in LoRA's own experiments with alpha = 2 r
@@ -64,6 +65,16 @@ def merged_parameters(model: GPT) -> dict[str, Tensor]:
         for name, p in model.named_parameters()
         if not (name.endswith((".A", ".B")) and name[:-1] + "weight" in layers)
     }
+
+
+def is_adapter_base(init_from: str | Path, out_dir: str | Path) -> bool:
+    """
+    Whether an adapter can name the model that a run starts from as its base: a folder as transformers has it, or a
+    name of the hub, but for the folder that the run writes to, and for what is an adapter itself.
+    """
+    folder = hub.local_folder(init_from)
+    is_model = (folder / "config.json").is_file() and not is_adapter(folder)
+    return is_model and folder.resolve() != Path(out_dir).resolve()
 
 
 def save_adapter(folder: Path, model: GPT, base: str) -> None:

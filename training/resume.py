@@ -33,11 +33,17 @@ CHECKED_IDS = 2**25  # of the data, by which it is told that they changed
 MODEL_FILES = ("trainer.pt", "model.safetensors", "ckpt.pt", "pytorch_model.bin")
 
 
+def write_times(out_dir: Path) -> dict[str, int]:
+    """When the models and the state that out_dir holds were written, in ns since 1970, by their files."""
+    return {name: (out_dir / name).stat().st_mtime_ns for name in MODEL_FILES if (out_dir / name).exists()}
+
+
 @contextlib.contextmanager
-def only_run(out_dir: Path, writes: bool) -> Iterator[None]:
+def only_run(out_dir: Path, writes: bool, found: Mapping[str, int]) -> Iterator[None]:
     """
     While no other run may write to the folder, if this one writes. The system holds the lock, so that it ends with its
-    process, however that ends. Raises InputError if another run has it.
+    process, however that ends. found: the write_times that the run began with. Raises InputError if another run has the
+    folder, or had it since then and has saved.
     """
     if not writes:
         yield
@@ -49,10 +55,14 @@ def only_run(out_dir: Path, writes: bool) -> Iterator[None]:
     except Timeout:
         raise InputError(f"another run is writing to {out_dir}; wait for it, or say --out_dir=OTHER") from None
     try:
+        if write_times(out_dir) != found:
+            raise InputError(f"another run has just saved to {out_dir}; say --init_from=resume, or --out_dir=OTHER")
         yield
     finally:
+        # while it is held: once it is free another run may have it. Windows removes no open file, and filelock does
+        with contextlib.suppress(OSError):
+            (out_dir / ".lock").unlink()
         lock.release()
-        (out_dir / ".lock").unlink(missing_ok=True)
 
 
 def refuse_other_run(out_dir: Path) -> None:
@@ -106,6 +116,10 @@ def load_resumable(
         raise InputError(
             f"{config.out_dir} was trained with another tokenizer than {config.data_dir} has; prepare that anew"
         )
+    if config.start_share and not state.get("start"):
+        raise InputError(
+            f"{config.out_dir} began without start_share and has not kept its start: resume needs --start_share=0"
+        )
     if "steps" not in state["optimizer"]:
         raise InputError(
             f"{config.out_dir} was stopped by an older train.py; --init_from={config.out_dir} starts from it"
@@ -145,7 +159,7 @@ def resume_command() -> str:
 class StopSignal:
     """
     `received` turns true at Ctrl-C, at SIGTERM, or when the terminal is closed, so that the step ends and is saved; a
-    second one ends at once.
+    second Ctrl-C ends at once. The others may come several times, from the terminal and from the shell, say.
     """
 
     NUMBERS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -158,7 +172,7 @@ class StopSignal:
         return self
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
+        if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = True
 

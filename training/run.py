@@ -6,11 +6,11 @@ What a run is made of: model, data and optimizer, built anew or as a stopped run
     run.keep(loss)                           # the best model as a model folder, and trainer.pt to resume from
 """
 
+import contextlib
 import dataclasses
 import math
-import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,19 +20,16 @@ from checkpoint import model_folder, trainer_state
 from dataset.folder import open_meta, open_split
 from dataset.loader import Loader
 from model import GPT, GPTConfig
+from runtime import atomic
 from runtime.device import Device
 from runtime.errors import InputError
-from runtime.humanize import millions
 from training import estimate, kept, lora, parallel, preference, validation
-from training.budget import Budget
 from training.feed import Feed
 from training.optimizer import Optimizer
-from training.resume import fingerprint, load_resumable, refuse_adapter, refuse_other_run
+from training.resume import fingerprint, load_resumable, refuse_adapter, refuse_other_run, write_times
 from training.settings import TrainConfig
 from training.start_share import mean_with_start, start_of
 from training.step import LossModule, Progress
-
-MANY_EPOCHS = 10  # passes over the data from which on they may be learned by heart
 
 
 class Run:
@@ -45,11 +42,16 @@ class Run:
         self.config, self.device, self.say = config, device, say
         self.is_master = device.rank == 0
         self.out_dir = Path(config.out_dir)
+        atomic.finish(self.out_dir)  # of a save that was cut short
+        self.found = write_times(self.out_dir)
         self.meta, self.tokenizer = open_meta(config.data_dir)
         self.splits = {name: open_split(config.data_dir, name, self.tokenizer) for name in ("train", "val")}
         self.data = fingerprint(self.splits.values())
         state = self.state_to_resume()
-        self.base = state.get("base", "scratch") if state else config.init_from
+        # what a LoRA adapter names as its base, if it can
+        self.base: str | None = state.get("base", "scratch") if state else config.init_from
+        if config.lora_rank and not state and config.init_from != "scratch":
+            self.base = config.init_from if lora.is_adapter_base(config.init_from, self.out_dir) else None
         self.is_resumed = state is not None
         self.is_saved, self.saved_at = self.is_resumed, time.time()
         self.replaces_start = not self.is_resumed and Path(config.init_from).resolve() == self.out_dir.resolve()
@@ -174,62 +176,38 @@ class Run:
         model.gradient_checkpointing = config.gradient_checkpointing
         return model.train().to(self.device.name)
 
-    def announce(self, budget: Budget) -> None:
-        """Say what is trained, on what, and what it will need."""
-        config, model, train = self.config, self.model, self.loader.split
-        rows = sum(loader.group * loader.rows_of(self.batch_size) for loader in self.loaders)
-        tokens_per_iter = rows * config.gradient_accumulation_steps * self.block_size * self.device.world_size
-        n_tokens, n_learned = len(train.ids), int(train.supervised.sum(dtype=np.int64))
-        seconds = estimate.step_seconds(
-            model, tokens_per_iter / self.device.world_size, n_learned / n_tokens, self.device
-        )
-        n_trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-        trained = f", {millions(n_trained)} of them trained" if n_trained < 0.99 * model.num_params() else ""
-        steps_left = max(config.max_iters - self.progress.iter_num, 0)
-        if config.epochs is not None:
-            self.say(f"epochs={config.epochs:g}: {config.max_iters:,} steps")
-        if self.is_resumed and not steps_left and not config.eval_only:
-            self.say(f"the run has taken its {self.progress.iter_num:,} steps; a larger --max_iters goes on")
-        self.say(
-            f"{millions(model.num_params())} parameters{trained} on {self.device.name} in {self.device.dtype}, "
-            f"{tokens_per_iter:,} tokens a step, about {self.n_bytes / 1e9:.1f} GB, "
-            f"about {budget.eta(self.progress.iter_num, seconds)} for {steps_left:,} steps at most"
-        )
-        self.say(f"{n_learned:,} supervised tokens in {config.data_dir}")
-        if self.pairs:
-            self.say(f"{len(self.pairs['train'].segments) // 2:,} pairs of a better and a worse answer")
-        epochs = config.max_iters * tokens_per_iter * self.batch_size / rows / n_tokens
-        if epochs > MANY_EPOCHS and config.max_minutes is None and not config.find_lr:
-            self.say(
-                f"the data are passed {epochs:.0f} times and may be learned by heart: fewer --max_iters, or more data"
-            )
-
-    def estimate_loss(self, n_batches: int) -> float:
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
         """
-        The mean loss on val, over at most so many batches. If it fails, the state is saved first; of several processes
-        the others would not know, so there it is not.
+        Measures are taken in here: where one fails, the state is saved first. Of several processes the others would not
+        know, so there it is not.
         """
-        batches = self.val_loader.epoch(self.batch_size)
         is_done = False
         try:
             with parallel.uncompiled(self.model):
-                val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
-                if self.pairs:
-                    loss, share = preference.measured(
-                        self.pairs["val"], self.model, self.batch_size, n_batches, self.config.dpo_beta, self.device
-                    )
-                    self.say(f"    {share:.0%} of the pairs are preferred as they should be, loss {loss:.4f}")
-                    val_loss = self.sft_weight * val_loss + loss
+                yield
             is_done = True
         finally:
             if not is_done and self.progress.iter_num > 0 and self.device.world_size == 1:
                 self.save_last(self.progress.elapsed)
+
+    def estimate_loss(self, n_batches: int) -> float:
+        """The mean loss on val, over at most so many batches."""
+        with self.measuring():
+            batches = self.val_loader.epoch(self.batch_size)
+            val_loss = validation.mean_loss(LossModule(self.model), batches, n_batches, self.device)
+            if self.pairs:
+                loss, share = preference.measured(
+                    self.pairs["val"], self.model, self.batch_size, n_batches, self.config.dpo_beta, self.device
+                )
+                self.say(f"    {share:.0%} of the pairs are preferred as they should be, loss {loss:.4f}")
+                val_loss = self.sft_weight * val_loss + loss
         return val_loss
 
     def copying(self) -> dict[str, float]:
         """For metrics.jsonl, and said: how random tokens are copied, as validation.copy_accuracy has it."""
         text = np.array(self.splits["val"].ids[: 2**18])
-        with parallel.uncompiled(self.model):
+        with self.measuring():
             copied = validation.copy_accuracy(self.model, text, self.tokenizer, self.device)
         figures = (f"{probe.share:.0%} ({probe.gain:+.1f}) at {distance}" for distance, probe in copied.items())
         self.say(f"    copied (nats gained): {', '.join(figures)}")
@@ -255,7 +233,7 @@ class Run:
             self.save_model(folder, val_loss, elapsed)
             if self.is_master:
                 kept.add_state(folder, self.out_dir / "trainer.pt")
-                kept.remove_old(self.out_dir, progress.iter_num, self.config.keep)
+                kept.remove_old(self.out_dir, progress.iter_num, self.config.keep, Path(self.base or self.out_dir))
 
     def save(self, elapsed: float) -> None:
         """Write trainer.pt, and the model as well while no evaluation has kept one: the folder is never without."""
@@ -305,13 +283,5 @@ class Run:
             if self.start:
                 parameters = mean_with_start(parameters, self.start, self.config.start_share)
             model_folder.save(folder, model, self.tokenizer, chat, parameters)
-            if self.config.lora_rank and self.base != "scratch":
+            if self.config.lora_rank and self.base and self.base != "scratch":
                 lora.save_adapter(folder / "adapter", model, self.base)
-
-    def summary(self) -> str:
-        """The last line of a run that ended well."""
-        best = self.progress.best_val_loss
-        val = f", val loss {best:.4f}" if math.isfinite(best) else ""
-        size = f"{millions(self.model.num_params())} parameters{val}"
-        flag = shlex.quote(f"--out_dir={self.out_dir}")
-        return f"wrote {self.out_dir} ({size}); talk to it: python chat.py {flag}"

@@ -114,7 +114,7 @@ class TrainConfig:
         if self.save_minutes <= 0:
             raise ValueError(f"save_minutes ({self.save_minutes}) must be above 0")
         for name in ("init_from", "data_dir", "out_dir"):
-            if not getattr(self, name):
+            if not getattr(self, name).strip():
                 raise ValueError(f"{name} is empty; it takes a folder")
         if self.min_lr is not None and self.min_lr > self.learning_rate:
             raise ValueError(f"min_lr ({self.min_lr}) must be at most learning_rate ({self.learning_rate})")

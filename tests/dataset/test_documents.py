@@ -101,6 +101,8 @@ def test_drills_as_a_folder(mixed, tmp_path):
     split = open_split(tmp_path / "rows", "train", tokenizer)
     assert set(np.diff(split.starts)) == {49} and 0 < split.supervised.mean() < 1
     assert set(split.ids) & {*tokenizer.special.values()} == {tokenizer.endoftext} and max(split.ids) >= 256
+    everybodys = Loader(split, 128, tokenizer, train_on="all").learned
+    assert (everybodys == (split.supervised > 0) | (split.ids == tokenizer.endoftext)).all()  # noise teaches nothing
     with pytest.raises(ValueError, match="no text to learn tokens from"):
         copy.CopyConfig(tokenizer="train:300")
     copy.prepare(copy.CopyConfig(count=20, talk=True, tokenizer="gpt2", out_dir=str(tmp_path / "talk"), val_share=0))

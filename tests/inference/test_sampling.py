@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from inference.sampling import apply_penalties, filter_logits, logprobs_of, repeated_run_lengths, sample_token
-from inference.settings import SamplingParams
+from inference.settings import LARGEST, SamplingParams
 from inference.streaming import StopWordFilter
 
 PLAIN = dict(temperature=1.0, top_p=1.0, repetition_penalty=1.0)
@@ -188,7 +188,19 @@ def test_dry_stays_finite():
         )
         != 7
     )
-    assert found[7] < -1e30 and not found.isnan().any()
+    assert found[7] == pytest.approx(-LARGEST) and not found.isnan().any()
+
+
+@pytest.mark.parametrize("temperature", [1e-6, LARGEST])
+def test_the_largest_settings_draw_a_token(temperature):
+    """Whatever logits are added to, multiplied or divided by: a token is left to draw, of a few that all recur."""
+    tiny, recent = torch.tensor([-9.0, 0.0, 9.0]), [0, 1, 2] * 20
+    for sign in (1, -1):
+        largest = dict(logit_bias={0: sign * LARGEST}, frequency_penalty=sign * LARGEST, presence_penalty=LARGEST)
+        largest |= dict(repetition_penalty=LARGEST, dry_multiplier=LARGEST, dry_base=10.0)
+        for rest in (dict(top_p=1e-9), dict(top_k=2, min_p=1.0), dict(typical_p=1e-9, top_p=0.5)):
+            sampling = SamplingParams(temperature=temperature, **largest, **rest)
+            assert sample_token(tiny, sampling, torch.Generator().manual_seed(1), recent) in (0, 1, 2)
 
 
 def test_logprobs_are_the_models_own():
@@ -249,6 +261,7 @@ def test_draws_follow_the_distribution():
         dict(temperature=-1),
         dict(temperature=1e-40),  # the quotients would be infinite
         dict(temperature=float("inf")),
+        dict(temperature=1e308),  # infinite in float32
         dict(temperature=float("nan")),
         dict(top_k=-1),
         dict(top_p=0.0),
@@ -259,6 +272,9 @@ def test_draws_follow_the_distribution():
         dict(presence_penalty=float("inf")),
         dict(dry_multiplier=-1.0),
         dict(dry_base=0.5),
+        dict(dry_base=1e300),  # no float holds its powers
+        dict(repetition_penalty=1e300),
+        dict(logit_bias={198: 1e300}),
         dict(dry_allowed_length=0),
         dict(no_repeat_ngram=-1),
         dict(logit_bias={198: float("nan")}),

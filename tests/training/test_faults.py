@@ -21,6 +21,10 @@ from test_train import assert_same_weights, flags, rows, state
 from checkpoint import model_folder
 from train import TrainConfig
 
+if sys.platform != "win32":
+    import fcntl
+    import termios
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform == "win32", reason="signals and mounts of a Unix"),
@@ -183,6 +187,29 @@ def test_sigterm_saves(command, tmp_path, line):
     assert done.returncode == 0, done.stderr
     assert f"iter {int(stopped[1]) + 1}: loss " in done.stdout
     assert_same_run(tmp_path / "whole", tmp_path / "out")
+
+
+def test_a_closed_terminal_saves(command, tmp_path):
+    """Though nothing can be said any more, and though the shell sends SIGHUP once more, the last step is saved."""
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        command(max_iters=10**5, eval_interval=10**5),
+        cwd=ROOT,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # its controlling terminal
+    )
+    os.close(its)
+    said = b""
+    while b"iter 7: loss" not in said:
+        said += os.read(ours, 1000)
+    os.close(ours)
+    process.send_signal(signal.SIGHUP)
+    process.wait(60)
+    assert state(tmp_path / "out")["progress"]["iter_num"] >= 7
+    assert model_folder.load(tmp_path / "out")[2]["val_loss"] is None
 
 
 @pytest.mark.parametrize("shard", [False, True])

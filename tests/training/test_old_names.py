@@ -40,16 +40,20 @@ def test_the_settings_that_generate_have_theirs():
 
 
 def test_a_file_of_nanogpts_is_answered_whole(tmp_path):
-    """Every old name of a file is in one line, with its place; a name that is only misspelt comes first."""
+    """
+    Every old name of a file is in one line, with its place, whatever its value, and so is an import; a name that is
+    only misspelt comes first.
+    """
     path = tmp_path / "train_shakespeare.py"
     path.write_text(
-        "# a small one\nout_dir = 'out'\nalways_save_checkpoint = False\nwandb_run_name = 'x'\n"
+        "import time\nout_dir = 'out'\nalways_save_checkpoint = False\nwandb_run_name = 'x-' + str(time.time())\n"
         "dataset = 'shakespeare'\nlearning_rate = 1e-3\nmax_iters = 5000\nlr_decay_iters = max_iters\nbeta2 = 0.99\n"
     )
     with pytest.raises(InputError) as error:
         configurator.load(TrainConfig, [str(path)])
     said = str(error.value)
-    assert said.startswith(f"{path}: line 3: always_save_checkpoint is not needed") and "\n" not in said
-    assert [int(line) for line in re.findall(r"line (\d+): ", said)] == [3, 4, 5, 8]
+    assert said.startswith(f"{path}: line 1: nothing is imported") and "\n" not in said
+    assert [int(line) for line in re.findall(r"line (\d+): ", said)] == [1, 3, 4, 5, 8]
+    assert "line 3: always_save_checkpoint is not needed" in said
     assert "data_dir=data/NAME" in said and "lr_decay_iters is max_iters here" in said
     assert typing.get_type_hints(TrainConfig).keys() == FIELDS  # the table is no setting

@@ -187,6 +187,20 @@ def test_peft_merges_an_adapter_as_we_do(settings, base, tmp_path):
     assert (before - ours(idx).logits).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("start", ["an adapter", "the folder that is written"])
+def test_an_adapter_names_no_base_that_is_none(settings, base, tmp_path, capsys, start):
+    """What was trained from an adapter, or replaces what it began from, is merged alone, and that is said."""
+    train(settings(init_from=str(base), lora_rank=2, max_iters=2, out_dir=str(tmp_path / "first")))
+    again = dict(init_from=str(tmp_path / "first" / "adapter")) if start == "an adapter" else dict(init_from=str(base))
+    out = tmp_path / "second" if start == "an adapter" else base
+    capsys.readouterr()
+    for how in (again, dict(init_from="resume")):
+        train(settings(**how, lora_rank=2, max_iters=2 + 2 * (how != again), out_dir=str(out), overwrite=True))
+        assert "is merged, and not kept apart" in capsys.readouterr().out
+        assert not (out / "adapter").exists()
+    model_folder.load(out)
+
+
 def test_a_run_without_lora_has_no_adapter(settings, tmp_path):
     train(settings(max_iters=1, lora_rank=0))
     assert not (tmp_path / "out" / "adapter").exists()

@@ -171,8 +171,22 @@ def test_the_last_checkpoints_are_kept(settings, tmp_path):
     train(resumed(f"--out_dir={out / 'checkpoint-6'}", "--max_iters=7", "--keep=0"))
     assert state(out / "checkpoint-6")["progress"]["iter_num"] == 7
     assert state(out)["progress"]["iter_num"] == 8  # whose file it shares no more
-    train(settings(max_iters=4, eval_interval=2, keep=2, overwrite=True))  # a new run: what is later is not its own
-    assert sorted(path.name for path in out.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-2", "checkpoint-4"]
+    train(settings(max_iters=6, eval_interval=2, keep=2, overwrite=True))  # a new run: what is later is not its own
+    assert sorted(path.name for path in out.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (1, 4, 6, 8)]
+
+
+def test_a_checkpoint_that_was_given_is_kept(settings, tmp_path):
+    """Neither the folder that a run begins from goes nor what a link stands for, however many are kept."""
+    train(settings(max_iters=3, keep=3))
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    shutil.copytree(out / "checkpoint-3", elsewhere)
+    (out / "checkpoint-2").symlink_to(elsewhere)
+    start = str(out / "checkpoint-3")
+    often = dict(eval_interval=4, keep=1)
+    train(settings(init_from=start, max_iters=8, overwrite=True, **often))
+    train(settings(init_from="resume", max_iters=12, **often))
+    assert sorted(path.name for path in out.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (12, 2, 3)]
+    assert model_folder.load(elsewhere)[2]["iter_num"] == model_folder.load(start)[2]["iter_num"] == 3
 
 
 def test_a_disk_without_links_copies(settings, tmp_path, monkeypatch):
