@@ -10,6 +10,7 @@ import torch.nn as nn
 from numba.core import config as numba_config
 from torch.nn import functional as F
 
+from inference.kernel_threads import KernelThreads
 from inference.quantize import (
     MAX_KERNEL_ROWS,
     ROW_MULTIPLE,
@@ -61,6 +62,7 @@ class CPUDecoder:
 
     def __init__(self, model: GPT) -> None:
         configure_numba()
+        self.threads = KernelThreads(numba.get_num_threads())
         self.model, self.cache_dtype = model, cache_dtype(model)
         self.blocks = cast(list[Block], list(model.transformer.h))
         self.layers = [
@@ -105,12 +107,15 @@ class CPUDecoder:
             as_numpy(cache.k),
             as_numpy(cache.v),
         )
-        for layer, arrays in enumerate(self.layers):
-            if wide:
-                self.wide_block(x, slot_array, position_array, layer, keys[layer], values[layer])
-            else:
-                cpu_block.block(as_numpy(x), slot_array, position_array, *arrays, keys[layer], values[layer], *scratch)
-        return self.logits(x[last])
+        with contextlib.nullcontext() if wide else self.threads.timed(len(ids)):
+            for layer, arrays in enumerate(self.layers):
+                if wide:
+                    self.wide_block(x, slot_array, position_array, layer, keys[layer], values[layer])
+                else:
+                    cpu_block.block(
+                        as_numpy(x), slot_array, position_array, *arrays, keys[layer], values[layer], *scratch
+                    )
+            return self.logits(x[last])
 
     def widen(self) -> bool:
         """

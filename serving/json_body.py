@@ -13,8 +13,8 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from serving.errors import APIError
 from serving.leniency import lenient, refuse_unsupported
-from serving.protocol import APIError
 from tokenization.chat_format import without_lone_surrogates
 
 MAX_DEPTH = 64  # lists and objects within each other; requests of real clients have less than 10

@@ -8,7 +8,8 @@ from inference.engine import Engine
 from memory.notes import Memory
 from memory.view import View
 from runtime.errors import InputError
-from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionRequest, MemoryRequest, Message, Notes
+from serving.errors import APIError
+from serving.protocol import MAX_WINDOW, ChatRequest, CompletionRequest, MemoryRequest, Message, Notes
 from serving.state import ServerState
 from tokenization.chat_format import turns
 from tokenization.chat_template import document

@@ -1,18 +1,18 @@
 """
-OpenAI's protocol as far as a GPT-2 speaks it: what a request may hold, what it becomes, and the errors.
+OpenAI's protocol as far as a GPT-2 speaks it: what a request may hold, and what it becomes.
 
 These models are strict: a parameter that they do not have is refused by name. leniency.py fits the requests of popular
-programs to them before, unless --strict is given. What comes back is in response_models.py.
+programs to them before, unless --strict is given. What comes back is in response_models.py and
+response_object.py.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from starlette.exceptions import HTTPException
 
 from inference.settings import SamplingParams, SettingError
+from serving.errors import APIError
 
 # bounds of the work that a request can make for the thread that everybody's tokens come from
 MAX_STOP_WORDS, MAX_STOP_LETTERS = 128, 256  # of each word
@@ -27,23 +27,6 @@ Truncation = Annotated[
 Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True, pattern=r"^[^\n\r]*$")]
 EXTENSIONS = ("top_k", "min_p", "typical_p", "repetition_penalty", "penalty_window", "no_repeat_ngram")
 EXTENSIONS += ("dry_multiplier", "dry_base", "dry_allowed_length")
-
-
-class APIError(HTTPException):
-    """A request that is answered with OpenAI's error object. param: the parameter that is wrong."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        param: str | None = None,
-        code: str | None = None,
-        type: str = "invalid_request_error",
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(status, message, headers)
-        self.status, self.param = status, param
-        self.body = {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
 class Strict(BaseModel):
@@ -292,19 +275,3 @@ class Feedback(Strict):
 def field_names(model: type[BaseModel]) -> set[str]:
     """The names of all fields of a model and of its subclasses."""
     return set(model.model_fields).union(*map(field_names, model.__subclasses__()))
-
-
-def validation_error(errors: Sequence[Any]) -> APIError:
-    """The APIError for the errors that pydantic has found in a body: of one, an unknown parameter if there is any."""
-    # of a union's members the one that is meant: where pydantic came furthest
-    first = max(errors, key=lambda error: (error["type"] == "extra_forbidden", len(error["loc"])))
-    *path, last = [part for part in first["loc"] if part != "body"] or [""]
-    names = field_names(Strict)
-    path = [part for part in path if isinstance(part, int) or part in names]  # pydantic names a union's members too
-    path += [last] if isinstance(last, int) or last in names or first["type"] == "extra_forbidden" else []
-    param = ".".join(map(str, path))[:200] or None
-    if first["type"] == "extra_forbidden":
-        return APIError(400, f"{param} is not supported", param, "unknown_parameter")
-    if first["type"] == "missing":
-        return APIError(400, f"{param or 'the body'} is missing", param, "missing_required_parameter")
-    return APIError(400, f"{param or 'the body'}: {first['msg'][:200]}", param, "invalid_value")

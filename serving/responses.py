@@ -15,11 +15,13 @@ from inference.settings import SamplingParams
 from serving.checks import client_address
 from serving.completions import chat_generations
 from serving.delivery import Choice, respond
+from serving.errors import APIError
+from serving.generation import Delta
 from serving.json_body import JSONRoute
 from serving.kept import KeptReplies, new_ids
+from serving.openapi import ERRORS, events
 from serving.protocol import (
     MAX_MESSAGES,
-    APIError,
     ChatRequest,
     MemoryOption,
     Message,
@@ -29,9 +31,8 @@ from serving.protocol import (
     Truncation,
     TruncationName,
 )
-from serving.response_models import (
-    ERRORS,
-    CompletionUsage,
+from serving.response_models import CompletionUsage
+from serving.response_object import (
     IncompleteDetails,
     InputTokensDetails,
     OutputMessage,
@@ -43,9 +44,7 @@ from serving.response_models import (
     ResponsesUsage,
     ResponseText,
     TextFormat,
-    events,
 )
-from serving.scheduler import Delta
 from serving.state import Server, ServerState
 
 router = APIRouter(tags=["OpenAI"], responses=ERRORS, route_class=JSONRoute)
