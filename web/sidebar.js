@@ -23,7 +23,9 @@ export function showList(current, acts) {
       ...some.map((one) => row(one, one.id === current.id, acts)),
     ]),
   );
-  if (focused) list.querySelector(`[data-pin="${focused}"]`)?.focus();
+  const pin = focused && list.querySelector(`[data-pin="${focused}"]`);
+  pin?.previousElementSibling.focus(); // the buttons of a row are there while the focus is in it
+  pin?.focus();
   if (!found.length) list.append(element("li", {}, element("p", {}, words ? "Nothing is found." : "No chats yet.")));
 }
 
