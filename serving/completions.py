@@ -15,8 +15,9 @@ from serving.delivery import Choice, respond
 from serving.errors import APIError
 from serving.generation import Delta, Generation, GenerationRequest, TokenLogprob
 from serving.json_body import JSONRoute
+from serving.off_the_loop import off_the_loop
 from serving.openapi import ERRORS, events
-from serving.prompts import ParamName, chat_param, chat_prompt, off_the_loop, text_prompts
+from serving.prompts import ParamName, chat_param, chat_prompt, text_prompts
 from serving.protocol import ChatRequest, Common, CompletionRequest
 from serving.response_models import (
     ChatChoice,

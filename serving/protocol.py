@@ -7,7 +7,7 @@ response_object.py.
 """
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -24,6 +24,9 @@ Truncation = Annotated[
     TruncationName | None,
     Field(description="auto: a chat that is longer than the context loses its oldest turns; disabled: it is refused"),
 ]
+T = TypeVar("T")
+# a list that is refused for its first wrong item: errors of 150,000 took a second, in which nobody's stream moved
+Items = Annotated[list[T], Field(fail_fast=True)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True, pattern=r"^[^\n\r]*$")]
 EXTENSIONS = ("top_k", "min_p", "typical_p", "repetition_penalty", "penalty_window", "no_repeat_ngram")
 EXTENSIONS += ("dry_multiplier", "dry_base", "dry_allowed_length")
@@ -39,13 +42,13 @@ class TextPart(Strict):
     type: Literal["text", "input_text", "output_text"]
     text: str
     # clients send these back with a reply that they got
-    annotations: list[None] | None = None
+    annotations: Items[None] | None = None
     logprobs: list[Any] | None = None
 
 
 class Message(Strict):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: str | Items[TextPart]
     name: str | None = None
     # the official client sends these back with a reply that it got: empty, or refused
     refusal: None = None
@@ -189,7 +192,7 @@ class Common(SamplingRequest):
 
 
 class ChatRequest(Common):
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: Items[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: int | None = Field(None, ge=1, lt=2**31)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
@@ -203,7 +206,7 @@ class ChatRequest(Common):
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
-    modalities: list[Literal["text"]] | None = None
+    modalities: Items[Literal["text"]] | None = None
     tools: list[None] | None = Field(None, max_length=0)
     tool_choice: Literal["none", "auto"] | None = None
 
@@ -217,7 +220,7 @@ class ChatRequest(Common):
 
 
 class CompletionRequest(Common):
-    prompt: str | list[int] | list[str | list[int]] = Field(
+    prompt: str | Items[int] | Items[str | Items[int]] = Field(
         description="a text, a list of token ids, or a list of either"
     )
     logprobs: int | None = Field(None, ge=0, le=20)
@@ -244,16 +247,16 @@ class CompletionRequest(Common):
 class TokenizeRequest(Strict):
     model: str | None = None
     prompt: str | None = None
-    messages: list[Message] | None = Field(None, max_length=MAX_MESSAGES)
+    messages: Items[Message] | None = Field(None, max_length=MAX_MESSAGES)
 
 
 class DetokenizeRequest(Strict):
     model: str | None = None
-    tokens: list[int] = Field(max_length=100_000)
+    tokens: Items[int] = Field(max_length=100_000)
 
 
 class MemoryRequest(Strict):
-    messages: list[Message] = Field(default=[], max_length=MAX_MESSAGES)
+    messages: Items[Message] = Field(default=[], max_length=MAX_MESSAGES)
     memory: Notes = Notes()
     forget: Line | None = Field(None, description="one of the notes")
     add: Line | None = Field(None, description="a note; what is known of the same thing is forgotten")

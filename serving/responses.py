@@ -23,6 +23,7 @@ from serving.openapi import ERRORS, events
 from serving.protocol import (
     MAX_MESSAGES,
     ChatRequest,
+    Items,
     MemoryOption,
     Message,
     ResponseFormat,
@@ -87,7 +88,7 @@ class Obfuscation(Strict):
 class ResponsesRequest(SamplingRequest):
     input: (
         Annotated[str, Field(min_length=1)]
-        | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
+        | Annotated[Items[InputItem], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
     )
     instructions: str | None = Field(None, description="the persona: a system message before the input")
     previous_response_id: str | None = Field(None, description="what was said up to that reply comes before the input")
