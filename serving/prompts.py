@@ -1,29 +1,17 @@
 """What a request asks to be continued, as ids, and how much of the context is left for the reply."""
 
-import asyncio
-from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from inference.engine import Engine
 from memory.notes import Memory
 from memory.view import View
 from runtime.errors import InputError
-from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionRequest, MemoryRequest, Message, Notes
+from serving.errors import APIError
+from serving.protocol import MAX_WINDOW, ChatRequest, CompletionRequest, MemoryRequest, Message, Notes
 from serving.state import ServerState
 from tokenization.chat_format import turns
 from tokenization.chat_template import document
 from tokenization.context import split_system
-
-LONG = 10_000  # characters that are tokenised in about a millisecond
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def off_the_loop(n_characters: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The function's result. Where the text is long it runs in a thread, so that meanwhile all streams go on."""
-    if n_characters <= LONG:
-        return function(*args, **kwargs)
-    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 class ParamName(Protocol):
