@@ -38,9 +38,9 @@ KEYS = {
     "age": r"(?:i'?a?m|i am|i (?:just )?turned) (?:\w+ )?\d+\b",
 }
 MY = re.compile(r"(?:my|our) ((?:favou?rite )?(?:\w+(?:'s)? )??\w+?)(?:'s)? (?:is|was|are|were|will be|has)\b")
-# ends of what says nothing without the talk around it: "i have one", "i hate it", "i am not"
+# what says nothing without the talk around it, in a few words: "i have one", "i hate it", "i am not"
 EMPTY = re.compile(
-    r"\b(?:it|them|that|this|those|these|ones?|some|there|too|also|either|not|am|do|did|have|so|yet|him|her|you)$", re.I
+    r"(?:\S+ ){2,4}(?:it|them|that|this|those|these|ones?|there|too|either|not|am|do|did|have|so|yet)$", re.I
 )
 
 
@@ -81,7 +81,7 @@ def clauses(text: str) -> list[str]:
 def is_fact(clause: str) -> bool:
     """Whether a clause says something of the person that lasts."""
     rules = patterns()
-    if len(clause.split()) < MIN_WORDS or rules.momentary.match(clause) or EMPTY.search(clause):
+    if len(clause.split()) < MIN_WORDS or rules.momentary.match(clause) or EMPTY.fullmatch(clause):
         return False
     return bool(rules.statement.match(clause) or rules.own.search(clause))
 

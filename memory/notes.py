@@ -146,8 +146,8 @@ class Memory:
             facts = ". ".join(kept) + "." if kept else ASKED
             return [*system, *exchange(facts, " ".join(replies))] if replies else system
 
-        if about and len(prompt(noted(0))) - n_system > max_tokens // 2:
-            about = []
+        while about and len(prompt(noted(0))) - n_system > max_tokens // 2:
+            about.pop()  # facts come first
         n = bisect.bisect_right(
             range(len(told) + 1), max_tokens, key=lambda n: len(prompt(noted(n))) - n_system
         )  # how many numbers of notes fit, from none on
