@@ -69,7 +69,9 @@ def test_the_loss_on_worked_numbers():
 
 def test_the_loss_is_trls():
     """Of random log-probabilities, and its gradient."""
-    trainer = pytest.importorskip("trl.trainer.dpo_trainer", reason="pip install trl==0.19.1").DPOTrainer
+    trainer = pytest.importorskip(
+        "trl.trainer.dpo_trainer", reason="pip install trl==0.19.1 'transformers<5'"
+    ).DPOTrainer
     settings = dict(beta=0.3, label_smoothing=0.0, loss_type="sigmoid", f_divergence_type="reverse_kl")
     accelerator = types.SimpleNamespace(device="cpu")
     oracle = types.SimpleNamespace(accelerator=accelerator, reference_free=False, f_divergence_params=None, **settings)
