@@ -195,7 +195,7 @@ def test_what_does_not_go_together_is_refused(settings):
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo under torchrun")
 def test_two_processes_equal_one(settings, folder, tmp_path):
     """By DDP with accumulation: the same steps on the same pairs, judged by the same reference."""
-    how = dict(HOW, data_dir=str(folder), sft_weight=0.5)
+    how = dict(HOW, data_dir=str(folder), sft_weight=0.5, eval_iters=99)  # one process reads more in a batch
     train(settings(out_dir=str(tmp_path / "one"), **{**how, "batch_size": 8}))
     two = dict(out_dir=str(tmp_path / "two"), batch_size=2, gradient_accumulation_steps=2, threads=1)
     torchrun(settings(**two, **how))
