@@ -47,7 +47,7 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             return [*template.prompt(view[:-1]), *begun]
         return template.prompt(view)
 
-    wanted, view, memory = body.max_completion_tokens or body.max_tokens, messages, memory_of(body, server)
+    wanted, start, memory = body.max_completion_tokens or body.max_tokens, 0, memory_of(body, server)
     if (body.truncation or server.truncation) == "auto":
         wanted = min(wanted or default_max_tokens, max(1, block_size - 2))
         n_reserved = min(wanted, block_size // 4)  # for the reply: more would leave too little of the chat
@@ -58,7 +58,7 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             view = in_view(messages, prompt, block_size - n_reserved)
         except InputError as error:
             raise APIError(400, str(error), param_name(), "context_length_exceeded") from None
-        ids = prompt(view)
+        ids, start = prompt(view), shown.start
         max_new_tokens = min(wanted, block_size - len(ids))
     else:
         if body.memory:
@@ -69,7 +69,8 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             raise APIError(400, str(error), param_name(), "invalid_value") from None
         hint = ", or truncation: auto"
         max_new_tokens = reply_budget(len(ids), wanted, block_size, default_max_tokens, param_name(), hint)
-    n_dropped = len(turns(split_system(messages)[1])) - len(turns(split_system(view)[1]))
+    talk = split_system(messages)[1]
+    n_dropped = len(turns(talk)) - len(turns(talk[start:]))
     return ChatPrompt(ids, max_new_tokens, last_reply_ids(messages, engine), continues, n_dropped)
 
 

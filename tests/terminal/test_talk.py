@@ -285,7 +285,7 @@ def test_memory(terminal, tmp_path):
     assert notes.read_text(encoding="utf-8") == "i live in rome\ni like tea\n"
     assert notes.stat().st_mode & 0o777 == 0o600
     chat = terminal(f"--memory={notes}")
-    chat.send("hi", "[Bot]: 2: hi")  # the notes make a system message
+    chat.send("hi", "[Bot]: 3: hi")  # behind an exchange with the notes
     chat.leave()
     chat = terminal()
     chat.send("/memory", "(memory is off; /memory on turns it on)")
