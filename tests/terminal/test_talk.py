@@ -361,6 +361,7 @@ def test_ctrl_c_gives_up_waiting(terminal, tmp_path):
     chat = terminal(OPENS=str(tmp_path / "open"))
     chat.child.send("first\r")
     chat.wait("(the model is still being opened)")
+    time.sleep(0.2)  # as a person does: while the line is being written Python may drop what interrupts it
     chat.child.send(CTRL_C)
     chat.wait()
     (tmp_path / "open").touch()
