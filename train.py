@@ -83,8 +83,16 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
             is_due |= run.replaces_start and progress.iter_num == 0
 
+            # save, where a crash before the next save could cost more than save_minutes; an evaluation saves behind itself
+            is_due = is_due and evaluated != progress.iter_num
+            seconds_at_risk = time.time() - run.saved_at + (budget.reserve if is_due else 0)
+            is_at_risk = progress.iter_num > 0 and not config.eval_only and seconds_at_risk > 60 * config.save_minutes
+            if parallel.any_rank(is_at_risk, device):
+                stepper.settle()
+                run.save(budget.elapsed())
+
             # evaluate, and keep the state and the best model
-            if is_due and evaluated != progress.iter_num:
+            if is_due:
                 stepper.settle()
                 evaluation_started = time.time()
                 val_loss, evaluated = run.estimate_loss(budget.eval_batches), progress.iter_num
@@ -114,9 +122,6 @@ def train(config: TrainConfig, started: float | None = None) -> None:
                 if config.patience and progress.worse >= config.patience and not is_last:
                     stopped_early = f"val has not fallen for {progress.worse} evaluations"
                     break
-            elif parallel.any_rank(time.time() - run.saved_at > 60 * config.save_minutes, device):
-                stepper.settle()
-                run.save(budget.elapsed())
             stopped = not is_last and parallel.any_rank(stop.received, device)
             if is_last or stopped:
                 break

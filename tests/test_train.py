@@ -32,6 +32,7 @@ from runtime.errors import InputError
 from tokenization import tokenizer
 from train import TrainConfig, train
 from training import resume, validation
+from training.budget import Budget
 from training.optimizer import Optimizer
 from training.run import Run
 from training.schedule import get_lr
@@ -611,6 +612,23 @@ def test_an_evaluation_that_fails_saves_first(settings, tmp_path, name):
             train(settings(max_iters=20, eval_interval=7, copy_probe=True))
     assert state(tmp_path / "out")["progress"]["iter_num"] == 7
     train(settings(max_iters=8, init_from="resume"))
+
+
+def test_a_long_evaluation_saves_first(settings, tmp_path, monkeypatch):
+    """One that would take the time without a save beyond save_minutes finds a state that a crash in it cannot take."""
+    measure, calls, held = validation.mean_loss, itertools.count(), []
+
+    def slow(*args):
+        """The first evaluation takes an hour, by the budget's clock; the second finds what is saved."""
+        if next(calls):
+            held.append(state(tmp_path / "out")["progress"]["iter_num"])
+        return measure(*args)
+
+    took = Budget.evaluation_took
+    monkeypatch.setattr(validation, "mean_loss", slow)
+    monkeypatch.setattr(Budget, "evaluation_took", lambda self, seconds, iter_num: took(self, 3600, iter_num))
+    train(settings(max_iters=7, eval_interval=7, save_minutes=30))
+    assert held == [7]
 
 
 def test_a_better_model_is_never_replaced(settings, tmp_path):
