@@ -1,6 +1,7 @@
 """The forward pass of generation on a CPU: by the kernels of ops/cpu_step.py, or by torch where tokens are many."""
 
 import contextlib
+from collections.abc import Iterable
 from typing import cast
 
 import numpy as np
@@ -31,8 +32,6 @@ BYTES_A_THREAD = 2**21  # of weights: with less for each, threads cost more than
 
 def compile_kernels(weight_format: WeightFormat) -> None:
     """Compile the kernels for this format, which takes seconds, or read them from numba's cache, by using them once."""
-    # level 2 compiles sooner, to code as fast
-    numba_config.OPT = type(numba_config.OPT)(2)  # pyright: ignore[reportAttributeAccessIssue] - set when it is imported
     config = GPTConfig(block_size=8, vocab_size=64, n_layer=1, n_head=2, n_embd=GROUP_SIZE)
     tiny = quantize_model(GPT(config), weight_format)
     decoder = CPUDecoder(tiny)
@@ -54,20 +53,23 @@ class CPUDecoder:
     """
 
     WIDE = 8  # tokens; more at once are faster by torch in bfloat16 than by the kernels
-    MAX_ROWS = MAX_KERNEL_ROWS  # tokens of one sequence; for more the model itself is faster
+    SMALL = 2**25  # bytes of int8 weights; up to so many, torch takes longer to unpack them than to multiply
 
     def __init__(self, model: GPT) -> None:
+        # level 2 compiles sooner, to code as fast
+        level = type(numba_config.OPT)(2)  # pyright: ignore[reportAttributeAccessIssue] - set when it is imported
+        numba_config.OPT = level  # pyright: ignore[reportAttributeAccessIssue]
         self.model, self.cache_dtype = model, cache_dtype(model)
         self.blocks = cast(list[Block], list(model.transformer.h))
         self.norms = [(norm_arrays(block.ln_1), norm_arrays(block.ln_2)) for block in self.blocks]
-        # for each layer, in the order of cpu_step's phases, (values, scales, bias); they must live as long as self.layers
+        # for each layer, in the order of cpu_step's phases, (values, scales, bias); they live as their addresses do
         self.matrices = [
             [linear_arrays(each) for each in (b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj)]
             for b in self.blocks
         ]
         self.layers = np.array(
             [
-                [array.ctypes.data for group in (*matrices, *norms) for array in group]
+                addresses(array for group in (*matrices, *norms) for array in group)
                 for matrices, norms in zip(self.matrices, self.norms, strict=True)
             ]
         )
@@ -76,8 +78,14 @@ class CPUDecoder:
         self.positions_table = as_numpy(model.transformer.wpe.weight.float())
         read = [matrix for matrices in self.matrices for matrix in matrices] + [self.head]
         self.bytes = sum(values.nbytes + scales.nbytes for values, scales, _ in read)  # read for each token
+        # tokens of one sequence; for more the model itself is faster
+        is_small = self.matrices[0][0][0].dtype == np.int8 and self.bytes <= self.SMALL
+        self.max_rows = 4 * MAX_KERNEL_ROWS if is_small else MAX_KERNEL_ROWS
         self.n_helpers = min(torch.get_num_threads() - 1, self.bytes // BYTES_A_THREAD, MAX_HELPERS)
-        self.slots, self.cache, self.crew = np.zeros(0, np.int64), None, None  # made by `room`
+        # made by `room`
+        self.slots = np.zeros(0, np.int64)
+        self.cache: KVCache | None = None
+        self.crew: Crew | None = None
         # set by `widen`: for each layer c_attn, attn.c_proj, c_fc, mlp.c_proj; and the head
         self.wide_layers: list[list[BFloat16Matmul]] = []
         self.wide_head: BFloat16Matmul | None = None
@@ -96,7 +104,7 @@ class CPUDecoder:
             return
         if self.crew:
             self.crew.stop()
-        config, R, n = self.model.config, max(rows, self.MAX_ROWS), 1 + self.n_helpers
+        config, R, n = self.model.config, max(rows, self.max_rows), 1 + self.n_helpers
         C, part_size = config.n_embd, R * max(4 * config.n_embd, len(self.head[0]))
         self.slots, self.positions = np.zeros((2, R), np.int64)
         integers = self.matrices[0][0][0].dtype in (np.int8, np.uint8)
@@ -122,7 +130,7 @@ class CPUDecoder:
         self.cache, self.step = cache, np.zeros(cpu_step.LAYERS + self.layers.size, np.int64)
         sizes = len(self.layers), C, config.n_head, len(self.head[0]), config.block_size, cache.k.size(1), n, part_size
         self.step[: cpu_step.X] = sizes
-        self.step[cpu_step.X : cpu_step.NORM + 2] = [array.ctypes.data for array in self.scratch]
+        self.step[cpu_step.X : cpu_step.NORM + 2] = addresses(self.scratch)
         self.step[cpu_step.LAYERS :] = self.layers.ravel()
         matrix, keys, inputs = self.matrices[0][0][0], as_numpy(cache.k), self.scratch[4]
         self.kinds = tuple(array.dtype.type(0) for array in (matrix, self.head[0], keys, inputs))
@@ -137,8 +145,12 @@ class CPUDecoder:
         """
         Logits (len(last), n_vocab), float32, of the tokens whose indices in `ids` are in `last`.
         Token ids[i] is at positions[i] of row slots[i] of the cache, where its keys and values are written. The
-        positions before it must be filled already, or by tokens of this call.
+        positions before it must be filled already, or by tokens of this call. Raises IndexError, as torch does, where
+        there is no such token or place.
         """
+        n_vocab, block_size = len(self.head[0]), self.model.config.block_size
+        if min(ids) < 0 or max(ids) >= n_vocab or min(positions) < 0 or max(positions) >= block_size:
+            raise IndexError(f"ids go to {n_vocab - 1}, positions to {block_size - 1}: {ids}, {positions}")
         self.room(len(ids), cache)
         self.slots[: len(ids)], self.positions[: len(ids)] = slots, positions
         if self.crew:
@@ -169,7 +181,9 @@ class CPUDecoder:
 
     def wide_logits(self, ids: list[int], positions: list[int], last: list[int]) -> torch.Tensor:
         """What __call__ returns, with torch's matrix products."""
-        x = (self.model.transformer.wte(torch.tensor(ids)) + self.model.transformer.wpe(torch.tensor(positions))).float()
+        x = (
+            self.model.transformer.wte(torch.tensor(ids)) + self.model.transformer.wpe(torch.tensor(positions))
+        ).float()
         n, y = len(ids), torch.empty_like(x)
         qkv, heads = torch.from_numpy(self.qkv)[:n], torch.from_numpy(self.heads)[:n]
         for layer, (attn, attn_proj, fc, fc_proj) in enumerate(self.wide_layers):
@@ -188,6 +202,13 @@ class CPUDecoder:
         cpu_block.layer_norm(as_numpy(x), *self.final_norm, as_numpy(y))
         head = self.wide_head if self.wide_head and len(x) > CPUDecoder.WIDE else self.model.transformer.wte.head
         return head(y)[:, : self.model.config.vocab_size]
+
+
+def addresses(arrays: Iterable[np.ndarray]) -> list[int]:
+    """Where the arrays' numbers stand in memory, one after the other."""
+    arrays = list(arrays)
+    assert all(array.flags.c_contiguous for array in arrays)
+    return [array.ctypes.data for array in arrays]
 
 
 def aligned(*shape: int) -> np.ndarray:

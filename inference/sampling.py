@@ -6,8 +6,8 @@ How the next token is drawn.
 
 The steps, in this order whatever is set: logit bias, repetition penalty, frequency and presence penalty, DRY,
 no-repeat-ngram (apply_penalties); temperature, top-k, top-p, min-p, typical-p (filter_logits); then one draw from what
-is left. Each is transformers' where it has it, number for number. Logits are (n_vocab,) float32, in numpy, whose operators
-begin at once: torch takes longer to begin than a small vocabulary takes to compute.
+is left. Each is transformers' where it has it, number for number. Logits are (n_vocab,) float32, in numpy, whose
+operators begin at once: torch takes longer to begin than a small vocabulary takes to compute.
 """
 
 from collections import Counter

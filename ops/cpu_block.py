@@ -1,6 +1,7 @@
 """
-What a block of GPT-2 does beside its matrix products, on a CPU, for a few tokens: norms, GELU and attention over the cached
-keys and values. numba compiles these loops at their first use (seconds, once: the machine code is kept in __pycache__).
+What a block of GPT-2 does beside its matrix products, on a CPU, for a few tokens: norms, GELU and attention over the
+cached keys and values. numba compiles these loops at their first use (seconds, once: the machine code is kept in
+__pycache__).
 
 x is (rows, n) float32; a head's size is a multiple of 16.
 """

@@ -1,13 +1,13 @@
 """
 Products of packed weights with a few rows of numbers, as fast as the weights come from memory, for numba.
 
-A weight is values and scales, as inference/quantize.py makes them: (n_out, n_in) float32, bfloat16 (seen as uint16) or int8,
-with a scale a row, (n_out, 1); or 4-bit numbers, 32 in 16 bytes, (n_out, n_in / 2) uint8, with a scale for each 32,
-(n_out, n_in / 32). n_in is a multiple of 32.
+A weight is values and scales, as inference/quantize.py makes them: (n_out, n_in) float32, bfloat16 (seen as uint16)
+or int8, with a scale a row, (n_out, 1); or 4-bit numbers, 32 in 16 bytes, (n_out, n_in / 2) uint8, with a scale for
+each 32, (n_out, n_in / 32). n_in is a multiple of 32.
 
-Beside float32 and bfloat16 x is (rows, n_in) float32. Beside int8 and 4 bits it is int16 with a scale a row, as `prepare`
-makes it: sums of integers are exact, twice as many are multiplied at once, and nothing has to be converted to float32. What
-it rounds away is 1/65,000 of a row's largest number, of which int8 weights round away 1/254.
+Beside float32 and bfloat16 x is (rows, n_in) float32. Beside int8 and 4 bits it is int16 with a scale a row, as
+`prepare` makes it: sums of integers are exact, twice as many are multiplied at once, and nothing has to be converted
+to float32. What it rounds away is 1/65,000 of a row's largest number, of which int8 weights round away 1/254.
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false
@@ -248,9 +248,7 @@ def linear_block(
                 y[m + r, n + 1] = scaled(more[r], row_scale(values, scales, n + 1), x_scales[m + r], bias[n + 1])
     for n in range(first, end):
         for m in range(0 if n >= pairs else fours, rows):
-            y[m, n] = scaled(
-                total(dot(values, scales, n, x, m)), row_scale(values, scales, n), x_scales[m], bias[n]
-            )
+            y[m, n] = scaled(total(dot(values, scales, n, x, m)), row_scale(values, scales, n), x_scales[m], bias[n])
 
 
 @njit(**OPTIONS)

@@ -1,11 +1,11 @@
 """
-The blocks of GPT-2 and its head for a few tokens on a CPU, in one call that threads share out (ops/crew.py): one leads, the
-others help. The numbers are the same to the bit whoever computes which block.
+The blocks of GPT-2 and its head for a few tokens on a CPU, in one call that threads share out (ops/crew.py): one
+leads, the others help. The numbers are the same to the bit whoever computes which block.
 
 All that a step computes with is known by its address, so that a model of any number of layers is one compiled function
-with few arguments, which numba compiles in seconds. `step` is an array of int64: sizes and addresses, at the places below;
-then 16 addresses for each layer. `kinds` are four numbers, of which only the types count: those of the layers' values, the
-embedding's, the cache's and the products' inputs. inference/cpu_decoder.py makes both.
+with few arguments, which numba compiles in seconds. `step` is an array of int64: sizes and addresses, at the places
+below; then 16 addresses for each layer. `kinds` are four numbers, of which only the types count: those of the layers'
+values, the embedding's, the cache's and the products' inputs. inference/cpu_decoder.py makes both.
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false
@@ -22,7 +22,19 @@ from numba.np.numpy_support import as_dtype
 from ops.cpu_block import attend, attend_four, gelu, layer_norm
 from ops.cpu_dot import GROUP_SIZE, INTERNAL, OPTIONS, Array, linear_block, prepare, row_scale, weights
 from ops.crew import (
-    LAYER, PHASE, ROWS, SPINS, STOP, apart, claim, finish, finished_by, open_phase, pause, peek, pointer,
+    LAYER,
+    PHASE,
+    ROWS,
+    SPINS,
+    STOP,
+    apart,
+    claim,
+    finish,
+    finished_by,
+    open_phase,
+    pause,
+    peek,
+    pointer,
 )  # fmt: skip
 from ops.simd import LANES, fma, load, splat, store
 
@@ -43,6 +55,7 @@ LAYER_SIZE, NORMS = 16, 12
 ATTN, ATTN_PROJ, FC, FC_PROJ, ATTENTION, HEAD = range(6)
 BLOCK_WORK = 48 * 1024  # multiplications of a block: about a microsecond
 MIN_SHARED_WORK = 2 * BLOCK_WORK  # what is less work is not shared
+MIN_COLUMNS = 16  # of a block, so that it is worth its claim where the rows are many
 MAX_BLOCKS = 2**14
 WAIT = 60  # times that the leader looks whether a block is done before it computes it again: some microseconds
 
@@ -110,11 +123,13 @@ def columns_of_block(phase: int, rows: int, step: Array) -> int:
         return step[N_EMBD] // step[N_HEAD]
     n_in = step[N_EMBD] * (4 if phase == FC_PROJ else 1)
     wanted = max(BLOCK_WORK // (n_in * rows), n_columns(phase, step) // MAX_BLOCKS + 4)
-    return max(wanted // 4 * 4, 4)
+    return max(wanted // 4 * 4, MIN_COLUMNS)
 
 
 @njit(**OPTIONS, **INTERNAL)
-def product_block(phase: int, layer: int, first: int, end: int, rows: int, out: Array, step: Array, kinds: tuple) -> None:
+def product_block(
+    phase: int, layer: int, first: int, end: int, rows: int, out: Array, step: Array, kinds: tuple
+) -> None:
     """Columns first to end - 1 of a product, to those of `out` (rows, columns)."""
     C = step[N_EMBD]
     n_in = 4 * C if phase == FC_PROJ else C
@@ -141,8 +156,8 @@ def cached(layer: int, place: int, step: Array, kinds: tuple) -> Array:
 @njit(**OPTIONS, **INTERNAL)
 def heads_block(layer: int, h: int, m: int, last: int, out: Array, step: Array, kinds: tuple) -> None:
     """
-    Head h's outputs for rows m to last - 1, four at most, to its columns of `out` (rows, C). A row is a token of the sequence
-    in its row of the cache, at its position, and sees the tokens up to there.
+    Head h's outputs for rows m to last - 1, four at most, to its columns of `out` (rows, C). A row is a token of the
+    sequence in its row of the cache, at its position, and sees the tokens up to there.
     """
     n_head, block_size, C = step[N_HEAD], step[BLOCK_SIZE], step[N_EMBD]
     size, keys, values = C // n_head, cached(layer, KEYS, step, kinds), cached(layer, VALUES, step, kinds)
@@ -200,7 +215,7 @@ def take_over(phase: int, block: int, rows: int, worker: int, target: Array, ste
 
 @njit(**OPTIONS, **INTERNAL)
 def share(phase: int, layer: int, rows: int, target: Array, state: Array, step: Array, kinds: tuple) -> None:
-    """All blocks of the phase, into target (rows, columns): as many as others compute in time by them, the rest here."""
+    """All blocks of the phase, into target (rows, columns): what helpers compute in time by them, the rest here."""
     apart()
     size, n_blocks = columns_of_block(phase, rows, step), step[N_HEAD] * ((rows + 3) // 4)
     work = 2 * rows * (integers(step, POSITIONS, rows)[rows - 1] + 1) * step[N_EMBD]
@@ -287,11 +302,16 @@ def prepare_inputs(rows: Array, step: Array, kinds: tuple) -> None:
 @njit(**OPTIONS)
 def forward(ids: Array, last: Array, logits: Array, state: Array, step: Array, kinds: tuple) -> None:
     """
-    Logits (len(last), rows of the embedding) after the tokens of `ids` whose indices are in `last`. Where ids[i] stands is
-    at SLOTS and POSITIONS.
+    Logits (len(last), rows of the embedding) after the tokens of `ids` whose indices are in `last`. Where ids[i]
+    stands is at SLOTS and POSITIONS.
     """
     rows, C = len(ids), step[N_EMBD]
-    x, y, qkv, hidden = floats(step, X, rows, C), floats(step, Y, rows, C), floats(step, QKV, rows, 3 * C), floats(step, HIDDEN, rows, 4 * C)
+    x, y, qkv, hidden = (
+        floats(step, X, rows, C),
+        floats(step, Y, rows, C),
+        floats(step, QKV, rows, 3 * C),
+        floats(step, HIDDEN, rows, 4 * C),
+    )
     values, scales, _ = matrix(step, WTE, step[N_VOCAB], C, kinds[1])
     wpe, positions = floats(step, WPE, step[BLOCK_SIZE], C), integers(step, POSITIONS, rows)
     for m in range(rows):

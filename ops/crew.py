@@ -1,10 +1,11 @@
 """
 Threads that share out one computation, so that a core which is taken away costs its own share and nothing more.
 
-A phase of the computation is cut into blocks, and whoever is free claims the next one. One thread leads: it opens a phase,
-claims blocks like the others, and waits for nobody: a block that a helper has claimed and not finished in time (its core is
-taken) is computed again by the leader. So a helper writes what it computes to a place of its own, and the leader takes it
-over if it was finished. A helper that wakes up later does no harm: its results carry the number of a phase that is over.
+A phase of the computation is cut into blocks, and whoever is free claims the next one. One thread leads: it opens a
+phase, claims blocks like the others, and waits for nobody: a block that a helper has claimed and not finished in time
+(its core is taken) is computed again by the leader. So a helper writes what it computes to a place of its own, and
+the leader takes it over if it was finished. A helper that wakes up later does no harm: its results carry the number
+of a phase that is over.
 
 The helpers run at the lowest priority: they take cores that nobody uses, never the leader's. They spin for about a
 millisecond after the last block, since the next token comes sooner than a thread wakes up, then they sleep.
@@ -36,7 +37,7 @@ Array = np.ndarray
 Typed = tuple[Any, Any]  # what numba wants of an intrinsic: its signature, and the function that emits its code
 
 LINE = 8  # int64s in a line of the cache: what one thread writes and others read stands on a line of its own
-# places in the state: the phase's ticket, number of blocks and next block in one word; what the phase is; whether to end
+# places in the state: the phase's ticket, number of blocks and next block in one word; what the phase is; the end
 WORD, PHASE, LAYER, ROWS, STOP, AWAKE = 0, LINE, LINE + 1, LINE + 2, 2 * LINE, 3 * LINE
 BITS = 16  # of the word for the next block, and for the number of blocks; a phase has fewer than 2**15
 MASK = 2**BITS - 1
@@ -114,7 +115,7 @@ def pointer(context: Any, number: Any) -> Typed:
 
 @intrinsic
 def apart(context: Any) -> Typed:
-    """The function that calls this is compiled once, not into each of its callers: sooner, and to the same arithmetic."""
+    """The function that calls this is compiled once, not into each caller: to the same arithmetic everywhere."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.function.attributes.add("noinline")
@@ -166,11 +167,13 @@ def new_state(n_helpers: int) -> Array:
 
 class Crew:
     """
-    n threads that run help(*args, number), which computes blocks and returns after SPINS in which there were none, or once
-    state[STOP] is set. They end with this object, or with Python. keeps: what has to live as long as they.
+    n threads that run help(*args, number), which computes blocks and returns after SPINS in which there were none, or
+    once state[STOP] is set. They end with this object, or with Python. keeps: what has to live as long as they.
     """
 
-    def __init__(self, n: int, help: Callable[..., None], state: Array, args: tuple[Any, ...], keeps: Any = None) -> None:
+    def __init__(
+        self, n: int, help: Callable[..., None], state: Array, args: tuple[Any, ...], keeps: Any = None
+    ) -> None:
         self.state, self.events = state, [threading.Event() for _ in range(n)]
         self.flags = [state[AWAKE + LINE * number :][:1] for number in range(n)]
         state[STOP] = 0

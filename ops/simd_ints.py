@@ -1,6 +1,7 @@
 """
-32 small integers at once, for numba, as ops/simd.py has floats: products of int16 are summed in pairs, as int32. That is one
-instruction where the processor has VNNI, and two with AVX2; sums of integers are exact, so that their order does not matter.
+32 small integers at once, for numba, as ops/simd.py has floats: products of int16 are summed in pairs, as int32. That
+is one instruction where the processor has VNNI, and two with AVX2; sums of integers are exact, so that their order
+does not matter.
 
     sums = int_zeros()
     for k in range(0, n, 2 * LANES):
@@ -121,8 +122,8 @@ def as_floats(context: Any, sums: Any) -> Typed:
 @intrinsic
 def larger_magnitudes(context: Any, array: Any, place: Any, bits: Any) -> Typed:
     """
-    Of the sizes of the sixteen float32 from array.flat[place] on, and of `bits`, the larger ones, as the bits of float32:
-    these are ordered as the numbers are, and inf and nan are larger than any.
+    Of the sizes of the sixteen float32 from array.flat[place] on, and of `bits`, the larger ones, as the bits of
+    float32: these are ordered as the numbers are, and inf and nan are larger than any.
     """
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
