@@ -194,8 +194,10 @@ def prepare(rows: Array, x: Array, x_scales: Array) -> None:
 @overload(prepare)
 def _prepare(rows: Any, x: Any, x_scales: Any) -> Callable:
     def as_it_is(rows: Any, x: Any, x_scales: Any) -> None:
-        x[:] = rows
-        x_scales[:] = 1
+        for m in range(rows.shape[0]):
+            for k in range(rows.shape[1]):
+                x[m, k] = rows[m, k]
+            x_scales[m] = 1
 
     def as_int16(rows: Any, x: Any, x_scales: Any) -> None:
         n_in = rows.shape[1]

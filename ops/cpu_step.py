@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, int64, njit, types
 from numba.extending import overload
 from numba.np.numpy_support import as_dtype
 
@@ -51,7 +51,8 @@ WTE, WPE, NORM = 21, 24, 25  # the embedding's values, scales and bias; of posit
 LAYERS = 32
 # places in the 16 addresses of a layer: values, scales and bias of the four matrices, then weight and bias of the norms
 LAYER_SIZE, NORMS = 16, 12
-# what a phase computes: the product with one of a layer's four matrices, in this order, its heads, or the logits
+# what a phase computes: the product with one of a layer's four matrices, in this order, its heads, or the logits;
+# passed as int64(ATTN), since for each literal numba would compile the functions anew
 ATTN, ATTN_PROJ, FC, FC_PROJ, ATTENTION, HEAD = range(6)
 BLOCK_WORK = 48 * 1024  # multiplications of a block: about a microsecond
 MIN_SHARED_WORK = 2 * BLOCK_WORK  # what is less work is not shared
@@ -217,6 +218,7 @@ def take_over(phase: int, block: int, rows: int, worker: int, target: Array, ste
 def share(phase: int, layer: int, rows: int, target: Array, state: Array, step: Array, kinds: tuple) -> None:
     """All blocks of the phase, into target (rows, columns): what helpers compute in time by them, the rest here."""
     apart()
+    leader = int64(0)  # not a literal, for which `compute` would be compiled anew
     size, n_blocks = columns_of_block(phase, rows, step), step[N_HEAD] * ((rows + 3) // 4)
     work = 2 * rows * (integers(step, POSITIONS, rows)[rows - 1] + 1) * step[N_EMBD]
     if phase != ATTENTION:
@@ -224,27 +226,28 @@ def share(phase: int, layer: int, rows: int, target: Array, state: Array, step: 
         work = n_blocks * BLOCK_WORK
     if step[N_WORKERS] == 1 or work < MIN_SHARED_WORK:
         for block in range(n_blocks):
-            compute(phase, layer, block, rows, 0, step, kinds)
-            take_over(phase, block, rows, 0, target, step)
+            compute(phase, layer, block, rows, leader, step, kinds)
+            take_over(phase, block, rows, leader, target, step)
         return
     own, done, n_own = integers(step, OWN, n_blocks), integers(step, DONE, n_blocks), 0
-    own[:] = 0
+    for block in range(n_blocks):
+        own[block] = 0
     state[PHASE], state[LAYER], state[ROWS] = phase, layer, rows
     ticket = open_phase(state, n_blocks)
     while True:
         block, _ = claim(state)
         if block < 0:
             break
-        compute(phase, layer, block, rows, 0, step, kinds)
-        take_over(phase, block, rows, 0, target, step)
+        compute(phase, layer, block, rows, leader, step, kinds)
+        take_over(phase, block, rows, leader, target, step)
         own[block] = 1
         n_own += 1
     for block in range(n_blocks if n_own < n_blocks else 0):
         if not own[block]:
             worker = finished_by(done, block, ticket, WAIT)
             if worker < 0:
-                worker = 0
-                compute(phase, layer, block, rows, 0, step, kinds)
+                worker = leader
+                compute(phase, layer, block, rows, leader, step, kinds)
             take_over(phase, block, rows, worker, target, step)
 
 
@@ -283,7 +286,7 @@ def write_and_attend(layer: int, rows: int, state: Array, step: Array, kinds: tu
             for c in range(0, size, LANES):
                 store(keys, place + c, load(qkv, m * 3 * C + C + h * size + c))
                 store(values, place + c, load(qkv, m * 3 * C + 2 * C + h * size + c))
-    share(ATTENTION, layer, rows, floats(step, Y, rows, C), state, step, kinds)
+    share(int64(ATTENTION), layer, rows, floats(step, Y, rows, C), state, step, kinds)
 
 
 @njit(**OPTIONS)
@@ -325,17 +328,18 @@ def forward(ids: Array, last: Array, logits: Array, state: Array, step: Array, k
         norms = LAYERS + LAYER_SIZE * layer + NORMS
         norm(norms, x, y, step)
         prepare_inputs(y, step, kinds)
-        share(ATTN, layer, rows, qkv, state, step, kinds)
+        share(int64(ATTN), layer, rows, qkv, state, step, kinds)
         write_and_attend(layer, rows, state, step, kinds)
         prepare_inputs(y, step, kinds)
-        share(ATTN_PROJ, layer, rows, x, state, step, kinds)
+        share(int64(ATTN_PROJ), layer, rows, x, state, step, kinds)
         norm(norms + 2, x, y, step)
         prepare_inputs(y, step, kinds)
-        share(FC, layer, rows, hidden, state, step, kinds)
+        share(int64(FC), layer, rows, hidden, state, step, kinds)
         prepare_inputs(hidden, step, kinds)
-        share(FC_PROJ, layer, rows, x, state, step, kinds)
+        share(int64(FC_PROJ), layer, rows, x, state, step, kinds)
     for i in range(len(last)):
-        y[i] = x[last[i]]
+        for c in range(C):  # not y[i] = ..., which takes numba seconds to compile
+            y[i, c] = x[last[i], c]
     norm(NORM, y[: len(last)], y[: len(last)], step)
     prepare_inputs(y[: len(last)], step, kinds)
-    share(HEAD, 0, len(last), logits, state, step, kinds)
+    share(int64(HEAD), int64(0), len(last), logits, state, step, kinds)
