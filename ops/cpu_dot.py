@@ -20,7 +20,21 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-from ops.simd import LANES, Vector, add, float_of_bits, fma, load, multiply, nibbles, splat, total, totals, zeros
+from ops.simd import (
+    LANES,
+    Vector,
+    add,
+    float_of_bits,
+    fma,
+    fma_of_one,
+    load,
+    multiply,
+    nibbles,
+    splat,
+    total,
+    totals,
+    zeros,
+)
 from ops.simd_ints import (
     as_floats,
     int_add,
@@ -218,10 +232,10 @@ def _prepare(rows: Any, x: Any, x_scales: Any) -> Callable:
 @njit(**EXACT, **INTERNAL)
 def scaled(product: np.float32, scale: np.float32, x_scale: np.float32, bias: np.float32) -> np.float32:
     """A product of the numbers themselves; rounded alike whoever computes it."""
-    return product * (scale * x_scale) + bias
+    return fma_of_one(product, scale * x_scale, bias)
 
 
-@njit(**OPTIONS, **INTERNAL)
+@njit(**EXACT, **INTERNAL)  # OPTIONS would let LLVM take the sums of `totals` in another order
 def linear_block(
     x: Array, x_scales: Array, values: Array, scales: Array, bias: Array, first: int, end: int, y: Array
 ) -> None:

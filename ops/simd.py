@@ -136,6 +136,17 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Typed:
 
 
 @intrinsic
+def fma_of_one(context: Any, a: Any, b: Any, c: Any) -> Typed:
+    """a * b + c of three float32, rounded once, wherever it stands; LLVM joins some of those that are written out."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOAT, [FLOAT] * 3), "llvm.fma.f32")
+        return builder.call(function, args)
+
+    return types.float32(types.float32, types.float32, types.float32), code
+
+
+@intrinsic
 def add(context: Any, a: Any, b: Any) -> Typed:
     """a + b"""
     return vector(vector, vector), lambda context, builder, signature, args: builder.fadd(*args)
