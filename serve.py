@@ -10,7 +10,6 @@ protocol.py has what a request may hold, scheduler.py the queue and the thread t
 ask.
 """
 
-import logging
 import os
 import signal
 import socket
@@ -23,6 +22,7 @@ import configurator
 from inference.settings import EngineConfig
 from runtime.errors import InputError
 from runtime.humanize import millions
+from serving.log import log_to_stdout
 
 if TYPE_CHECKING:
     import uvicorn
@@ -76,7 +76,7 @@ class ServeConfig(EngineConfig):
 def serve(config: ServeConfig) -> None:
     if not only_this_machine(config.host) and not api_key(config):
         raise InputError(f"--host={config.host} is reachable by others: give an --api_key, or stay on 127.0.0.1")
-    log_to_stdout(config.log_level)
+    log = log_to_stdout(config.log_level)
     listening = opened_socket(config.host, config.port)
 
     from inference.loading import (
@@ -97,6 +97,7 @@ def serve(config: ServeConfig) -> None:
     server.run(sockets=[listening])
     scheduler.stop()
     scheduler.thread.join(timeout=5)
+    log.flush()
     print("stopped", flush=True)
 
 
@@ -167,15 +168,6 @@ def http_server(config: ServeConfig, app: "ASGIApp") -> "uvicorn.Server":
             log_level="warning" if config.log_level == "info" else config.log_level,
         )
     )
-
-
-def log_to_stdout(level: str) -> None:
-    """Show what the loggers of serving/ say, from this level on, without a prefix."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("serving")
-    logger.handlers, logger.propagate = [handler], False
-    logger.setLevel(level.upper())
 
 
 def opened_socket(host: str, port: int) -> socket.socket:

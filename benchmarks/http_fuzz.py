@@ -3,14 +3,23 @@ Requests that are none, against serve.py: bytes at random, broken JSON, bodies a
 changed. None may be a 5xx, and the chats beside them must say what they say alone.
 
     figures = fuzz_figures(server, 100_000)
+
+They come from a process of their own, so that the chats' times are the server's and not this program's. It pauses while
+a chat is measured alone, again and again: what else the machine does meets both alike.
 """
 
 import asyncio
 import contextlib
 import json
+import multiprocessing
 import random
+import re
+import statistics
 import time
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,7 +29,8 @@ from benchmarks.servers import Server
 from runtime.errors import InputError
 
 CLIENTS = 8
-CHATS_ALONE = 5
+CHATS_IN_A_ROW = 4  # beside bad requests, for one alone
+PAUSE = 0.05  # seconds between looks at whether something has changed
 CHAT = {
     "messages": [{"role": "user", "content": "how are you today"}],
     "max_tokens": 64,
@@ -91,10 +101,10 @@ def bad_request(rng: random.Random) -> tuple[str, bytes]:
     return path, json.dumps({**good, **wrong}).encode("utf-8", "surrogatepass")
 
 
-async def chat(client: httpx.AsyncClient, server: Server) -> Reply:
+async def chat(client: httpx.AsyncClient, url: str) -> Reply:
     """The Reply to CHAT. Raises InputError where it fails."""
     text, times = "", []
-    async with client.stream("POST", f"{server.url}/v1/chat/completions", json=CHAT) as response:
+    async with client.stream("POST", f"{url}/v1/chat/completions", json=CHAT) as response:
         async for line in response.aiter_lines():
             if response.status_code != 200 or line.startswith('data: {"error'):
                 raise InputError(f"a chat beside bad requests: {response.status_code} {line[:200]}")
@@ -104,9 +114,15 @@ async def chat(client: httpx.AsyncClient, server: Server) -> Reply:
     return Reply(text, [after - before for before, after in zip(times, times[1:], strict=False)])
 
 
-async def status_of_head(server: Server, head: bytes) -> int:
+async def slots_in_use(client: httpx.AsyncClient, url: str) -> int:
+    in_use = re.search(r"slots_in_use (\d+)", (await client.get(f"{url}/metrics")).text)
+    assert in_use, "/metrics has no slots_in_use"
+    return int(in_use[1])
+
+
+async def status_of_head(url: str, head: bytes) -> int:
     """The status with which bytes on a connection of their own are answered, or NO_ANSWER."""
-    address = urlsplit(server.url)
+    address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     line = b""
     with contextlib.suppress(OSError, asyncio.TimeoutError, ValueError):
@@ -119,8 +135,8 @@ async def status_of_head(server: Server, head: bytes) -> int:
     return int(rest[:3]) if line.startswith(b"HTTP/") and rest[:3].isdigit() else NO_ANSWER
 
 
-async def send_bad_requests(server: Server, n: int, seed: int = 0) -> tuple[Counter[int], list[Reply], list[Reply]]:
-    """({status: how many} of n bad requests, the chats beside them, chats alone)."""
+async def statuses_of(url: str, n: int, seed: int, wait: Callable[[], Awaitable[None]]) -> Counter[int]:
+    """{status: how many} of n bad requests. wait: returns when the next one may be sent."""
     rng, numbers = random.Random(seed), iter(range(n))  # the clients share both
     statuses: Counter[int] = Counter()
     headers = {"Content-Type": "application/json"}
@@ -128,26 +144,67 @@ async def send_bad_requests(server: Server, n: int, seed: int = 0) -> tuple[Coun
 
         async def send() -> None:
             for _ in numbers:
+                await wait()
                 if rng.random() < HEAD_SHARE:
-                    status = await status_of_head(server, changed(rng, rng.choice(HEADS)))
+                    status = await status_of_head(url, changed(rng, rng.choice(HEADS)))
                 else:
                     path, body = bad_request(rng)
-                    status = (await client.post(server.url + path, content=body, headers=headers)).status_code
+                    status = (await client.post(url + path, content=body, headers=headers)).status_code
                 statuses[status] += 1
                 if sum(statuses.values()) % LINE_EACH == 0:
                     print(told(statuses), flush=True)
 
-        await chat(client, server)  # warms up
-        alone = [await chat(client, server) for _ in range(CHATS_ALONE)]
-        senders, beside = [asyncio.create_task(send()) for _ in range(CLIENTS)], []
-        try:
-            while not beside or not all(sender.done() for sender in senders):
-                beside.append(await chat(client, server))
-            await asyncio.gather(*senders)
-        finally:
-            for sender in senders:
-                sender.cancel()
-        return statuses, beside, alone
+        await asyncio.gather(*(send() for _ in range(CLIENTS)))
+    return statuses
+
+
+def send_bad_requests(url: str, n: int, seed: int, may_send: Event, result: Connection) -> None:
+    """The process that sends them, while may_send is set; its result is their statuses."""
+
+    async def wait() -> None:
+        while not may_send.is_set():
+            await asyncio.sleep(PAUSE)
+
+    result.send(asyncio.run(statuses_of(url, n, seed, wait)))
+
+
+async def chats_beside(
+    server: Server, may_send: Event, has_ended: Callable[[], bool]
+) -> tuple[list[Reply], list[Reply]]:
+    """(chats beside the bad requests, chats alone), in turn, until these have ended."""
+    beside, alone = [], []
+    async with httpx.AsyncClient(timeout=600) as client:
+        await chat(client, server.url)  # warms up
+        while not has_ended():
+            may_send.clear()
+            await asyncio.sleep(PAUSE)
+            while await slots_in_use(client, server.url):
+                await asyncio.sleep(PAUSE)
+            alone.append(await chat(client, server.url))
+            may_send.set()
+            await asyncio.sleep(PAUSE)
+            for _ in range(CHATS_IN_A_ROW):
+                reply = await chat(client, server.url)
+                if not has_ended() or not beside:
+                    beside.append(reply)
+    return beside, alone
+
+
+def bad_requests_and_chats(server: Server, n: int, seed: int = 0) -> tuple[Counter[int], list[Reply], list[Reply]]:
+    """({status: how many} of n bad requests, the chats beside them, chats alone)."""
+    context = multiprocessing.get_context("spawn")
+    may_send, (receiver, sender) = context.Event(), context.Pipe(duplex=False)
+    process = context.Process(target=send_bad_requests, args=(server.url, n, seed, may_send, sender), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        beside, alone = asyncio.run(chats_beside(server, may_send, lambda: receiver.poll()))
+        return receiver.recv(), beside, alone
+    except EOFError:
+        raise InputError("the bad requests could not be sent; the lines above have why") from None
+    finally:
+        process.terminate()
+        process.join()
 
 
 def told(statuses: Counter[int]) -> str:
@@ -162,17 +219,24 @@ def p95_ms(replies: list[Reply]) -> float:
     return 1000 * gaps[int(0.95 * (len(gaps) - 1))]
 
 
+def mean_ms(replies: list[Reply]) -> float:
+    return 1000 * statistics.fmean(gap for reply in replies for gap in reply.gaps)
+
+
 def fuzz_figures(server: Server, n: int) -> dict[str, Any]:
     """
-    {"statuses": {status: requests}, "chats": how many beside them, "beside_p95_ms" and "alone_p95_ms": of a token}.
+    {"statuses": {status: requests}, "chats": how many beside them, "beside_p95_ms", "alone_p95_ms" and the means: of
+    a token}.
     Raises InputError where a request is a 5xx, or a chat beside them says something else than alone.
     """
     start = time.perf_counter()
-    statuses, beside, alone = asyncio.run(send_bad_requests(server, n))
+    statuses, beside, alone = bad_requests_and_chats(server, n)
     figures = {"statuses": dict(statuses), "chats": len(beside)}
     figures |= {"beside_p95_ms": p95_ms(beside), "alone_p95_ms": p95_ms(alone)}
+    figures |= {"beside_mean_ms": mean_ms(beside), "alone_mean_ms": mean_ms(alone)}
     print(f"{told(statuses)}, in {time.perf_counter() - start:,.0f} s; {len(beside)} chats beside them, "
-          f"p95 {figures['beside_p95_ms']:.1f} ms a token, alone {figures['alone_p95_ms']:.1f} ms")  # fmt: skip
+          f"p95 {figures['beside_p95_ms']:.1f} ms a token (mean {figures['beside_mean_ms']:.1f}), "
+          f"alone {figures['alone_p95_ms']:.1f} ms ({figures['alone_mean_ms']:.1f})")  # fmt: skip
     if max(statuses) >= 500:
         raise InputError(f"a bad request was answered with {max(statuses)}; none may be a 5xx")
     if len({reply.text for reply in (*beside, *alone)}) > 1:

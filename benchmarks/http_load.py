@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import json
 import random
-import re
 import shutil
 import statistics
 import sys
@@ -175,10 +174,7 @@ def soak(server: Server, minutes: float, seed: int = 0) -> dict[str, Any]:
         async with new_client() as client:
             await asyncio.gather(watch_memory(), *(ask_until_deadline(client) for _ in range(SOAK_CLIENTS)))
             await asyncio.sleep(1)
-            metrics = (await client.get(f"{server.url}/metrics")).text
-            in_use = re.search(r"slots_in_use (\d+)", metrics)
-            assert in_use, "/metrics has no slots_in_use"
-            return int(in_use[1])
+            return await http_fuzz.slots_in_use(client, server.url)
 
     leaked = asyncio.run(run())
     return {**counts, "mb": marks, "slots_leaked": leaked}

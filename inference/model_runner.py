@@ -34,10 +34,6 @@ class ModelRunner:
 
     def adopt(self) -> None:
         """Let the thread that calls this compute, though another one made the runner: settings are a thread's."""
-        if self.decoder:
-            from inference.cpu_decoder import configure_numba
-
-            configure_numba()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
 

@@ -67,8 +67,11 @@ class Sequence:
         assert self.prompt_logprobs is not None
         start = len(self.prompt_logprobs)
         targets = self.ids[start : min(start + len(logits), self.num_prompt)]
-        for target, row in zip(targets, logits.numpy(), strict=False):
-            self.prompt_logprobs.append(Token(target, None, *logprobs_of(row, target, self.sampling.logprobs or 0)))
+        logs = logits[: len(targets)].log_softmax(1)
+        best = torch.topk(logs, min(self.sampling.logprobs or 0, logs.size(1)))
+        scores = logs[torch.arange(len(targets)), targets].tolist()
+        for target, score, *likeliest in zip(targets, scores, best.indices.tolist(), best.values.tolist(), strict=True):
+            self.prompt_logprobs.append(Token(target, None, score, list(zip(*likeliest, strict=True))))
 
     def next_token(self, logits: torch.Tensor | int, block_size: int) -> Token:
         """

@@ -27,13 +27,21 @@ BORDER = re.compile(
 )
 # what is so once at a time: of two such facts the newer holds
 KEYS = {
-    "name": r"(?:my (?:\w+ )?name(?:'s| is| was)|i'?a?m called|call me|(?:people|friends|they|everyone) calls? me)\b",
-    "home": r"(?:i|we) (?:\w+ )?(?:live|lived|moved|move|reside|stay) (?:in|to|at|near|on|by|outside)\b",
+    "name": r"(?:my (?:\w+ )?name(?:'s| is| was)|the name's|i'?a?m called|(?:you can |you may |just )?call me"
+    r"|(?:people|friends|they|everyone) calls? me)\b",
+    "home": r"(?:(?:i|we) (?:\w+ )?(?:live|lived|moved|move|reside|stay) (?:in|to|at|near|on|by|outside)"
+    r"|(?:i|we)(?:'m|'re| am| are) based in|(?:i|we)(?:'ve| have) settled (?:down )?in"
+    r"|(?:i|we)(?:'ve got| have| have got) an? (?:\w+ )?(?:place|flat|apartment|house) in"
+    r"|(?:my|our) (?:place|flat|apartment|house|home) is in)\b",
     "origin": r"(?:i'?a?m|i (?:was born|grew up|come)) (?:originally )?(?:from|in)\b",
     "job": r"(?:i (?:\w+ )?(?:work(?:ed)? (?:as|at|for|in)|teach|have a job)|my job)\b",
     "age": r"(?:i'?a?m|i am|i (?:just )?turned) (?:\w+ )?\d+\b",
 }
 MY = re.compile(r"(?:my|our) ((?:favou?rite )?(?:\w+(?:'s)? )??\w+?)(?:'s)? (?:is|was|are|were|will be|has)\b")
+# what says nothing without the talk around it, in a few words: "i have one", "i hate it", "i am not"
+EMPTY = re.compile(
+    r"(?:\S+ ){2,4}(?:it|them|that|this|those|these|ones?|there|too|either|not|am|do|did|have|so|yet)$", re.I
+)
 
 
 class Fact(NamedTuple):
@@ -73,7 +81,7 @@ def clauses(text: str) -> list[str]:
 def is_fact(clause: str) -> bool:
     """Whether a clause says something of the person that lasts."""
     rules = patterns()
-    if len(clause.split()) < MIN_WORDS or rules.momentary.match(clause):
+    if len(clause.split()) < MIN_WORDS or rules.momentary.match(clause) or EMPTY.fullmatch(clause):
         return False
     return bool(rules.statement.match(clause) or rules.own.search(clause))
 

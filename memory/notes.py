@@ -1,14 +1,14 @@
 """
 What a chat remembers beyond the context of its model. As long as everything is in view, nothing is added. Of what has
-left, the model sees
+left, the model sees, as turns of the chat, which a model can read that has never heard of memory,
 
-    in the system message      what the human told of themselves, and what the talk was about
-    before the last message    up to two earlier exchanges that bear on it
+    behind the system message    what the human told of themselves, and what the talk was about
+    before the last message      up to two earlier exchanges that bear on it
 
     memory = Memory()
     memory.in_view(messages, engine.template.prompt, max_tokens=768)
 
-The system message changes only when turns leave, so that the KV cache of the rest survives the other turns.
+The notes change only when turns leave, so that the KV cache of the rest survives the other turns.
 """
 
 import bisect
@@ -22,10 +22,11 @@ from runtime.errors import InputError
 from tokenization.chat_format import Message
 from tokenization.context import split_system
 
-TOLD = "the human told me: "  # begins the line of facts
-ABOUT = "we talked about: "
-EARLIER = "(earlier, human: {} / me: {})"  # an exchange that is brought back
-NOTES_SHARE = 4  # the notes take at most the 4th part of what fits
+NOTED = "i'll remember that."  # what the bot says to the facts, which the human tells once more
+ASKED = "what did we talk about?"  # where there are no facts
+ABOUT = "we talked about "
+NOTES_SHARE = 6  # the notes take at most the 6th part of what fits
+RECALLED_SHARE = 8  # and for exchanges that are brought back, the 8th part is kept free
 RECALLED = 2  # exchanges that are brought back at most
 RECALLED_WORDS = 25  # of each of their messages
 TOPICS = 6
@@ -110,24 +111,24 @@ class Memory:
         """
         system, talk = split_system(messages)
         self.read(talk)
-        n_notes = max_tokens // NOTES_SHARE
+        n_notes, n_recalled = max_tokens // NOTES_SHARE, max_tokens // RECALLED_SHARE
         if not 0 < self.view.start < len(talk):
             noted = self.with_notes(system, 0, prompt, n_notes)
             if len(prompt(noted + talk)) <= max_tokens:
                 self.view.reset()
                 return noted + talk
         try:
-            self.view.of(messages, prompt, max_tokens - n_notes)
+            self.view.of(messages, prompt, max_tokens - n_notes - n_recalled)
         except InputError:  # a message so long leaves no room for notes
             return self.view.of(messages, prompt, max_tokens)
         start = self.view.start
         before = self.with_notes(system, start, prompt, n_notes) + talk[start:-1]
         recalled = self.recalled(talk, start)
-        views = (before + with_lines(talk[-1:], recalled[i:]) for i in range(len(recalled) + 1))
+        views = (before + sum(recalled[i:], []) + talk[-1:] for i in range(len(recalled) + 1))
         return next(view for view in views if len(prompt(view)) <= max_tokens)
 
     def with_notes(self, system: list[Message], start: int, prompt: Prompt, max_tokens: int) -> list[Message]:
-        """The system message with what has left the view: the newest notes that fit. start: of the view."""
+        """The system message, and behind it what has left the view: the newest notes that fit. start: of the view."""
         told = [note for note in self.notes if note.position < start]
         basis = (start, max_tokens, [note.text for note in told], system)
         if self.noted and self.noted[0] == basis:
@@ -138,21 +139,23 @@ class Memory:
         by_weight = sorted(told, key=lambda note: (note.key != note.text.lower(), note.position), reverse=True)
 
         def noted(n: int) -> list[Message]:
-            """The system message with the n weightiest notes."""
+            """The system message, and an exchange with the n weightiest notes."""
             weightiest = {id(note) for note in by_weight[:n]}
             kept = [note.text for note in told if id(note) in weightiest]
-            lines = [TOLD + ". ".join(kept) + "."] * bool(kept) + [ABOUT + ", ".join(about) + "."] * bool(about)
-            text = "\n".join([*(message["content"] for message in system), *lines])
-            return [{"role": "system", "content": text}] if lines else system
+            replies = [NOTED] * bool(kept) + [ABOUT + ", ".join(about) + "."] * bool(about)
+            facts = ". ".join(kept) + "." if kept else ASKED
+            return [*system, *exchange(facts, " ".join(replies))] if replies else system
 
+        while about and len(prompt(noted(0))) - n_system > max_tokens // 2:
+            about.pop()  # facts come first
         n = bisect.bisect_right(
             range(len(told) + 1), max_tokens, key=lambda n: len(prompt(noted(n))) - n_system
         )  # how many numbers of notes fit, from none on
         self.noted = basis, noted(n - 1) if n else system
         return self.noted[1]
 
-    def recalled(self, talk: list[Message], start: int) -> list[str]:
-        """A line for each exchange before the view that bears on the human's last message."""
+    def recalled(self, talk: list[Message], start: int) -> list[list[Message]]:
+        """The exchanges before the view that bear on the human's last message, cut short."""
         if not start or talk[-1]["role"] != "user":
             return []
         left = exchanges(talk[:start])
@@ -163,12 +166,12 @@ class Memory:
         outdated = {note.position for note in self.told if (note.key, note.text) not in newest}
         nearest = self.index[1].find(talk[-1]["content"], RECALLED)
         recalled = [left[i] for i in nearest if asked_at[i] not in outdated]
-        return [EARLIER.format(*(" ".join(text.split()[:RECALLED_WORDS]) for text in pair)) for pair in recalled]
+        return [exchange(*(" ".join(text.split()[:RECALLED_WORDS]) for text in pair)) for pair in recalled]
 
 
-def with_lines(messages: list[Message], lines: list[str]) -> list[Message]:
-    """The one message with these lines before its text."""
-    return [{**each, "content": "\n".join([*lines, each["content"]])} for each in messages] if lines else messages
+def exchange(message: str, reply: str) -> list[Message]:
+    """The human's message and the bot's reply, if there is one."""
+    return [{"role": "user", "content": message}, *[{"role": "assistant", "content": reply}][: len(reply)]]
 
 
 def exchanges(talk: list[Message]) -> list[tuple[str, str]]:

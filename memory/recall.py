@@ -8,7 +8,12 @@ from collections.abc import Iterable, Sequence
 
 MIN_SHARED = 1 / 3  # of the weight of a message's words, a turn must share so much to bear on it
 WORD = re.compile(r"\w{1,40}(?:'\w{1,10})?")
-ENDINGS = re.compile(r"(?:'s|ing|ed|es|s|e)$")  # cut from words, so that "dogs" finds "dog"
+ENDINGS = re.compile(r"(?:ing|ed|es|s|e)$")  # cut from words, so that "dogs" finds "dog"
+# words of all talk, which say as little of what it is about as bm25s's stop words do
+TALK_WORDS = frozenset(
+    "ask asked get go going got idea kind know let like lot mind oh okay really remember recall said say see sure tell"
+    " thing told want well would yeah yes".split()
+)
 
 
 def key_words(text: str) -> list[str]:
@@ -22,7 +27,8 @@ def stem_of(word: str) -> str:
     """A word without its ending; empty if it says little."""
     from bm25s.stopwords import STOPWORDS_EN_PLUS as STOPWORDS  # takes a while to import, and few chats need it
 
-    if word in STOPWORDS or word.partition("'")[0] in STOPWORDS:
+    word, _, contraction = word.partition("'")
+    if contraction not in ("", "s") or word in STOPWORDS or word in TALK_WORDS:
         return ""
     return ENDINGS.sub("", word) if len(word) > 3 else word
 

@@ -7,7 +7,6 @@ computed at once. GPT-2's logits take 200 kB a token in float32, several times o
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -59,7 +58,7 @@ def compile_for_gpu() -> None:
 
 
 @functools.cache  # for the next run of the process as well: what is compiled must not be compiled again
-def compiled_loss() -> Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]:
+def compiled_loss() -> Any:
     """loss_and_gradient, compiled."""
     return torch.compile(loss_and_gradient)
 

@@ -106,7 +106,7 @@ def csv_messages(source: Source, skipped: Skipped) -> Iterator[LogMessage]:
     people = People()
     for line, row in table.rows(source, skipped):
         place = f"{source.name}:{line}"
-        user_id, author, text = (row[name].strip() for name in ("authorid", "author", "content"))
+        user_id, author, text = ((row.get(name) or "").strip() for name in ("authorid", "author", "content"))
         if not author:
             skipped.broken(place, "column 'Author' is empty; every message needs one")
         elif not text:

@@ -79,7 +79,7 @@ def fit(name: str) -> dict[str, float]:
     device = choose_device("cuda", "bfloat16")
     torch.cuda.set_per_process_memory_fraction(LIMIT / torch.cuda.mem_get_info()[1])
     is_xl = name == "fit_xl"
-    shape = {"n_layer": 48, "n_head": 25, "n_embd": 1600} if is_xl else {}
+    shape: dict[str, Any] = {"n_layer": 48, "n_head": 25, "n_embd": 1600} if is_xl else {}
     with torch.device("cuda"):
         model = GPT(GPTConfig(vocab_size=50262, dropout=0.1, **shape), gradient_checkpointing=is_xl).train()
         if is_xl:

@@ -16,9 +16,10 @@ from starlette.types import ASGIApp
 from runtime.version import version
 from serving import completions, responses, routes
 from serving.checks import Limits
+from serving.errors import APIError, validation_error
 from serving.middleware import guarded
-from serving.protocol import APIError, validation_error
-from serving.response_models import event_schemas
+from serving.openapi import event_schemas
+from serving.protocol import Strict, field_names
 from serving.state import ServerState
 
 DESCRIPTION = "Serve a model to programs and people: OpenAI's protocol under /v1, a page to chat on at /."
@@ -57,7 +58,7 @@ def paths_of(routes: Sequence[BaseRoute]) -> list[str]:
 async def error_response(request: Request, error: Exception) -> JSONResponse:
     """OpenAI's error object for whatever a route, FastAPI or Starlette raises."""
     if isinstance(error, RequestValidationError):
-        error = validation_error(error.errors())
+        error = validation_error(error.errors(), field_names(Strict))
     elif isinstance(error, HTTPException) and not isinstance(error, APIError):
         error = APIError(error.status_code, str(error.detail), headers=error.headers)
     if not isinstance(error, APIError):  # a bug of ours: Starlette raises it again for the log

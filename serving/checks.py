@@ -19,8 +19,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.errors import APIError
 from serving.hosts import host_of, is_address, is_allowed, is_own, origin_authority
-from serving.protocol import APIError
 
 KEYLESS_PATHS = ("/health",)  # besides the page itself
 LIMITED_PATHS = ("/v1", "/tokenize", "/detokenize", "/feedback")  # those of --max_rps

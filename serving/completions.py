@@ -12,11 +12,14 @@ from fastapi.responses import Response
 
 from serving.checks import client_address
 from serving.delivery import Choice, respond
+from serving.errors import APIError
+from serving.generation import Delta, Generation, GenerationRequest, TokenLogprob
 from serving.json_body import JSONRoute
-from serving.prompts import ParamName, chat_param, chat_prompt, off_the_loop, text_prompts
-from serving.protocol import APIError, ChatRequest, Common, CompletionRequest
+from serving.off_the_loop import off_the_loop
+from serving.openapi import ERRORS, events
+from serving.prompts import ParamName, chat_param, chat_prompt, text_prompts
+from serving.protocol import ChatRequest, Common, CompletionRequest
 from serving.response_models import (
-    ERRORS,
     ChatChoice,
     ChatChunkChoice,
     ChatCompletion,
@@ -34,9 +37,7 @@ from serving.response_models import (
     TextCompletionChunk,
     TextLogprobs,
     TopLogprob,
-    events,
 )
-from serving.scheduler import Delta, Generation, GenerationRequest, TokenLogprob
 from serving.state import Server, ServerState
 
 MIN_LOGPROB = -9999.0  # OpenAI's floor: JSON has no minus infinity

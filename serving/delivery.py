@@ -9,10 +9,10 @@ from typing import Protocol
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
+from serving.errors import APIError
+from serving.generation import Delta, Failure, Generation, OpenAIReason, TokenLogprob
 from serving.middleware import access_record
-from serving.protocol import APIError
 from serving.response_models import CompletionUsage, PromptTokensDetails, Returned
-from serving.scheduler import Delta, Failure, Generation, OpenAIReason, TokenLogprob
 from serving.state import ServerState
 
 logger = logging.getLogger(__name__)

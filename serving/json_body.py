@@ -13,10 +13,12 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 
+from serving.errors import APIError
 from serving.leniency import lenient, refuse_unsupported
-from serving.protocol import APIError
+from serving.off_the_loop import off_the_loop
 from tokenization.chat_format import without_lone_surrogates
 
+MAX_NAMES = 10_000  # of an object: pydantic makes an error of each that it does not know, in 2 us
 MAX_DEPTH = 64  # lists and objects within each other; requests of real clients have less than 10
 
 
@@ -33,7 +35,10 @@ def no_number(name: str) -> float:
 
 
 def cleaned(value: Any, depth: int = 0) -> Any:
-    """The value without lone surrogates. Raises ValueError where a number is far too large, or the nesting too deep."""
+    """
+    The value without lone surrogates. Raises ValueError where a number is far too large, or the nesting too deep, and
+    APIError where an object has too many names.
+    """
     if isinstance(value, str):
         return without_lone_surrogates(value)
     if isinstance(value, float) and not math.isfinite(value) or isinstance(value, int) and abs(value) >= 2**64:
@@ -41,6 +46,8 @@ def cleaned(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict | list) and depth == MAX_DEPTH:
         raise ValueError("it is nested too deeply")
     if isinstance(value, dict):
+        if len(value) > MAX_NAMES:
+            raise APIError(400, f"an object of the body has more than {MAX_NAMES:,} names", code="invalid_json")
         return {without_lone_surrogates(name): cleaned(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
         return [cleaned(item, depth + 1) for item in value]
@@ -55,7 +62,11 @@ class JSONRequest(Request):
         self.known = known
 
     async def json(self) -> Any:
-        body, server = read_json(await self.body()), self.app.state.server
+        body = await self.body()
+        return await off_the_loop(len(body), self.content, body)
+
+    def content(self, raw: bytes) -> Any:
+        body, server = read_json(raw), self.app.state.server
         if self.known:
             refuse_unsupported(body)
             if not server.strict:

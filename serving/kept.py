@@ -6,7 +6,8 @@ send it back, as OpenAI's newer clients do. They are in memory only, and gone wh
 import uuid
 from collections import OrderedDict
 
-from serving.protocol import APIError, Message
+from serving.errors import APIError
+from serving.protocol import Message
 
 MAX_KEPT = 1000  # replies
 MAX_CHARACTERS = 2**24  # of all of them, the messages before each included

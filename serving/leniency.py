@@ -11,7 +11,8 @@ effect is left out, and the rest is refused by `refuse_unsupported`, which --str
 from collections.abc import Callable, Collection
 from typing import Any
 
-from serving.protocol import MAX_WINDOW, APIError
+from serving.errors import APIError
+from serving.protocol import MAX_WINDOW
 
 ALIASES = {
     "repeat_penalty": "repetition_penalty",

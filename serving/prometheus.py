@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from serving.scheduler import Generation, Scheduler
+from serving.generation import Generation
+from serving.scheduler import Scheduler
 
 PREFIX = "nanochatgpt_"
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

@@ -1,29 +1,17 @@
 """What a request asks to be continued, as ids, and how much of the context is left for the reply."""
 
-import asyncio
-from collections.abc import Callable
-from typing import NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from inference.engine import Engine
 from memory.notes import Memory
 from memory.view import View
 from runtime.errors import InputError
-from serving.protocol import MAX_WINDOW, APIError, ChatRequest, CompletionRequest, MemoryRequest, Message, Notes
+from serving.errors import APIError
+from serving.protocol import MAX_WINDOW, ChatRequest, CompletionRequest, MemoryRequest, Message, Notes
 from serving.state import ServerState
 from tokenization.chat_format import turns
 from tokenization.chat_template import document
 from tokenization.context import split_system
-
-LONG = 10_000  # characters that are tokenised in about a millisecond
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def off_the_loop(n_characters: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """The function's result. Where the text is long it runs in a thread, so that meanwhile all streams go on."""
-    if n_characters <= LONG:
-        return function(*args, **kwargs)
-    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 class ParamName(Protocol):
@@ -59,7 +47,7 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             return [*template.prompt(view[:-1]), *begun]
         return template.prompt(view)
 
-    wanted, view, memory = body.max_completion_tokens or body.max_tokens, messages, memory_of(body, server)
+    wanted, start, memory = body.max_completion_tokens or body.max_tokens, 0, memory_of(body, server)
     if (body.truncation or server.truncation) == "auto":
         wanted = min(wanted or default_max_tokens, max(1, block_size - 2))
         n_reserved = min(wanted, block_size // 4)  # for the reply: more would leave too little of the chat
@@ -70,7 +58,7 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             view = in_view(messages, prompt, block_size - n_reserved)
         except InputError as error:
             raise APIError(400, str(error), param_name(), "context_length_exceeded") from None
-        ids = prompt(view)
+        ids, start = prompt(view), shown.start
         max_new_tokens = min(wanted, block_size - len(ids))
     else:
         if body.memory:
@@ -81,7 +69,8 @@ def chat_prompt(body: ChatRequest, server: ServerState, param_name: ParamName = 
             raise APIError(400, str(error), param_name(), "invalid_value") from None
         hint = ", or truncation: auto"
         max_new_tokens = reply_budget(len(ids), wanted, block_size, default_max_tokens, param_name(), hint)
-    n_dropped = len(turns(split_system(messages)[1])) - len(turns(split_system(view)[1]))
+    talk = split_system(messages)[1]
+    n_dropped = len(turns(talk)) - len(turns(talk[start:]))
     return ChatPrompt(ids, max_new_tokens, last_reply_ids(messages, engine), continues, n_dropped)
 
 

@@ -15,12 +15,15 @@ from inference.settings import SamplingParams
 from serving.checks import client_address
 from serving.completions import chat_generations
 from serving.delivery import Choice, respond
+from serving.errors import APIError
+from serving.generation import Delta
 from serving.json_body import JSONRoute
 from serving.kept import KeptReplies, new_ids
+from serving.openapi import ERRORS, events
 from serving.protocol import (
     MAX_MESSAGES,
-    APIError,
     ChatRequest,
+    Items,
     MemoryOption,
     Message,
     ResponseFormat,
@@ -29,9 +32,8 @@ from serving.protocol import (
     Truncation,
     TruncationName,
 )
-from serving.response_models import (
-    ERRORS,
-    CompletionUsage,
+from serving.response_models import CompletionUsage
+from serving.response_object import (
     IncompleteDetails,
     InputTokensDetails,
     OutputMessage,
@@ -43,9 +45,7 @@ from serving.response_models import (
     ResponsesUsage,
     ResponseText,
     TextFormat,
-    events,
 )
-from serving.scheduler import Delta
 from serving.state import Server, ServerState
 
 router = APIRouter(tags=["OpenAI"], responses=ERRORS, route_class=JSONRoute)
@@ -88,7 +88,7 @@ class Obfuscation(Strict):
 class ResponsesRequest(SamplingRequest):
     input: (
         Annotated[str, Field(min_length=1)]
-        | Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
+        | Annotated[Items[InputItem], Field(min_length=1, max_length=MAX_MESSAGES - 1)]  # one more for instructions
     )
     instructions: str | None = Field(None, description="the persona: a system message before the input")
     previous_response_id: str | None = Field(None, description="what was said up to that reply comes before the input")

@@ -7,12 +7,14 @@ from fastapi.responses import PlainTextResponse
 
 from runtime.version import version
 from serving import personas
+from serving.errors import APIError
 from serving.feedback import NoRoom
 from serving.json_body import JSONRoute
-from serving.prompts import off_the_loop, plain_messages, read_memory
-from serving.protocol import APIError, DetokenizeRequest, Feedback, MemoryRequest, TokenizeRequest
+from serving.off_the_loop import off_the_loop
+from serving.openapi import ERRORS
+from serving.prompts import plain_messages, read_memory
+from serving.protocol import DetokenizeRequest, Feedback, MemoryRequest, TokenizeRequest
 from serving.response_models import (
-    ERRORS,
     DetokenizeResponse,
     HealthResponse,
     KnownNotes,

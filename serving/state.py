@@ -10,12 +10,14 @@ from fastapi import Depends, Request
 
 from inference.engine import Engine
 from inference.settings import SamplingParams
+from serving.errors import APIError
 from serving.feedback import FeedbackFile
+from serving.generation import Generation
 from serving.kept import KeptReplies
 from serving.leniency import logged_once
 from serving.prometheus import Metrics
-from serving.protocol import APIError, TruncationName
-from serving.scheduler import Generation, QueueFull, Scheduler
+from serving.protocol import TruncationName
+from serving.scheduler import QueueFull, Scheduler
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ function render() {
   const used = path(current).findLast((message) => message.used)?.used;
   at("title").textContent = titleOf(current);
   document.title = current.messages.length ? `${titleOf(current)} · nanoChatGPT` : "nanoChatGPT";
+  at("persona").hidden = !current.settings.system;
+  at("persona").lastChild.textContent = current.settings.system ?? "";
   at("empty").hidden = current.messages.length > 0;
   at("send").hidden = running;
   at("stop").hidden = !running;
@@ -182,12 +184,8 @@ const acts = {
     keep(conversation);
     view.update(message);
   },
-  rename(conversation, title) {
-    const kept = conversation.id === current.id ? current : conversation;
-    kept.title = title || kept.title;
-    keep(kept);
-    render();
-  },
+  rename: (conversation, title) => change(conversation, { title: title || conversation.title }),
+  pin: (conversation) => change(conversation, { pinned: !conversation.pinned }),
   remove(conversation) {
     const { id } = conversation;
     runs.get(id)?.stop.abort();
@@ -201,6 +199,12 @@ const acts = {
     });
   },
 };
+
+/** Change something of a conversation in the list. */
+function change(conversation, more) {
+  keep(Object.assign(conversation.id === current.id ? current : conversation, more));
+  render();
+}
 
 async function editSettings() {
   const conversation = current;
@@ -297,6 +301,7 @@ const clicks = {
   stop: halt,
   theme: toggleTheme,
   "open-settings": editSettings,
+  persona: editSettings,
   "open-files": () => at("files").showModal(),
   "try-now": connection.look,
   import: () => at("file").click(),

@@ -17,6 +17,7 @@ const ICONS = {
   good: "M7.5 11v9H4v-9zM7.5 11l4-7.5c1.5 0 2.4 1.2 2.1 2.7L13 9.5h5.6c1.2 0 2 1 1.8 2.2l-1.2 6.6c-.2 1-1 1.7-2 1.7H7.5",
   settings: "M4 8h9M19 8h1M13 5h6v6h-6zM4 16h1M11 16h9M5 13h6v6H5z",
   theme: "M12 4a8 8 0 1 0 0 16 8 8 0 0 0 0-16M12 4v16M12 9l4-3M12 13l7-4M12 17l7-4",
+  pin: "M9 4h6l-1 6 3 3v2H7v-2l3-3zM12 15v5",
   file: "M12 4v11M7.5 10.5L12 15l4.5-4.5M5 16v4h14v-4",
 };
 ICONS.bad = ICONS.good; // style.css turns it

@@ -1,4 +1,4 @@
-// The list of conversations: search, rename, delete. On a phone it slides over the chat.
+// The list of conversations: search, pin, rename, delete. On a phone it slides over the chat.
 
 import { at, element, iconButton } from "./dom.js";
 import { conversations } from "./store.js";
@@ -8,19 +8,24 @@ import { composes } from "./view.js";
 const list = at("chats");
 const narrow = matchMedia("(max-width: 760px)");
 
-/** Show the list. acts: rename and remove, called with a conversation. */
+/** Show the list. acts: pin, rename and remove, called with a conversation. */
 export function showList(current, acts) {
   const words = at("search").value.trim().toLowerCase();
   const holds = (text) => text.toLowerCase().includes(words);
   const texts = (one) => [titleOf(one), ...one.messages.map(({ content }) => content)];
   const found = conversations().filter((one) => texts(one).some(holds));
-  const days = Map.groupBy(found, ({ updated }) => dayOf(updated));
+  found.sort((one, other) => Boolean(other.pinned) - Boolean(one.pinned)); // else the order stays: the latest first
+  const groups = Map.groupBy(found, ({ pinned, updated }) => (pinned ? "Pinned" : dayOf(updated)));
+  const focused = document.activeElement.dataset.pin; // the list is made anew
   list.replaceChildren(
-    ...[...days].flatMap(([day, some]) => [
+    ...[...groups].flatMap(([day, some]) => [
       element("li", { class: "day" }, day),
       ...some.map((one) => row(one, one.id === current.id, acts)),
     ]),
   );
+  const pin = focused && list.querySelector(`[data-pin="${focused}"]`);
+  pin?.previousElementSibling.focus(); // the buttons of a row are there while the focus is in it
+  pin?.focus();
   if (!found.length) list.append(element("li", {}, element("p", {}, words ? "Nothing is found." : "No chats yet.")));
 }
 
@@ -33,7 +38,7 @@ function dayOf(time) {
 }
 
 function row(conversation, isCurrent, acts) {
-  const title = titleOf(conversation);
+  const [title, { id, pinned }] = [titleOf(conversation), conversation];
   const rename = () => {
     const box = nameBox(conversation, acts);
     made.replaceChildren(box);
@@ -42,7 +47,8 @@ function row(conversation, isCurrent, acts) {
   const made = element(
     "li",
     {},
-    element("a", { href: `#${conversation.id}`, dir: "auto", "aria-current": isCurrent && "page", onclick: leaveOnPhone }, title),
+    element("a", { href: `#${id}`, dir: "auto", "aria-current": isCurrent && "page", onclick: leaveOnPhone }, title),
+    iconButton("pin", `${pinned ? "Unpin" : "Pin"}: ${title}`, () => acts.pin(conversation), { "data-pin": id }),
     iconButton("edit", `Rename: ${title}`, rename),
     iconButton("trash", `Delete: ${title}`, () => acts.remove(conversation)),
   );

@@ -117,5 +117,6 @@ function revived(raw) {
   if (!last) throw new TypeError();
   for (const child of Object.values(raw.chosen ?? {})) if (byId.has(child)) choose(made, byId.get(child));
   if (typeof raw.title === "string") made.title = raw.title;
+  if (raw.pinned === true) made.pinned = true;
   return Object.assign(made, isId(raw.id) && { id: raw.id }, numbers(raw, ["updated"]));
 }

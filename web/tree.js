@@ -57,7 +57,18 @@ export function sent(conversation, last) {
     .map(({ role, content }) => ({ role, content }));
 }
 
+const GREETING = /^((hi|hello|hey|good (morning|evening|afternoon|day))( there)?|how are you( doing)?( today)?)\b[\s,.!?]*/i;
+
+/** The name that it was given, or what it is about: the first line of the user's that says more than hello. */
 export function titleOf({ title, messages }) {
-  const line = messages.find(({ role }) => role === "user")?.content.trim().split("\n", 1)[0] ?? "";
-  return title || (line.length > 60 ? `${line.slice(0, 59)}…` : line) || "New chat";
+  if (title) return title;
+  const lines = messages.filter(({ role }) => role === "user").map(({ content }) => content.trim().split("\n", 1)[0]);
+  const line = lines.map(subject).find(Boolean) ?? lines[0] ?? "";
+  return (line.length > 60 ? `${line.slice(0, 59)}…` : line) || "New chat";
+}
+
+/** The line without the greetings at its beginning. */
+function subject(line) {
+  const rest = line.replace(GREETING, "");
+  return rest === line ? line : subject(rest.replace(/^./u, (letter) => letter.toUpperCase()));
 }

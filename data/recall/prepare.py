@@ -83,7 +83,9 @@ def remembered(woven: tasks.WovenConversation, filler: Filler, rng: random.Rando
     before, after = ("\n".join(each["content"] for each in part) for part in (woven.messages[:answered], seen))
     values = (question.value, *question.other_values)
     is_lost = any(contains_phrase(before, value) and not contains_phrase(after, value) for value in values)
-    return None if is_lost else [*seen, woven.messages[answered]]
+    # what memory adds is only read: nobody said it there
+    read = [message if message in woven.messages else tasks.only_read(message) for message in seen]
+    return None if is_lost else [*read, woven.messages[answered]]
 
 
 def prepare(settings: RecallConfig) -> None:

@@ -15,7 +15,7 @@ from dataset.recall.tasks import WovenConversation
 from runtime.errors import InputError
 
 # what is asked for, and how often in percent, where the facts that were told allow it
-QUESTIONS = {"value": 45, "unknown": 25, "both": 12, "who": 12, "thing": 6, "summary": 7}
+QUESTIONS = {"value": 57, "unknown": 13, "both": 10, "who": 10, "thing": 5, "summary": 5}
 TOLD_SLOTS = (*SLOTS, *("opinion",) * 3, "pet", "family")  # more often, since more can be asked about them
 PAIRED_SLOTS = ("pet", "family")  # both facts of such a slot can be asked for
 MAX_SUMMED_UP = 4  # facts that a summary lists
@@ -38,7 +38,7 @@ def weave_drill(filler: Filler, rng: random.Random, context: int) -> WovenConver
     """One to six facts and about as many questions, in any order. Raises DrawError, as tasks.weave does."""
     n_facts = rng.randint(1, 6)
     blocks = [["tell"]] * n_facts + [["ask"]] * rng.randint(n_facts // 2 + 1, n_facts + 2)
-    blocks += [[step] for step, share in (("correct", 0.4), ("filler", 0.7)) if rng.random() < share]
+    blocks += [[step] for step, share in (("correct", 0.6), ("filler", 0.7)) if rng.random() < share]
     rng.shuffle(blocks)
     if rng.random() < 0.5:  # all is told first
         blocks.sort(key=lambda block: block == ["ask"])

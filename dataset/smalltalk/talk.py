@@ -194,7 +194,7 @@ def topic_files(folder: Path, topics: Sequence[str] = ("*",)) -> list[Path]:
     names = [path.stem for path in files]
     for pattern in topics:
         if not fnmatch.filter(names, pattern):
-            raise InputError(f"{folder} has no topic {pattern}, as its file is named{did_you_mean(pattern, names)}")
+            raise InputError(f"{folder} has no topic file {pattern}.txt{did_you_mean(pattern, names)}")
     return [path for path in files if any(fnmatch.fnmatch(path.stem, pattern) for pattern in topics)]
 
 

@@ -49,7 +49,7 @@ FLAGS = {"special": True, "lstrip": False, "rstrip": False, "single_word": False
 @pytest.fixture(scope="module")
 def bpe():
     """A byte-level BPE of 400 tokens, the content of its tokenizer.json with <|endoftext|> as its last."""
-    content = tokenizers.train([" ".join(TEXTS), (ROOT / "README.md").read_text(encoding="utf-8")], 404).to_json()
+    content = tokenizers.train([" ".join(TEXTS), (ROOT / "LICENSE").read_text(encoding="utf-8")], 404).to_json()
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] == "<|endoftext|>"]
     for tag in ("[System]:", "[Human]:", "[Bot]:", "<|endofturn|>"):
         del content["model"]["vocab"][tag]

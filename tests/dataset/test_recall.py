@@ -20,7 +20,7 @@ from dataset.recall.drills import drill
 from dataset.recall.filler import Exchange, Filler, Talk
 from dataset.recall.phrasebook import Fact, contains_phrase
 from dataset.recall.story import Question, Story
-from memory.notes import TOLD
+from memory.notes import NOTED
 from runtime.errors import InputError
 
 N = 300
@@ -335,7 +335,7 @@ def test_a_chat_with_memory_has_what_it_is_asked_for(train, made):
         before = "\n".join(message["content"] for message in woven.messages[: woven.answered_at(question)])
         in_view = "\n".join(message["content"] for message in seen[:-1])
         assert not contains_phrase(before, question.value) or contains_phrase(in_view, question.value)
-        asked, noted = asked + 1, noted + (TOLD in in_view)
+        asked, noted = asked + 1, noted + (NOTED in in_view)
     assert asked > 20 and noted > 5
 
 

@@ -191,7 +191,7 @@ def test_topics_are_chosen_by_name():
     titles = {s.title for path in topic_files(FOLDER, ("dogs",)) for s in read_topic(path, SLOTS)}
     chosen = read_scripts(FOLDER, ("dogs",))
     assert {s.title for split in chosen.values() for kind in split.by_kind.values() for s in kind} == titles
-    with pytest.raises(InputError, match="no topic dragons"):
+    with pytest.raises(InputError, match="no topic file dragons.txt"):
         topic_files(FOLDER, ("dogs", "dragons"))
 
 

@@ -49,6 +49,7 @@ def test_what_is_told_is_found(message, expected):
         "i don't know what you mean",
         "what do you do? are you my friend?",
         "i love that!",
+        "i have never had one",
         "that is my point exactly, my god",
         "you have two dogs",
         "",
@@ -65,6 +66,7 @@ def test_small_talk_is_no_fact(message):
     [
         ("my name is ann", "people call me anna"),
         ("i live in oslo", "we moved to bergen last week"),
+        ("i've settled down in oslo", "my flat is in bergen now"),
         ("i work as a nurse", "my job is teaching now"),
         ("my favourite color is red", "my favorite color is blue"),
         ("my dog's name is rex", "my dog's name is bello"),

@@ -1,6 +1,6 @@
 """
-What leaves the context is not lost: the newest of what was told stands in the system message, and turns that bear on a
-question come back beside it. While everything is in view, nothing is added, and a view never exceeds its tokens.
+What leaves the context is not lost: the newest of what was told stands behind the system message, and turns that bear
+on a question come back before it. While everything is in view, nothing is added, and a view never exceeds its tokens.
 """
 
 import random
@@ -8,7 +8,7 @@ import random
 import pytest
 from conftest import talk
 
-from memory.notes import ABOUT, NOTES_SHARE, TOLD, Memory
+from memory.notes import ABOUT, NOTED, NOTES_SHARE, RECALLED_SHARE, Memory
 from memory.recall import TurnIndex, topics
 from memory.view import View
 from runtime.errors import InputError
@@ -26,13 +26,13 @@ def chat(*lines):
     return [PERSONA, *({"role": ("user", "assistant")[i % 2], "content": line} for i, line in enumerate(lines))]
 
 
-def walked(memory, messages, max_tokens=120):
+def walked(memory, messages, max_tokens=240):
     """The view of each of the human's turns, as a chat asks for them; the last one."""
     view = []
     for end in range(2, len(messages) + 1):
         if messages[end - 1]["role"] == "user":
             view = memory.in_view(messages[:end], prompt, max_tokens)
-            assert len(prompt(view)) <= max_tokens and view[-1]["content"].endswith(messages[end - 1]["content"])
+            assert len(prompt(view)) <= max_tokens and view[-1] == messages[end - 1]
     return view
 
 
@@ -49,43 +49,44 @@ def test_nothing_is_added_while_all_is_in_view():
 
 
 def test_what_was_told_stays_in_view():
-    """A fact from beyond the context stands in the system message, behind the persona; without memory it is gone."""
+    """A fact from beyond the context is told once more behind the persona; without memory it is gone."""
     messages = [*long_chat("i live in oslo. my dog is called rex."), {"role": "user", "content": "hm?"}]
-    system = walked(Memory(), messages)[0]["content"]
-    assert system.startswith("i am a robot.\n" + TOLD) and "i live in oslo. my dog is called rex." in system
-    assert "oslo" not in str(View().of(messages, prompt, 120))
+    system, told, noted, *_ = walked(Memory(), messages)
+    assert system == PERSONA and "i live in oslo. my dog is called rex." in told["content"]
+    assert (told["role"], noted["role"]) == ("user", "assistant") and noted["content"].startswith(NOTED)
+    assert "oslo" not in str(View().of(messages, prompt, 240))
 
 
 def test_the_newest_wins():
     """A correction takes the older one's place, also when it is still in view itself."""
     messages = [*long_chat("i live in oslo", "i moved to bergen"), {"role": "user", "content": "hm?"}]
-    system = walked(Memory(), messages)[0]["content"]
-    assert "bergen" in system and "oslo" not in system
+    told = walked(Memory(), messages)[1]["content"]
+    assert "bergen" in told and "oslo" not in told
     late = [*long_chat("i live in oslo"), *chat("i moved to bergen", "oh.", "hm?")[1:]]
-    assert "oslo" not in walked(Memory(), late)[0]["content"]
+    assert "oslo" not in str(walked(Memory(), late))
 
 
 def test_turns_that_bear_on_the_message_come_back():
     """An exchange that is no fact of the human is brought back beside the question about it, and only then."""
     told = ("the volcano on the poster erupted in 1902", "poor people.")
     messages = [*chat(*told), *talk(40, seed=1), {"role": "user", "content": "when did that volcano erupt?"}]
-    asked = walked(Memory(), messages)[-1]["content"]
-    assert asked.startswith("(earlier, human: the volcano") and "1902" in asked and asked.endswith("erupt?")
+    assert walked(Memory(), messages)[-3:] == [*chat(*told)[1:], messages[-1]]
     messages[1:3] = chat("my favorite volcano is etna", "ok", "my favorite volcano is fuji", "i see")[1:]
     messages[-1] = {"role": "user", "content": "what is my favorite volcano?"}
     assert "fuji" in (now := str(walked(Memory(), messages))) and "etna" not in now  # what was corrected stays away
     messages[-1] = {"role": "user", "content": "and now?"}
-    assert walked(Memory(), messages)[-1]["content"] == "and now?"
+    assert walked(Memory(), messages)[-2:] == messages[-2:]
 
 
-def test_the_system_message_changes_only_when_turns_leave():
+def test_the_notes_change_only_when_turns_leave():
     """Else each turn would compute the whole context anew."""
     memory, messages, changes, starts = Memory(), long_chat("i live in oslo", "my cat is called tom"), [], []
     for end in range(2, len(messages), 2):
-        changes.append(memory.in_view(messages[:end], prompt, 120)[0]["content"])
+        changes.append(str(memory.in_view(messages[:end], prompt, 240)[:3]))
         starts.append(memory.view.start)
     # a view that fits in what the notes leave moves on by half of it
-    n_moves = len(prompt(messages)) / ((120 - 120 // NOTES_SHARE - len(prompt(messages[:1]))) // 2)
+    n_free = 240 - 240 // NOTES_SHARE - 240 // RECALLED_SHARE - len(prompt(messages[:1]))
+    n_moves = len(prompt(messages)) / (n_free // 2)
     assert len(set(changes)) <= len(set(starts)) + 1 <= n_moves + 1 < len(changes) / 2
 
 
@@ -94,8 +95,8 @@ def test_many_notes_leave_room_for_the_talk():
     told = [f"i like the number {i}" for i in range(60)]
     messages = [*long_chat("i live in oslo", *told), {"role": "user", "content": "hm?"}]
     view = walked(Memory(), messages, 200)
-    assert "oslo" in view[0]["content"] and "number 59" in view[0]["content"] and "number 0." not in view[0]["content"]
-    assert len(prompt(view[:1])) <= 6 + 50
+    assert "oslo" in view[1]["content"] and "number 59" in view[1]["content"] and "number 0." not in view[1]["content"]
+    assert len(prompt(view[:3])) <= 6 + 200 // NOTES_SHARE
 
 
 def test_notes_are_edited_and_forgotten():
@@ -109,9 +110,8 @@ def test_notes_are_edited_and_forgotten():
     memory.in_view(messages, prompt, 120)
     assert [note.text for note in memory.notes] == ["my name is ann", "i live in rome", "i like tea"]
     memory.clear()
-    assert memory.in_view(chat("hi"), prompt, 120)[0]["content"].endswith(
-        f"{TOLD}my name is ann. i live in rome. i like tea."
-    )
+    told, noted = memory.in_view(chat("hi"), prompt, 120)[1:3]
+    assert (told["content"], noted["content"]) == ("my name is ann. i live in rome. i like tea.", NOTED)
 
 
 def test_what_is_taken_back_is_not_remembered():
@@ -143,7 +143,7 @@ def test_any_chat_fits():
             messages.append({"role": "user", "content": " ".join(words)})
             view = memory.in_view(messages, prompt, 100)
             assert len(prompt(view)) <= 100 and view[0]["content"].startswith(PERSONA["content"])
-            assert view[-1]["content"].endswith(messages[-1]["content"])
+            assert view[-1] == messages[-1]
             messages.append({"role": "assistant", "content": "ok " * rng.randint(1, 20)})
 
 
@@ -152,6 +152,7 @@ def test_bm25_finds_what_shares_words():
     index = TurnIndex(["my dogs are asleep", "i baked bread today", "the weather is fine"])
     assert index.find("how is your dog?", 2) == [0] and index.find("bake me a bread", 2) == [1]
     assert index.find("what is it that you are?", 2) == [] == index.find("", 2)
+    assert TurnIndex(["my cat's name is tom", "the name's ann"]).find("what are your names?", 2) == [0, 1]
     assert TurnIndex([]).find("dogs", 2) == [] == TurnIndex(["is it?"]).find("dogs", 2)
 
 
@@ -168,4 +169,4 @@ def test_topics_are_what_both_spoke_of():
         *talk(40, seed=1),
         {"role": "user", "content": "hm?"},
     ]
-    assert f"{ABOUT}soup" in walked(Memory(), messages)[0]["content"]
+    assert f"{ABOUT}soup" in walked(Memory(), messages)[2]["content"]

@@ -10,8 +10,13 @@ import openai
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from served import HI, error_of, get
 
+from serving.errors import APIError
+from serving.json_body import read_json
+from serving.protocol import ChatRequest, CompletionRequest, DetokenizeRequest
+from serving.responses import ResponsesRequest
 from tokenization.chat_template import FolderTemplate, PlainText
 
 REFUSED = [
@@ -41,6 +46,28 @@ def test_what_is_not_known_is_refused_by_name(shared, body, param):
     """With --strict nothing is ignored that could change the result."""
     error = error_of(shared(strict=True).post(body), 400)
     assert error["type"] == "invalid_request_error" and (param is None or error["param"] == param)
+
+
+@pytest.mark.parametrize("model, body", [
+    (CompletionRequest, {"prompt": [None] * 20_000}),
+    (CompletionRequest, {"prompt": [["x"] * 20_000]}),
+    (DetokenizeRequest, {"tokens": ["x"] * 20_000}),
+    (ChatRequest, {"messages": [{"role": 7}] * 5_000}),
+    (ChatRequest, {"messages": [{"role": "user", "content": [{"type": "text"}] * 20_000}]}),
+    (ResponsesRequest, {"input": [{"role": 7}] * 5_000}),
+])  # fmt: skip
+def test_the_first_wrong_item_is_enough(model, body):
+    """A list of many wrong items is refused for one of them: to tell of each would take the server a second."""
+    with pytest.raises(ValidationError) as error:
+        model.model_validate(body)
+    assert 1 <= error.value.error_count() < 10
+
+
+def test_an_object_of_too_many_names():
+    """Each name that is not known is an error, too."""
+    with pytest.raises(APIError, match="10,000 names"):
+        read_json(json.dumps({f"x{i}": 1 for i in range(10_001)}).encode())
+    assert len(read_json(json.dumps({f"x{i}": 1 for i in range(10_000)}).encode())) == 10_000
 
 
 def test_context_overflow(running):

@@ -27,8 +27,8 @@ from inference.streaming import StopWordFilter
 from serving import connections, feedback
 from serving.checks import OriginCheck, client_address
 from serving.connections import Connections, protocol_class
+from serving.errors import APIError
 from serving.json_body import read_json
-from serving.protocol import APIError
 
 # stop words
 

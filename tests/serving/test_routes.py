@@ -4,11 +4,13 @@ the log shows is a setting. serve.py imports nothing heavy before it must.
 """
 
 import asyncio
+import io
 import json
 import logging
 import re
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
@@ -16,12 +18,16 @@ from conftest import ROOT
 from openai.types.chat import ChatCompletionChunk
 from served import HI, get
 
-import serve
 from inference.settings import SamplingParams, SettingError
 from runtime.version import version
-from serving import checks, response_models
+from serving import checks, log, response_models, response_object
 from serving.checks import BodyLimit, KeyCheck, OriginCheck, RateLimit
+from serving.log import log_to_stdout
 from serving.middleware import AccessLog, ResponseHeaders
+
+
+def model_named(name):
+    return vars(response_object).get(name) or vars(response_models)[name]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +46,7 @@ def test_what_comes_back_is_as_openapi_json_says(server, path, body, model):
     described = get(f"{server.url}/openapi.json").json()["paths"][path]["post"]["responses"]
     name = described["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert model in (None, name)
-    getattr(response_models, name).model_validate(server.post(body, path).json(), strict=True)
+    model_named(name).model_validate(server.post(body, path).json(), strict=True)
     assert described["4XX"]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
     response_models.ErrorResponse.model_validate(server.post({}, path).json(), strict=True)
 
@@ -75,7 +81,7 @@ def test_events_are_as_openapi_json_says(server, path, body, model, client_type)
     events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
     assert len(events) > 3
     for event in events:
-        getattr(response_models, model).model_validate(event, strict=True)
+        model_named(model).model_validate(event, strict=True)
         if client_type:
             client_type.model_validate(event)
 
@@ -225,12 +231,33 @@ def test_the_log_level_says_what_is_shown(capsys, level, shown):
     logger = logging.getLogger("serving")
     before = logger.handlers, logger.propagate, logger.level
     try:
-        serve.log_to_stdout(level)
+        writer = log_to_stdout(level)
         logging.getLogger("serving.state").debug("a")
         logging.getLogger("serving.middleware").info("b")
+        writer.flush()
     finally:
         logger.handlers, logger.propagate, logger.level = before
     assert capsys.readouterr().out == "".join(f"{line}\n" for line in shown)
+
+
+def test_a_terminal_that_stands_still_stops_nobody(monkeypatch):
+    """Lines are taken while none can be written, the oldest give way to the newest, and they come in their order."""
+    reads, written = threading.Event(), []
+
+    class Terminal(io.StringIO):
+        def write(self, text):
+            reads.wait(10)
+            written.append(text)
+
+    monkeypatch.setattr(log.sys, "stdout", Terminal())
+    monkeypatch.setattr(log, "MOST_LINES", 3)
+    writer = log.LineWriter()
+    for number in range(5):
+        writer.handle(logging.makeLogRecord({"msg": str(number)}))
+    assert not written
+    reads.set()
+    writer.flush()
+    assert "".join(written).split()[-3:] == ["2", "3", "4"]
 
 
 def test_help_imports_nothing_heavy():

@@ -21,6 +21,11 @@ PASTE = "\033[200~{}\033[201~"  # as a terminal sends what is pasted
 CTRL_C, CTRL_D, ALT_ENTER = "\x03", "\x04", "\x1b\r"
 
 
+def listen():
+    """Take Ctrl-C as in a terminal: tests in the background ignore it, and what they start would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """speaker.py in a pseudo-terminal. home: the data folder."""
 
@@ -37,6 +42,7 @@ class Terminal:
             timeout=20,
             encoding="utf-8",
             codec_errors="replace",
+            preexec_fn=listen,
         )
         self.child.delaybeforesend = None
         self.folder = home / "nanochatgpt"
@@ -285,7 +291,7 @@ def test_memory(terminal, tmp_path):
     assert notes.read_text(encoding="utf-8") == "i live in rome\ni like tea\n"
     assert notes.stat().st_mode & 0o777 == 0o600
     chat = terminal(f"--memory={notes}")
-    chat.send("hi", "[Bot]: 2: hi")  # the notes make a system message
+    chat.send("hi", "[Bot]: 3: hi")  # behind an exchange with the notes
     chat.leave()
     chat = terminal()
     chat.send("/memory", "(memory is off; /memory on turns it on)")

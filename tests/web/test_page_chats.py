@@ -34,6 +34,50 @@ def test_conversations(tab, scripted):
     assert tab.chats() == ["about cats", "Pets"] and tab.shown() == ["about cats", "meow"]
 
 
+def test_pinned_chats_stay_on_top(tab):
+    """Under a heading of their own, after a reload too, until they are unpinned; the focus stays on the button."""
+    for question in ("about dogs", "about cats"):
+        tab.page.click("#new-chat")
+        tab.say(question)
+        tab.replies(1)
+    tab.page.hover("#chats a >> nth=1")
+    tab.press("Pin: about dogs")
+    assert tab.page.evaluate("document.activeElement.ariaLabel") == "Unpin: about dogs"
+    for _ in range(2):
+        assert tab.chats() == ["about dogs", "about cats"]
+        assert tab.page.locator("#chats .day").all_inner_texts() == ["Pinned", "Today"]
+        tab.page.reload()
+    tab.page.hover("#chats a >> nth=0")
+    tab.press("Unpin: about dogs")
+    assert tab.chats() == ["about cats", "about dogs"]
+
+
+def test_a_chat_is_named_by_what_it_is_about(tab):
+    """A greeting is no name where more is said."""
+    tab.say("hi")
+    tab.replies(1)
+    assert tab.chats() == ["hi"]
+    tab.say("hello there! what shall we cook?")
+    tab.replies(2)
+    assert tab.chats() == ["What shall we cook?"] and tab.page.title().startswith("What shall we cook?")
+
+
+def test_the_persona_is_seen_in_the_chat(tab):
+    """Above the messages, in its own words; a click changes it."""
+    persona = tab.page.locator("#persona")
+    assert persona.is_hidden()
+    tab.page.click("#open-settings")
+    tab.page.fill("#system", "i have <b>two</b> dogs.")
+    tab.page.click("#settings .main")
+    tab.say("hi")
+    tab.replies(1)
+    assert persona.inner_text().endswith("i have <b>two</b> dogs.")
+    persona.click()
+    tab.page.fill("#system", "")
+    tab.page.click("#settings .main")
+    assert persona.is_hidden()
+
+
 def test_a_reply_goes_on_while_another_chat_is_read(tab, scripted):
     """Each conversation has its own reply on its way; one that is deleted meanwhile does not come back."""
     scripted.delay, scripted.say = 0.03, "a long reply " * 10
