@@ -3,6 +3,7 @@ Measure speed on this machine.
 
     $ python bench.py --what=decode --weights=int8 --prompt_tokens=64 --new_tokens=64     # a GPT-2 124M, random weights
     $ python bench.py --what=decode --init_from=out-chat --batch=8 --peers=hf,ctranslate2,llamacpp,uncached
+    $ python bench.py --what=decode --busy=1 --peers=llamacpp # beside a program that keeps a core busy
     $ python bench.py --what=decode --profile=trace.json      # where the time goes, for https://ui.perfetto.dev
     $ python bench.py --what=turns --plot=turns.png           # the first token, as a conversation grows
     $ python bench.py --what=train --n_layer=6 --n_head=6 --n_embd=384 --block_size=256 --batch_size=16
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import configurator
+from benchmarks.busy import busy
 from benchmarks.settings import BenchConfig
 from runtime import atomic
 
@@ -35,9 +37,11 @@ def bench(config: BenchConfig) -> None:
 
     threads = config.threads or torch.get_num_threads()
     card = f", {torch.cuda.get_device_name()}" if config.device == "cuda" and torch.cuda.is_available() else ""
-    machine = f"{processor()}, {threads} threads, {platform.system()}, Python {platform.python_version()}{card}"
+    load = f", beside {config.busy} busy processes" if config.busy else ""
+    machine = f"{processor()}, {threads} threads, {platform.system()}, Python {platform.python_version()}{card}{load}"
     print(f"{machine}, torch {torch.__version__}")
-    figures = measurement(config.what)(dataclasses.replace(config, threads=threads))
+    with busy(config.busy):
+        figures = measurement(config.what)(dataclasses.replace(config, threads=threads))
     if config.json:
         content = {**dataclasses.asdict(config), "machine": machine, **figures}
         with atomic.file(config.json) as new:

@@ -20,6 +20,7 @@ class BenchConfig:
     what: Literal["decode", "turns", "train", "quality", "serve", "start", "prepare"] = "decode"  # what to measure
     runs: int = 5  # how often; the median counts
     threads: int | None = None  # CPU threads; default: one a core
+    busy: int = 0  # processes that keep a core busy each, beside ours and the peers, as other programs do
     device: Literal["cpu", "cuda"] = "cpu"  # decode, train, serve: where; on a GPU in bfloat16 (runs/gpu.sh)
     json: str | None = None  # a file to write the figures to
     plot: str | None = None  # decode, turns: a file to draw them in, FILE.png
@@ -65,6 +66,8 @@ class BenchConfig:
         for name in MINIMUM_ONE:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
+        if self.busy < 0:
+            raise ValueError(f"busy ({self.busy}) must be at least 0")
         if self.new_tokens < 2:
             raise ValueError(f"new_tokens ({self.new_tokens}) must be at least 2: the first one is prefill")
         if self.steps <= WARMUP_STEPS:

@@ -1,9 +1,9 @@
-"""The forward pass of generation on a CPU: by the kernels of ops/cpu_block.py, or by torch where tokens are many."""
+"""The forward pass of generation on a CPU: by the kernels of ops/cpu_step.py, or by torch where tokens are many."""
 
 import contextlib
+from collections.abc import Iterable
 from typing import cast
 
-import numba
 import numpy as np
 import torch
 import torch.nn as nn
@@ -22,26 +22,22 @@ from inference.quantize import (
     quantize_model,
 )
 from model import GPT, Block, GPTConfig, KVCache
-from ops import cpu_block
-from ops.cpu_block import GROUP_SIZE
+from ops import cpu_block, cpu_step
+from ops.cpu_dot import GROUP_SIZE
+from ops.crew import MAX_HELPERS, STOP, Crew, new_state
 from ops.simd import LANES
 
-
-def configure_numba() -> None:
-    """
-    Set what numba keeps for the whole process, or for the thread that calls this: kernels are compiled at level 2,
-    in 4.0 s instead of 4.6 s and as fast, and run in as many threads as torch has.
-    """
-    numba_config.OPT = type(numba_config.OPT)(2)  # pyright: ignore[reportAttributeAccessIssue] - set when it is imported
-    most = numba_config.NUMBA_NUM_THREADS  # pyright: ignore[reportAttributeAccessIssue] - likewise
-    numba.set_num_threads(min(torch.get_num_threads(), most))
+BYTES_A_THREAD = 2**21  # of weights: with less for each, threads cost more than they bring
 
 
 def compile_kernels(weight_format: WeightFormat) -> None:
     """Compile the kernels for this format, which takes seconds, or read them from numba's cache, by using them once."""
     config = GPTConfig(block_size=8, vocab_size=64, n_layer=1, n_head=2, n_embd=GROUP_SIZE)
     tiny = quantize_model(GPT(config), weight_format)
-    CPUDecoder(tiny)([0], [0], [0], KVCache(config, dtype=cache_dtype(tiny)), [0])
+    decoder = CPUDecoder(tiny)
+    decoder([0], [0], [0], KVCache(config, dtype=cache_dtype(tiny)), [0])
+    decoder.state[STOP] = 1
+    cpu_step.help(decoder.state, decoder.step, decoder.kinds, 0)  # ends at once
 
 
 def cache_dtype(model: GPT) -> torch.dtype:
@@ -52,26 +48,44 @@ def cache_dtype(model: GPT) -> torch.dtype:
 
 class CPUDecoder:
     """
-    The forward pass for a few tokens on a CPU: what model(idx, cache=cache) computes, faster. See `fits`. Its thread is
-    the one that makes it: configure_numba is called.
+    The forward pass for a few tokens on a CPU: what model(idx, cache=cache) computes, faster. See `fits`. It is for one
+    thread at a time, which as many others help as torch has beside it.
     """
 
     WIDE = 8  # tokens; more at once are faster by torch in bfloat16 than by the kernels
-    MAX_ROWS = MAX_KERNEL_ROWS  # tokens of one sequence; for more the model itself is faster
+    SMALL = 2**25  # bytes of int8 weights; up to so many, torch takes longer to unpack them than to multiply
 
     def __init__(self, model: GPT) -> None:
-        configure_numba()
+        # level 2 compiles sooner, to code as fast
+        level = type(numba_config.OPT)(2)  # pyright: ignore[reportAttributeAccessIssue] - set when it is imported
+        numba_config.OPT = level  # pyright: ignore[reportAttributeAccessIssue]
         self.model, self.cache_dtype = model, cache_dtype(model)
         self.blocks = cast(list[Block], list(model.transformer.h))
-        self.layers = [
-            (norm_arrays(block.ln_1), linear_arrays(block.attn.c_attn), linear_arrays(block.attn.c_proj))
-            + (norm_arrays(block.ln_2), linear_arrays(block.mlp.c_fc), linear_arrays(block.mlp.c_proj))
-            for block in self.blocks
-        ]  # in the order of cpu_block.block's parameters
-        self.ln_f = norm_arrays(model.transformer.ln_f)
+        self.norms = [(norm_arrays(block.ln_1), norm_arrays(block.ln_2)) for block in self.blocks]
+        # for each layer, in the order of cpu_step's phases, (values, scales, bias); they live as their addresses do
+        self.matrices = [
+            [linear_arrays(each) for each in (b.attn.c_attn, b.attn.c_proj, b.mlp.c_fc, b.mlp.c_proj)]
+            for b in self.blocks
+        ]
+        self.layers = np.array(
+            [
+                addresses(array for group in (*matrices, *norms) for array in group)
+                for matrices, norms in zip(self.matrices, self.norms, strict=True)
+            ]
+        )
+        self.final_norm = norm_arrays(model.transformer.ln_f)
         self.head = linear_arrays(model.transformer.wte)
-        matrices = [part for layer in self.layers for part in layer if len(part) == 3] + [self.head]
-        self.bytes = sum(values.nbytes + scales.nbytes for values, scales, _ in matrices)  # read for each token
+        self.positions_table = as_numpy(model.transformer.wpe.weight.float())
+        read = [matrix for matrices in self.matrices for matrix in matrices] + [self.head]
+        self.bytes = sum(values.nbytes + scales.nbytes for values, scales, _ in read)  # read for each token
+        # tokens of one sequence; for more the model itself is faster
+        is_small = self.matrices[0][0][0].dtype == np.int8 and self.bytes <= self.SMALL
+        self.max_rows = 4 * MAX_KERNEL_ROWS if is_small else MAX_KERNEL_ROWS
+        self.n_helpers = min(torch.get_num_threads() - 1, self.bytes // BYTES_A_THREAD, MAX_HELPERS)
+        # made by `room`
+        self.slots = np.zeros(0, np.int64)
+        self.cache: KVCache | None = None
+        self.crew: Crew | None = None
         # set by `widen`: for each layer c_attn, attn.c_proj, c_fc, mlp.c_proj; and the head
         self.wide_layers: list[list[BFloat16Matmul]] = []
         self.wide_head: BFloat16Matmul | None = None
@@ -84,6 +98,46 @@ class CPUDecoder:
         placed = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
         return config.is_plain and shaped and placed
 
+    def room(self, rows: int, cache: KVCache) -> None:
+        """Room for so many tokens, and this cache, in `step`. Where it has to be made anew, the helpers are as well."""
+        if cache is self.cache and rows <= len(self.slots):
+            return
+        if self.crew:
+            self.crew.stop()
+        config, R, n = self.model.config, max(rows, self.max_rows), 1 + self.n_helpers
+        C, part_size = config.n_embd, R * max(4 * config.n_embd, len(self.head[0]))
+        self.slots, self.positions = np.zeros((2, R), np.int64)
+        integers = self.matrices[0][0][0].dtype in (np.int8, np.uint8)
+        self.qkv, self.heads = aligned(R, 3 * C), aligned(R, C)
+        self.scratch = [  # in the order of cpu_step's addresses
+            aligned(R, C),
+            self.heads,
+            self.qkv,
+            aligned(R, 4 * C),
+            as_numpy(torch.empty(R * 4 * C, dtype=torch.int16 if integers else torch.float32)),
+            aligned(R),
+            aligned(n, part_size),
+            *np.zeros((2, cpu_step.MAX_BLOCKS + R), np.int64),
+            self.slots,
+            self.positions,
+            as_numpy(cache.k),
+            as_numpy(cache.v),
+            *self.head,
+            self.positions_table,
+            *self.final_norm,
+        ]
+        assert cpu_step.NORM + 2 == cpu_step.X + len(self.scratch)
+        self.cache, self.step = cache, np.zeros(cpu_step.LAYERS + self.layers.size, np.int64)
+        sizes = len(self.layers), C, config.n_head, len(self.head[0]), config.block_size, cache.k.size(1), n, part_size
+        self.step[: cpu_step.X] = sizes
+        self.step[cpu_step.X : cpu_step.NORM + 2] = addresses(self.scratch)
+        self.step[cpu_step.LAYERS :] = self.layers.ravel()
+        matrix, keys, inputs = self.matrices[0][0][0], as_numpy(cache.k), self.scratch[4]
+        self.kinds = tuple(array.dtype.type(0) for array in (matrix, self.head[0], keys, inputs))
+        self.state = new_state(self.n_helpers)
+        arguments, keeps = (self.state, self.step, self.kinds), (self.matrices, self.norms, self.scratch)
+        self.crew = Crew(self.n_helpers, cpu_step.help, self.state, arguments, keeps) if self.n_helpers else None
+
     @torch.inference_mode()
     def __call__(
         self, ids: list[int], slots: list[int], positions: list[int], cache: KVCache, last: list[int]
@@ -91,26 +145,21 @@ class CPUDecoder:
         """
         Logits (len(last), n_vocab), float32, of the tokens whose indices in `ids` are in `last`.
         Token ids[i] is at positions[i] of row slots[i] of the cache, where its keys and values are written. The
-        positions before it must be filled already, or by tokens of this call.
+        positions before it must be filled already, or by tokens of this call. Raises IndexError, as torch does, where
+        there is no such token or place.
         """
-        wide = bool(self.wide_layers) and len(ids) > CPUDecoder.WIDE
-        wte, wpe = self.model.transformer.wte, self.model.transformer.wpe
-        x = (wte(torch.tensor(ids)) + wpe(torch.tensor(positions))).float()  # (rows, n_embd)
-        # cpu_block.block's scratch arrays. torch's memory begins at a multiple of 64 bytes: a vector of the widest kind
-        # never straddles two cache lines
-        scratch = [as_numpy(torch.empty(len(ids), n * x.size(1))) for n in (1, 3, 4)]
-        slot_array, position_array, keys, values = (
-            np.array(slots),
-            np.array(positions),
-            as_numpy(cache.k),
-            as_numpy(cache.v),
-        )
-        for layer, arrays in enumerate(self.layers):
-            if wide:
-                self.wide_block(x, slot_array, position_array, layer, keys[layer], values[layer])
-            else:
-                cpu_block.block(as_numpy(x), slot_array, position_array, *arrays, keys[layer], values[layer], *scratch)
-        return self.logits(x[last])
+        n_vocab, block_size = len(self.head[0]), self.model.config.block_size
+        if min(ids) < 0 or max(ids) >= n_vocab or min(positions) < 0 or max(positions) >= block_size:
+            raise IndexError(f"ids go to {n_vocab - 1}, positions to {block_size - 1}: {ids}, {positions}")
+        self.room(len(ids), cache)
+        self.slots[: len(ids)], self.positions[: len(ids)] = slots, positions
+        if self.crew:
+            self.crew.wake()
+        if self.wide_layers and len(ids) > CPUDecoder.WIDE:
+            return self.wide_logits(ids, positions, last)
+        logits = torch.empty(len(last), len(self.head[0]))
+        cpu_step.forward(np.array(ids), np.array(last), logits.numpy(), self.state, self.step, self.kinds)
+        return logits[:, : self.model.config.vocab_size]
 
     def widen(self) -> bool:
         """
@@ -126,45 +175,45 @@ class CPUDecoder:
             for b in self.blocks
         ]
         self.wide_head = BFloat16Matmul(wte)
-        # compile write_kv_and_attend now, by a call with no rows
-        config, no_rows = self.model.config, np.zeros(0, np.int64)
-        cache, y = KVCache(config, 1, dtype=cache_dtype(self.model)), np.zeros((0, config.n_embd), np.float32)
-        qkv = np.zeros((0, 3 * config.n_embd), np.float32)
-        cpu_block.write_kv_and_attend(qkv, no_rows, no_rows, as_numpy(cache.k)[0], as_numpy(cache.v)[0], y)
+        self.room(1, KVCache(self.model.config, 1, dtype=cache_dtype(self.model)))
+        cpu_step.attention(0, 1, self.state, self.step, self.kinds)  # compiled now
         return True
 
-    def wide_block(
-        self,
-        x: torch.Tensor,
-        slots: np.ndarray,
-        positions: np.ndarray,
-        layer: int,
-        keys: np.ndarray,
-        values: np.ndarray,
-    ) -> None:
-        """
-        cpu_block.block with torch's matrix products: x (rows, n_embd) after one block, in place. keys and values:
-        the layer's, (slots, n_head, block_size, head_size).
-        """
-        ln_1, _, _, ln_2, _, _ = self.layers[layer]
-        attn, attn_proj, fc, fc_proj = self.wide_layers[layer]
-        y = torch.empty_like(x)
-        cpu_block.layer_norm(as_numpy(x), *ln_1, as_numpy(y))
-        cpu_block.write_kv_and_attend(as_numpy(attn(y)), slots, positions, keys, values, as_numpy(y))
-        x += attn_proj(y)
-        cpu_block.layer_norm(as_numpy(x), *ln_2, as_numpy(y))
-        x += fc_proj(F.gelu(fc(y), approximate="tanh"))
+    def wide_logits(self, ids: list[int], positions: list[int], last: list[int]) -> torch.Tensor:
+        """What __call__ returns, with torch's matrix products."""
+        x = (
+            self.model.transformer.wte(torch.tensor(ids)) + self.model.transformer.wpe(torch.tensor(positions))
+        ).float()
+        n, y = len(ids), torch.empty_like(x)
+        qkv, heads = torch.from_numpy(self.qkv)[:n], torch.from_numpy(self.heads)[:n]
+        for layer, (attn, attn_proj, fc, fc_proj) in enumerate(self.wide_layers):
+            ln_1, ln_2 = self.norms[layer]
+            cpu_block.layer_norm(as_numpy(x), *ln_1, as_numpy(y))
+            qkv.copy_(attn(y))
+            cpu_step.attention(layer, n, self.state, self.step, self.kinds)
+            x += attn_proj(heads)
+            cpu_block.layer_norm(as_numpy(x), *ln_2, as_numpy(y))
+            x += fc_proj(F.gelu(fc(y), approximate="tanh"))
+        return self.logits(x[last])
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (rows, n_vocab) of the last block's hidden states (rows, n_embd)."""
         y = torch.empty_like(x)
-        cpu_block.layer_norm(as_numpy(x), *self.ln_f, as_numpy(y))
-        if self.wide_head and len(x) > CPUDecoder.WIDE:
-            logits = self.wide_head(y)
-        else:
-            logits = torch.empty(len(x), len(self.head[0]))
-            cpu_block.linear(as_numpy(y), *self.head, as_numpy(logits), accumulate=False)
-        return logits[:, : self.model.config.vocab_size]
+        cpu_block.layer_norm(as_numpy(x), *self.final_norm, as_numpy(y))
+        head = self.wide_head if self.wide_head and len(x) > CPUDecoder.WIDE else self.model.transformer.wte.head
+        return head(y)[:, : self.model.config.vocab_size]
+
+
+def addresses(arrays: Iterable[np.ndarray]) -> list[int]:
+    """Where the arrays' numbers stand in memory, one after the other."""
+    arrays = list(arrays)
+    assert all(array.flags.c_contiguous for array in arrays)
+    return [array.ctypes.data for array in arrays]
+
+
+def aligned(*shape: int) -> np.ndarray:
+    """An array of float32 that begins at a multiple of 64 bytes, where no vector straddles two lines of the cache."""
+    return as_numpy(torch.empty(*shape))
 
 
 class BFloat16Matmul:
@@ -199,10 +248,11 @@ def norm_arrays(layer: nn.LayerNorm) -> tuple[np.ndarray, np.ndarray]:
 
 
 def linear_arrays(layer: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(values, scales, bias) of a linear layer or an embedding, as ops/cpu_block.py reads them; packed or not."""
+    """(values, scales, bias) of a linear layer or an embedding, as ops/cpu_dot.py reads them; packed or not."""
     if isinstance(layer, QuantizedLinear):
         values, scales, bias = layer.values, layer.scales, layer.bias
     else:
         values, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
         scales = torch.ones(len(values))
+    scales = scales.view(len(values), -1)
     return as_numpy(values), as_numpy(scales), as_numpy(torch.zeros(len(values)) if bias is None else bias.float())

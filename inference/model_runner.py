@@ -23,7 +23,7 @@ class ModelRunner:
         self.model, self.block_size = model, model.config.block_size
         self.device = model.get_parameter("transformer.wpe.weight").device
         self.decoder = cpu_decoder(model) if self.device.type == "cpu" else None
-        self.kernel_rows = self.decoder.MAX_ROWS if self.decoder else 0
+        self.kernel_rows = self.decoder.max_rows if self.decoder else 0
         self.wide = False  # the decoder takes prompts and single tokens of many sequences in one call
         dtype = self.decoder.cache_dtype if self.decoder else model.get_parameter("transformer.wpe.weight").dtype
         self.cache = KVCache(model.config, slots, self.device, dtype)
@@ -34,10 +34,6 @@ class ModelRunner:
 
     def adopt(self) -> None:
         """Let the thread that calls this compute, though another one made the runner: settings are a thread's."""
-        if self.decoder:
-            from inference.cpu_decoder import configure_numba
-
-            configure_numba()
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
 

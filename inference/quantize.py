@@ -14,12 +14,12 @@ import torch.nn as nn
 from torch.nn import functional as F
 
 from model import GPT
-from ops import cpu_block
-from ops.cpu_block import GROUP_SIZE
+from ops import cpu_dot
+from ops.cpu_dot import GROUP_SIZE
 from ops.simd import LANES
 
 WeightFormat = Literal["bfloat16", "int8", "int4"]
-MAX_KERNEL_ROWS = 32  # tokens; for more at once torch's matrix products are faster than the kernels of cpu_block
+MAX_KERNEL_ROWS = 32  # tokens; for more at once torch's matrix products are faster than the kernels of cpu_step
 HEAD_ROWS_PER_PIECE = 4096  # rows of the embedding that are unpacked at once: all 50,000 would take 150 MB
 # Inputs of matrix products are padded to a multiple of this many rows. oneDNN generates machine code for each number of
 # rows and keeps it forever: without the padding, a server's memory would grow by megabytes a second.
@@ -30,7 +30,7 @@ ROWS_PER_PIECE = 32
 
 def quantize_weight(weight: torch.Tensor, weight_format: WeightFormat) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    (values, scales) of a weight (n_out, n_in), as ops/cpu_block.py reads them.
+    (values, scales) of a weight (n_out, n_in), as ops/cpu_dot.py reads them.
     bfloat16: values (n_out, n_in), and scales (n_out,) of ones. int8: the same shapes; also in place of int4 where n_in
     is no multiple of 32. int4: values (n_out, n_in / 2) uint8, two numbers in each; scales (n_out, n_in / 32).
     """
@@ -103,10 +103,10 @@ def quantized_matmul(x: torch.Tensor, values: torch.Tensor, scales: torch.Tensor
     """x (..., n_in) @ weight.T -> (..., n_out) float32: by the kernels for a few rows, else in `dtype` by torch."""
     n_rows, n_out = x.numel() // x.size(-1), len(values)
     if n_rows <= MAX_KERNEL_ROWS and x.size(-1) % GROUP_SIZE == 0:
-        y = torch.empty(n_rows, n_out)
-        no_bias = np.zeros(n_out, np.float32)
-        rows = x.reshape(n_rows, -1).float().contiguous()
-        cpu_block.linear(as_numpy(rows), as_numpy(values), as_numpy(scales), no_bias, as_numpy(y), accumulate=False)
+        y, rows = torch.empty(n_rows, n_out), x.reshape(n_rows, -1).float().contiguous()
+        inputs = np.empty(rows.shape, np.float32 if values.dtype == torch.bfloat16 else np.int16)
+        packed = as_numpy(values), as_numpy(scales.view(n_out, -1)), np.zeros(n_out, np.float32)
+        cpu_dot.linear(as_numpy(rows), inputs, np.empty(n_rows, np.float32), *packed, as_numpy(y))
         return y.view(*x.shape[:-1], n_out)
     y = F.linear(pad_rows(x.reshape(n_rows, -1), dtype), dequantize(values, scales, dtype))[:n_rows].float()
     y = y.view(*x.shape[:-1], n_out)

@@ -6,7 +6,8 @@ How the next token is drawn.
 
 The steps, in this order whatever is set: logit bias, repetition penalty, frequency and presence penalty, DRY,
 no-repeat-ngram (apply_penalties); temperature, top-k, top-p, min-p, typical-p (filter_logits); then one draw from what
-is left. Each is transformers' where it has it, number for number.
+is left. Each is transformers' where it has it, number for number. Logits are (n_vocab,) float32, in numpy, whose
+operators begin at once: torch takes longer to begin than a small vocabulary takes to compute.
 """
 
 from collections import Counter
@@ -22,30 +23,32 @@ from inference.settings import LARGEST, SamplingParams
 NEAR_LOGITS = 8.0
 
 
-def apply_penalties(logits: torch.Tensor, sampling: SamplingParams, recent: Iterable[int]) -> torch.Tensor:
+@np.errstate(over="ignore", invalid="ignore")  # settings may be as large as floats are
+def apply_penalties(logits: np.ndarray, sampling: SamplingParams, recent: Iterable[int]) -> np.ndarray:
     """A copy of logits (n_vocab,) after the steps before the temperature. recent: the ids that these look at."""
-    logits = logits.clone()
+    logits = logits.copy()
     if sampling.logit_bias:
         ids, biases = sampling.bias_arrays
-        logits[ids[ids < len(logits)]] += torch.from_numpy(biases[ids < len(logits)])
-    counts = Counter(recent)
-    if sampling.repetition_penalty != 1.0 and counts:
-        ids = torch.tensor(sorted(counts))
-        scores, penalty = logits[ids], sampling.repetition_penalty
-        logits[ids] = torch.where(scores < 0, scores * penalty, scores / penalty)
-    if (sampling.frequency_penalty or sampling.presence_penalty) and counts:
+        logits[ids[ids < len(logits)]] += biases[ids < len(logits)]
+    recent = list(recent)
+    if sampling.repetition_penalty != 1.0 and recent:
+        ids = np.array(recent)  # an id that comes twice is read before it is written: it is penalised once
+        scores, penalty = logits[ids], np.float32(sampling.repetition_penalty)
+        logits[ids] = np.where(scores < 0, scores * penalty, scores / penalty)
+    if (sampling.frequency_penalty or sampling.presence_penalty) and recent:
+        counts = Counter(recent)
         penalties = [n * sampling.frequency_penalty + sampling.presence_penalty for n in counts.values()]
-        logits[list(counts)] -= torch.tensor(penalties, dtype=logits.dtype)
+        logits[list(counts)] -= np.array(penalties, np.float32)
     if sampling.dry_multiplier:
-        for token_id, n in repeated_run_lengths(list(recent)).items():
+        for token_id, n in repeated_run_lengths(recent).items():
             if n >= sampling.dry_allowed_length:
                 excess = min(n - sampling.dry_allowed_length, 300)  # a float holds the power
                 logits[token_id] -= min(sampling.dry_multiplier * sampling.dry_base**excess, LARGEST)
     if sampling.no_repeat_ngram:
-        banned = ngram_completions(list(recent), sampling.no_repeat_ngram)
-        allowed = logits.clone()
-        allowed[banned] = -torch.inf
-        logits = allowed if allowed.max() > -torch.inf else logits  # something has to be said
+        banned = ngram_completions(recent, sampling.no_repeat_ngram)
+        allowed = logits.copy()
+        allowed[banned] = -np.inf
+        logits = allowed if allowed.max() > -np.inf else logits  # something has to be said
     return logits
 
 
@@ -75,7 +78,8 @@ def ngram_completions(recent: list[int], n: int) -> list[int]:
     return sorted({recent[i + n - 1] for i in range(len(recent) - n + 1) if recent[i : i + n - 1] == before})
 
 
-def filter_logits(logits: torch.Tensor, sampling: SamplingParams) -> tuple[torch.Tensor, torch.Tensor]:
+@np.errstate(over="ignore", invalid="ignore")  # settings may be as large as floats are
+def filter_logits(logits: np.ndarray, sampling: SamplingParams) -> tuple[np.ndarray, np.ndarray]:
     """
     The tokens that temperature, top-k, top-p, min-p and typical-p leave of logits (n_vocab,): their ids and logits,
     (n,) each.
@@ -84,65 +88,81 @@ def filter_logits(logits: torch.Tensor, sampling: SamplingParams) -> tuple[torch
     top_p of 0.9 keeps the first three. The whole vocabulary is sorted only where the tokens near the highest logit do
     not sum to that.
     """
-    logits = logits / sampling.temperature
+    logits = logits / np.float32(sampling.temperature)
     ids = None  # all
     if sampling.top_k and sampling.top_k < len(logits):
         # with ties more than k, as others do
-        ids = (logits >= torch.topk(logits, sampling.top_k).values[-1]).nonzero().squeeze(1)
+        ids = np.flatnonzero(logits >= np.partition(logits, -sampling.top_k)[-sampling.top_k])
         logits = logits[ids]
     if sampling.top_p < 1.0:
-        total, highest = logits.logsumexp(0), logits.max()
-        near = np.flatnonzero(logits.numpy() >= float(highest) - NEAR_LOGITS)
-        if (logits[near].logsumexp(0) - total).exp() < sampling.top_p + 1e-4:
-            near = np.flatnonzero(logits.numpy() > -np.inf)
-        probs = (logits[near] - total).exp().numpy()
-        falling = np.sort(probs)[::-1].astype(np.float64)  # of a whole vocabulary 16 times as fast as torch.sort
-        n = max(int((falling.cumsum() - falling < sampling.top_p).sum()), 1)
-        near = torch.from_numpy(near[probs >= falling[n - 1]])
+        highest = logits.max()
+        likelihoods = np.exp(logits - highest)  # of the likeliest 1
+        total = likelihoods.sum()
+        near = np.flatnonzero(logits >= highest - np.float32(NEAR_LOGITS))
+        if likelihoods[near].sum() < (sampling.top_p + 1e-4) * total:
+            near = np.flatnonzero(logits > -np.inf)
+        probs = likelihoods[near] / total
+        falling = np.sort(probs)[::-1].astype(np.float64)
+        n = max(int(np.searchsorted(falling.cumsum() - falling, sampling.top_p)), 1)
+        near = near[probs >= falling[n - 1]]
         ids, logits = near if ids is None else ids[near], logits[near]
     if sampling.min_p > 0:
-        probs = logits.softmax(0)
-        ids, logits = select(ids, logits, probs >= sampling.min_p * probs.max())
+        probs = softmax(logits)
+        ids, logits = select(ids, logits, probs >= np.float32(sampling.min_p) * probs.max())
     if sampling.typical_p < 1.0:
-        logs = logits.log_softmax(0)
-        probs = logs.exp()
-        entropy = -(probs * logs).nansum()
-        distance, order = (-logs - entropy).abs().sort()
-        n = int((probs[order].cumsum(0) < sampling.typical_p).sum()) + 1
-        chosen = torch.zeros_like(probs, dtype=torch.bool)
+        logs = log_softmax(logits)
+        probs = np.exp(logs)
+        entropy = -np.sum(probs * logs, where=probs > 0)
+        distance = np.abs(-logs - entropy)
+        order = np.argsort(distance, kind="stable")
+        n = int((probs[order].cumsum() < sampling.typical_p).sum()) + 1
+        chosen = np.zeros(len(probs), bool)
         chosen[order[:n]] = True
         ids, logits = select(ids, logits, chosen)
-    return torch.arange(len(logits)) if ids is None else ids, logits
+    return np.arange(len(logits)) if ids is None else ids, logits
 
 
-def select(ids: torch.Tensor | None, logits: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ids (None: 0, 1, 2, ...) and logits at which the bool tensor `chosen` is true; all are (n,)."""
-    indices = chosen.nonzero().squeeze(1)
+def select(ids: np.ndarray | None, logits: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ids (None: 0, 1, 2, ...) and logits at which the bool array `chosen` is true; all are (n,)."""
+    indices = np.flatnonzero(chosen)
     return indices if ids is None else ids[indices], logits[indices]
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (n,) of logits (n,)."""
+    likelihoods = np.exp(logits - logits.max())
+    return likelihoods / likelihoods.sum()
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """The logarithms of softmax(logits)."""
+    lower = logits - logits.max()
+    return lower - np.log(np.exp(lower).sum())
+
+
 def sample_token(
-    logits: torch.Tensor,
+    logits: np.ndarray,
     sampling: SamplingParams,
     generator: torch.Generator | None,
     recent: Iterable[int] = (),
 ) -> int:
     """
-    The next id, drawn from logits (n_vocab,), float32 on the CPU. It takes one number of the generator, and none where
-    the temperature is 0.
+    The next id, drawn from logits (n_vocab,) float32. It takes one number of the generator, and none where the
+    temperature is 0.
     """
     if sampling.changes_logits:
         logits = apply_penalties(logits, sampling, recent)
     if sampling.temperature == 0:
         return int(logits.argmax())
     ids, logits = filter_logits(logits, sampling)
-    cumulative = logits.softmax(0).double().cumsum(0)
-    threshold = torch.rand((), generator=generator, dtype=torch.float64) * cumulative[-1]
-    return int(ids[min(int(torch.searchsorted(cumulative, threshold, right=True)), len(ids) - 1)])
+    cumulative = softmax(logits).cumsum(dtype=np.float64)
+    threshold = torch.rand((), generator=generator, dtype=torch.float64).item() * cumulative[-1]
+    return int(ids[min(int(cumulative.searchsorted(threshold, side="right")), len(ids) - 1)])
 
 
-def logprobs_of(logits: torch.Tensor, token_id: int, n: int) -> tuple[float, Sequence[tuple[int, float]]]:
+def logprobs_of(logits: np.ndarray, token_id: int, n: int) -> tuple[float, Sequence[tuple[int, float]]]:
     """The log-probability of token_id, and (id, log-probability) of the n likeliest: the model's own, unpenalised."""
-    logs = logits.log_softmax(0)
-    best = torch.topk(logs, min(n, len(logs)))
-    return float(logs[token_id]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+    logs, n = log_softmax(logits), min(n, len(logits))
+    best = np.argpartition(logs, len(logs) - n)[len(logs) - n :] if n else np.zeros(0, np.int64)
+    best = best[np.argsort(-logs[best], kind="stable")]
+    return float(logs[token_id]), list(zip(best.tolist(), logs[best].tolist(), strict=True))

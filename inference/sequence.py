@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from inference.sampling import logprobs_of, sample_token
@@ -39,6 +40,7 @@ class Sequence:
         self.ids = list(ids)
         self.sampling = sampling
         self.suppress_tokens = list(suppress_tokens)
+        self.suppressed = np.array(self.suppress_tokens, np.int64)
         self.stop_token_ids = {*stop_token_ids, *sampling.stop_ids}
         self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
         self.generator = torch.Generator()
@@ -79,16 +81,16 @@ class Sequence:
         if isinstance(logits, int):
             token_id = logits
         else:
-            if self.suppress_tokens:
-                logits[self.suppress_tokens] = -torch.inf
+            row = logits.numpy()
+            row[self.suppressed] = -np.inf
             if self.num_generated < self.sampling.min_new_tokens:
-                logits[[id for id in self.stop_token_ids if id < len(logits)]] = -torch.inf
-            token_id = sample_token(logits, self.sampling, self.generator, self.recent)
+                row[[id for id in self.stop_token_ids if id < len(row)]] = -np.inf
+            token_id = sample_token(row, self.sampling, self.generator, self.recent)
         if token_id in self.stop_token_ids:
             return Token(None, FinishReason.STOP_TOKEN)
         logprob, likeliest = None, ()
         if self.sampling.logprobs is not None and not isinstance(logits, int):
-            logprob, likeliest = logprobs_of(logits, token_id, self.sampling.logprobs)
+            logprob, likeliest = logprobs_of(logits.numpy(), token_id, self.sampling.logprobs)
         self.ids.append(token_id)
         self.recent.append(token_id)
         self.num_generated += 1

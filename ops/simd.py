@@ -48,13 +48,13 @@ class Float32x16Model(PrimitiveModel):
 
 def constant(number: float, llvm_type: ir.VectorType = INTS) -> ir.Constant:
     """The number in all lanes."""
-    return ir.Constant(llvm_type, [number] * LANES)
+    return ir.Constant(llvm_type, [number] * llvm_type.count)
 
 
-def read(context: Any, builder: Any, array_type: Any, array: Any, place: Any) -> Any:
-    """The vector of the sixteen numbers from array.flat[place] on, in the array's own dtype."""
+def read(context: Any, builder: Any, array_type: Any, array: Any, place: Any, n: int = LANES) -> Any:
+    """The vector of the n numbers from array.flat[place] on, in the array's own dtype."""
     array = context.make_array(array_type)(context, builder, array)
-    loaded_type = ir.VectorType(context.get_data_type(array_type.dtype), LANES)
+    loaded_type = ir.VectorType(context.get_data_type(array_type.dtype), n)
     pointer = builder.bitcast(builder.gep(array.data, [place]), loaded_type.as_pointer())
     return builder.load(pointer, align=1)
 
@@ -133,6 +133,17 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Typed:
         return builder.call(function, args)
 
     return vector(vector, vector, vector), code
+
+
+@intrinsic
+def fma_of_one(context: Any, a: Any, b: Any, c: Any) -> Typed:
+    """a * b + c of three float32, rounded once, wherever it stands; LLVM joins some of those that are written out."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOAT, [FLOAT] * 3), "llvm.fma.f32")
+        return builder.call(function, args)
+
+    return types.float32(types.float32, types.float32, types.float32), code
 
 
 @intrinsic

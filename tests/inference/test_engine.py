@@ -14,7 +14,7 @@ from inference.loading import open_engine
 from inference.sequence import Token
 from inference.settings import EngineConfig, SamplingParams
 from inference.streaming import FinishReason
-from ops import cpu_block
+from ops import cpu_step
 from runtime.errors import InputError
 from tokenization.chat_format import prompt
 
@@ -209,11 +209,11 @@ def test_an_error_amid_a_forward_pass_leaves_a_sound_cache(tiny, tokens, path, m
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:  # at the second layer: the first one's keys are written already
-        if path == "kernels":
-            done = iter([cpu_block.block])
-            patch.setattr("ops.cpu_block.block", lambda *parts: next(done, interrupted)(*parts))
-        else:
+    with monkeypatch.context() as patch:
+        if path == "kernels":  # after the call, which nothing interrupts: all keys are written already
+            forward = cpu_step.forward
+            patch.setattr("ops.cpu_step.forward", lambda *parts: interrupted(forward(*parts)))
+        else:  # at the second layer: the first one's keys are written already
             patch.setattr(tiny.transformer.h[1], "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
             list(engine.generate([1, 2, 9, 9, 9], SamplingParams(temperature=0)))

@@ -6,6 +6,7 @@ it has not are the published rules; the fast path keeps what a plain sort keeps;
 import itertools
 import random
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -35,9 +36,8 @@ def random_logits(n=500, seed=0, scale=3.0):
 
 def ours(logits, sampling, recent):
     """Logits (n_vocab,) after both steps, -inf where a token is ruled out."""
-    logits = apply_penalties(logits, sampling, recent)
-    ids, left = filter_logits(logits, sampling)
-    return torch.full_like(logits, -torch.inf).index_put((ids,), left)
+    ids, left = filter_logits(apply_penalties(logits.numpy(), sampling, recent), sampling)
+    return torch.full_like(logits, -torch.inf).index_put((torch.from_numpy(ids),), torch.from_numpy(left))
 
 
 def theirs(logits, sampling, recent):
@@ -132,7 +132,7 @@ def test_any_settings_equal_transformers():
 def test_top_p_without_a_sort_is_top_p(seed, scale, top_p, top_k):
     """The tokens near the highest stand for all only where they hold the share: the same set as one sort of all."""
     logits = random_logits(2000, seed, scale)
-    ids, left = filter_logits(logits, SamplingParams(**{**PLAIN, "top_p": top_p, "top_k": top_k}))
+    ids, left = filter_logits(logits.numpy(), SamplingParams(**{**PLAIN, "top_p": top_p, "top_k": top_k}))
     pool = (
         logits
         if top_k is None
@@ -146,7 +146,7 @@ def test_top_p_without_a_sort_is_top_p(seed, scale, top_p, top_k):
         assert found >= set(order[wanted].tolist())
         tied = probs > last * (1 - 1e-6)  # what float32 cannot tell from the last one
         assert found <= set(order[tied].tolist())
-    assert torch.equal(left, logits[ids])
+    assert np.array_equal(left, logits.numpy()[ids])
 
 
 def test_frequency_and_presence_are_openais():
@@ -179,22 +179,31 @@ def test_runs_are_the_longest_repeats(recent):
 
 def test_dry_stays_finite():
     """A bot that said one word two thousand times gets a huge penalty, and no infinity that softmax would choke on."""
-    found = apply_penalties(
-        torch.zeros(12), SamplingParams(**PLAIN, dry_multiplier=0.8, penalty_window=2000), [7] * 2000
-    )
-    assert (
-        sample_token(
-            torch.zeros(12), SamplingParams(**PLAIN, dry_multiplier=0.8), torch.Generator().manual_seed(1), [7] * 2000
-        )
-        != 7
-    )
-    assert found[7] == pytest.approx(-LARGEST) and not found.isnan().any()
+    logits, dry, said = np.zeros(12, np.float32), SamplingParams(**PLAIN, dry_multiplier=0.8), [7] * 2000
+    found = apply_penalties(logits, SamplingParams(**PLAIN, dry_multiplier=0.8, penalty_window=2000), said)
+    assert sample_token(logits, dry, torch.Generator().manual_seed(1), said) != 7
+    assert found[7] == pytest.approx(-LARGEST) and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize(
+    "case", [dict(), dict(top_k=40), dict(top_p=1.0, min_p=0.05), dict(temperature=1.3, top_p=0.99)]
+)
+def test_a_draw_is_that_of_the_whole_distribution(case):
+    """The same number of the generator gives the same token as all operators over the whole vocabulary, in torch."""
+    sampling = SamplingParams(**case)
+    for seed in range(200):
+        logits, recent = random_logits(seed=seed), [3, 7, 7, 499, 12]
+        left = theirs(logits, sampling, recent).double().softmax(0).cumsum(0)
+        threshold = torch.rand((), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        wanted = int(torch.searchsorted(left, threshold, right=True))
+        drawn = sample_token(logits.numpy(), sampling, torch.Generator().manual_seed(seed), recent)
+        assert drawn == wanted or (left - threshold).abs().min() < 1e-6, (seed, drawn, wanted)
 
 
 @pytest.mark.parametrize("temperature", [1e-6, LARGEST])
 def test_the_largest_settings_draw_a_token(temperature):
     """Whatever logits are added to, multiplied or divided by: a token is left to draw, of a few that all recur."""
-    tiny, recent = torch.tensor([-9.0, 0.0, 9.0]), [0, 1, 2] * 20
+    tiny, recent = np.float32([-9.0, 0.0, 9.0]), [0, 1, 2] * 20
     for sign in (1, -1):
         largest = dict(logit_bias={0: sign * LARGEST}, frequency_penalty=sign * LARGEST, presence_penalty=LARGEST)
         largest |= dict(repetition_penalty=LARGEST, dry_multiplier=LARGEST, dry_base=10.0)
@@ -206,12 +215,12 @@ def test_the_largest_settings_draw_a_token(temperature):
 def test_logprobs_are_the_models_own():
     """The chosen token's and the likeliest ones' log softmax, before any operator."""
     logits = random_logits()
-    logprob, likeliest = logprobs_of(logits, 17, 3)
+    logprob, likeliest = logprobs_of(logits.numpy(), 17, 3)
     logs = torch.log_softmax(logits, dim=0)
     assert logprob == pytest.approx(logs[17].item())
     assert [id for id, _ in likeliest] == logs.topk(3).indices.tolist()
     assert [value for _, value in likeliest] == pytest.approx(logs.topk(3).values.tolist())
-    assert logprobs_of(logits, 17, 0)[1] == []
+    assert logprobs_of(logits.numpy(), 17, 0)[1] == []
 
 
 def test_operators_respect_a_ban():
@@ -241,7 +250,7 @@ def test_operators_leave_their_input_alone():
 def test_temperature_0_is_argmax():
     """The likeliest token always, after the penalty, whatever the other settings."""
     for seed in range(20):
-        logits = random_logits(seed=seed)
+        logits = random_logits(seed=seed).numpy()
         best = int(logits.argmax())
         assert sample_token(logits, SamplingParams(temperature=0, top_p=0.1, min_p=0.5), None) == best
         assert sample_token(logits, SamplingParams(temperature=0, repetition_penalty=100.0), None, [best]) != best
@@ -251,7 +260,7 @@ def test_draws_follow_the_distribution():
     """Of 20,000 draws each token gets its share of softmax, within 2%."""
     logits, generator = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.Generator().manual_seed(0)
     sampling = SamplingParams(**PLAIN)
-    drawn = torch.tensor([sample_token(logits, sampling, generator) for _ in range(20_000)]).bincount() / 20_000
+    drawn = torch.tensor([sample_token(logits.numpy(), sampling, generator) for _ in range(20_000)]).bincount() / 20_000
     torch.testing.assert_close(drawn, torch.softmax(logits, dim=-1), atol=0.02, rtol=0)
 
 
@@ -298,25 +307,25 @@ def test_a_setting_out_of_range_is_named(wrong):
 
 def test_a_top_k_of_0_is_none():
     """0 keeps all tokens, as nanoGPT and transformers have it."""
-    logits = torch.randn(50, generator=torch.Generator().manual_seed(0))
+    logits = random_logits(50).numpy()
     for a, b in zip(*(filter_logits(logits, SamplingParams(top_k=k)) for k in (0, None)), strict=True):
-        assert torch.equal(a, b)
+        assert np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("more", [dict(min_p=0.1), dict(typical_p=0.5), dict(temperature=0.0), dict(top_k=2)])
 def test_a_rule_that_leaves_nothing_does_not_hold(more):
     """In a vocabulary of three that all were said, no_repeat_ngram=1 would rule out every token: one is drawn."""
     sampling = SamplingParams(no_repeat_ngram=1, **more)
-    assert sample_token(torch.tensor([0.0, 1.0, 2.0]), sampling, None, [0, 1, 2]) in (0, 1, 2)
-    assert sample_token(torch.tensor([0.0, 1.0, 9.0]), sampling, None, [2, 1]) == 0  # as long as there is one, it does
+    assert sample_token(np.float32([0, 1, 2]), sampling, None, [0, 1, 2]) in (0, 1, 2)
+    assert sample_token(np.float32([0, 1, 9]), sampling, None, [2, 1]) == 0  # as long as there is one, it does
 
 
 def test_extreme_settings_still_draw():
     """The least temperature and the greatest penalty give a token, not an error."""
-    for case in (dict(temperature=1e-6), dict(temperature=1e6), dict(repetition_penalty=1e6), dict(top_p=1e-9)):
-        assert (
-            0 <= sample_token(random_logits(), SamplingParams(**case), torch.Generator().manual_seed(0), [1, 2]) < 500
-        )
+    cases = [dict(temperature=1e-6), dict(temperature=1e6), dict(repetition_penalty=1e6), dict(top_p=1e-9)]
+    for case in cases:
+        sampling, generator = SamplingParams(**case), torch.Generator().manual_seed(0)
+        assert 0 <= sample_token(random_logits().numpy(), sampling, generator, [1, 2, 1, 2]) < 500
 
 
 # stop words

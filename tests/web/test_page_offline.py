@@ -184,13 +184,13 @@ def test_tokens_are_drawn_as_ours_are(opened):
     tab = opened("?model=random")
     for name, value in (("top_p", 0.9), ("top_k", 3), ("repetition_penalty", 1.5)):
         sampling = SamplingParams(**{"temperature": 0.8, "top_p": 1.0, "repetition_penalty": 1.0, name: value})
-        ids, kept = filter_logits(apply_penalties(logits, sampling, recent), sampling)
+        ids, kept = filter_logits(apply_penalties(logits.numpy(), sampling, recent), sampling)
         settings = {each: getattr(sampling, each) for each in ("temperature", "top_p", "top_k", "repetition_penalty")}
         code = "const [logits, ...how] = argument; const once = () => draw(Float32Array.from(logits), ...how);"
         code += "return Array.from({ length: 4000 }, once);"
         drawn = in_page(tab, code, [logits.tolist(), settings, recent])
         assert set(drawn) <= set(ids.tolist())
-        for token, probability in zip(ids.tolist(), kept.softmax(0).tolist(), strict=True):
+        for token, probability in zip(ids.tolist(), torch.from_numpy(kept).softmax(0).tolist(), strict=True):
             assert abs(drawn.count(token) / 4000 - probability) < 0.05
 
 
