@@ -12,6 +12,10 @@ What every child knows, as questions and short answers drawn from tables that pe
     H: is {a food} {other}?             another question, with its own answers
     B: No, {a food} is {color}.
 
+    == Who are you?                     without columns and rows: questions that stand for themselves
+    H: what's your name?
+    B: I'm Nano.
+
 Braces are those of dataset/smalltalk/script.py; slots are the columns alone. A file may begin with a comment.
 """
 
@@ -61,7 +65,7 @@ def read_tables(path: Path) -> list[Table]:
             turn = None
         elif not tables:
             raise InputError(f"{place}: a table begins with == and its title")
-        elif not tables[-1].columns:
+        elif not tables[-1].columns and not tables[-1].exchanges and key != "H":
             tables[-1].columns = cells(line)
         elif line.startswith("|") and turn:
             turn.ways.append(template(line[1:].strip(), place))
@@ -76,6 +80,7 @@ def read_tables(path: Path) -> list[Table]:
         else:
             raise InputError(f"{place}: a line begins with ==, |, H: or B:, behind a table's title with its columns")
     for table in tables:
+        table.rows = table.rows or [{}] * (not table.columns)
         check_table(table, path)
     return tables
 
@@ -95,8 +100,8 @@ def add_turn(table: Table, turn: Turn, place: str) -> None:
 
 def check_table(table: Table, path: Path) -> None:
     """Raises InputError where something is missing, or a question asks for what is no column."""
-    if len(table.rows) < 2 or not table.exchanges:
-        raise InputError(f"{path}: {table.title}: a table needs two rows and a question")
+    if not table.rows or not table.exchanges:
+        raise InputError(f"{path}: {table.title}: a table needs rows and a question")
     for question, answer in table.exchanges:
         if not answer.ways:
             raise InputError(f"{path}:{question.line}: an H: needs its B:")
