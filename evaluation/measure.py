@@ -5,6 +5,7 @@ One model, asked everything that the report card has.
 """
 
 import dataclasses
+import functools
 import itertools
 import os
 import platform
@@ -24,7 +25,7 @@ from evaluation.copying import copy_rows
 from evaluation.fit import f1_rows, fit_rows, hits_at_1
 from evaluation.impersonation import impersonation_rows
 from evaluation.prompting import LIMITS, MODES, Context, ask, find_contexts, sampling_modes
-from evaluation.recall import long_chat_row, noted_view_of, recall_rows, view_of
+from evaluation.recall import long_chat_row, noted_view_of, recall_rows, remembering_view_of, view_of
 from evaluation.repetition import repeat_rows, repetition_rows, self_chats
 from evaluation.report import FORMAT
 from evaluation.rows import Report, Row, Sample
@@ -144,8 +145,14 @@ def measure_with_data(
         rows += impersonation_rows(answers, prompts, gold, seed)
     if "repetition" in groups:
         rows += repetition_rows(answers, gold, seed, n_words=5 * n)
-        chats = self_chats(backend, conversations, max(2, n // 10), sampling, seed, progress)
+        n_chats = max(2, n // 10)
+        chats = self_chats(backend, conversations, n_chats, sampling, seed, progress)
         group_rows, curves["overlap"] = repeat_rows(chats, conversations, seed)
+        if config.memory and isinstance(backend, LocalBackend):
+            remember = functools.partial(remembering_view_of, backend.engine)
+            noted_chats = self_chats(backend, conversations, n_chats, sampling, seed, progress, remember)
+            values = [row.value for row in repeat_rows(noted_chats, conversations, seed)[0]]
+            group_rows = [dataclasses.replace(r, with_memory=v) for r, v in zip(group_rows, values, strict=True)]
         rows += group_rows
     if "memory" in groups:
         if isinstance(backend, LocalBackend):

@@ -159,14 +159,20 @@ def view_of(engine: Engine) -> View:
     return lambda messages: messages_in_view(messages, engine.template.prompt, tokens_left(engine))
 
 
+def remembering_view_of(engine: Engine) -> View:
+    """The same with memory, for one chat as it grows."""
+    memory = Memory()
+    return lambda messages: memory.in_view(messages, engine.template.prompt, tokens_left(engine))
+
+
 def noted_view_of(engine: Engine) -> View:
     """The same with memory, which has followed the chat turn by turn as chat.py has it."""
 
     def noted(messages: list[Message]) -> list[Message]:
-        memory, in_view = Memory(), messages
+        remembering, in_view = remembering_view_of(engine), messages
         for end in range(1, len(messages) + 1):
             if messages[end - 1]["role"] == "user":
-                in_view = memory.in_view(messages[:end], engine.template.prompt, tokens_left(engine))
+                in_view = remembering(messages[:end])
         return in_view
 
     return noted

@@ -96,10 +96,12 @@ def self_chats(
     sampling: SamplingParams,
     seed: int,
     progress: Callable[[int], object],
+    remember: Callable[[], Callable[[list[Message]], list[Message]]] | None = None,
 ) -> list[list[Message]]:
     """
     n chats of the model with itself, TURNS replies each way, fewer chats if there are fewer openings. Each opens with
-    the first message of a real conversation, and its system message (the bot's persona) if it has one.
+    the first message of a real conversation, and its system message (the bot's persona) if it has one. remember: makes
+    what a chat with memory has in view of the bot, called for each chat.
     """
     rng = random.Random(f"{seed}/self-chats")
     openings = [
@@ -110,9 +112,13 @@ def self_chats(
     ]
     chats = [list(opening) for opening in rng.sample(openings, min(n, len(openings)))]
     sampling = dataclasses.replace(sampling, max_new_tokens=SELF_CHAT_TOKENS)
+    in_views = [remember() if remember else list for _ in chats]
     for turn in range(2 * TURNS - 1):
         role = "assistant" if turn % 2 == 0 else "user"
-        prompts = chats if role == "assistant" else [seen_by_human(chat) for chat in chats]
+        if role == "assistant":
+            prompts = [in_view(chat) for in_view, chat in zip(in_views, chats, strict=True)]
+        else:
+            prompts = [seen_by_human(chat) for chat in chats]
         for chat, answer in zip(chats, ask(backend, prompts, sampling, seed + turn, progress), strict=True):
             chat.append({"role": role, "content": answer.text or "..."})
     return chats

@@ -20,7 +20,7 @@ class EvaluateConfig(EngineConfig):
     quick: bool = False  # a tenth of the questions
     n: int | None = None  # questions of each kind; default: 200, with --quick 20
     groups: tuple[str, ...] = ()  # these groups of figures alone, once for each: --groups=sense; default: all
-    memory: bool = False  # ask the group memory also with notes of what has left the context, in a column of its own
+    memory: bool = False  # memory and self-chats also with notes of what has left the context, in a column of its own
     samples: int = 0  # transcripts to add, drawn by the seed
     fail_under: str | None = None  # a file of lines `name, limit`: exit status 1 if the model falls short of one
     seed: int = 1  # draws the questions; the same seed and folder give the same report

@@ -72,12 +72,12 @@ def test_a_wrong_table_is_told_with_its_line(tmp_path, old, new, line):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_tables_are_well_written(path):
-    """Right spelling, whole sentences of the bot's, none longer than 20 words; no row twice, none like its wrong value."""
+    """Right spelling, whole sentences of the bot's, none longer than 20 words; no row twice, none alone."""
     problems = []
     for table in read_tables(path):
         rows = [tuple(row.values()) for row in table.rows]
         problems += [f"{table.title}: {row} stands there twice" for row in rows if rows.count(row) > 1]
-        for row, role, text in said(table):
+        for _, role, text in said(table):
             words = {word for word in re.findall(r"(?<![\w'])[a-z]+(?:'[a-z]+)?", text) if word not in KNOWN}
             unknown = SPELLING.unknown(word for word in words if role == "assistant" and not word.endswith("'s"))
             problems += [f"{table.title}: {text}: is {word} a word?" for word in unknown]

@@ -194,6 +194,30 @@ def test_self_chats_have_twenty_turns_of_the_bot(conversations):
     assert len(curve["human"]["x"]) == 20
 
 
+def test_self_chats_with_memory(conversations):
+    """Each chat has a memory of its own, and the bot sees what that has in view; the human's side has none."""
+    views, shown = [], []
+
+    def remember():
+        views.append(lengths := [])
+
+        def last_alone(messages):
+            lengths.append(len(messages))
+            return messages[-1:]
+
+        return last_alone
+
+    def says(messages):
+        shown.append(len(messages))
+        return f"turn {len(shown)}"
+
+    actor = Actor(says)
+    chats = self_chats(actor, conversations, 3, SamplingParams(), 1, lambda n: None, remember)
+    assert [len(lengths) for lengths in views] == [TURNS] * len(chats)
+    assert all(lengths == sorted(set(lengths)) for lengths in views)
+    assert shown.count(1) >= TURNS * len(chats) and max(shown) == 2 * TURNS - 2
+
+
 def alike(text, ended):
     """Without the U+FFFD that stands for a character which a limit cuts in two: a cut has nothing there."""
     return text.rstrip("\ufffd" + string.whitespace), ended
