@@ -83,7 +83,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
             is_due = is_last or config.eval_only or budget.evaluation_is_due(progress.iter_num)
             is_due |= run.replaces_start and progress.iter_num == 0
 
-            # save where a crash before the next save could cost more than save_minutes: an evaluation saves when it ends
+            # save where a crash before the next save could cost more than save_minutes; an evaluation saves at its end
             is_due = is_due and evaluated != progress.iter_num
             seconds_at_risk = time.time() - run.saved_at + (budget.reserve if is_due else 0)
             is_at_risk = progress.iter_num > 0 and not config.eval_only and seconds_at_risk > 60 * config.save_minutes
