@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The model in the box, from nothing: English, then chat, then copying, then memory. Every stage goes on where it was
+# The model in the box, from nothing: English, then chat, copying, memory, plain talk. Every stage goes on where it was
 # stopped, and one that has ended is passed over. Meant for some 30 hours of two cores, or ten minutes of one large GPU; NOTES.md
 # says which of its stages were run as they stand.
 #
 #     bash runs/base.sh FOLDER              # FOLDER has self_dialogue/, topical_chat/, qmsum/ and prose/, as docs/data.md says
-#     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, language, chat, copying, recall, ship
+#     bash runs/base.sh FOLDER language     # the stages up to this one: data, pack, language, chat, copying, recall, talk, ship
 #     bash runs/base.sh FOLDER pack         # the data as one archive, out-base/data.tar.xz, for a machine without network
 #     bash runs/base.sh out-base/data.tar.xz chat --max_minutes=4     # there; flags behind a stage go to train.py
 #
@@ -58,14 +58,19 @@ else
     fi
     mix language --tokenizer=train:4096
     mix chat
-    # for the last two stages: rows of random tokens, and talk that no stage has read before
+    # for the last three stages: rows of random tokens, what every child knows, and talk that no stage has read before
     if [ ! -f data/copy/tokens/meta.json ]; then
         python data/copy/prepare.py --tokenizer=data/base/language --length=510 --shortest=64 --gapped=0.7 --count=14000 --out_dir=data/copy/tokens
     fi
+    [ -f data/base/basics/meta.json ] ||
+        python data/basics/prepare.py --tokenizer=data/base/language --out_dir=data/base/basics
+    filler+=(--filler=data/base/basics)
     [ -f data/recall/answers/meta.json ] ||
         python data/recall/prepare.py "${filler[@]}" --context=400 --count=6000 --seed=2 --answers_only=true --out_dir=data/recall/answers
     [ -f data/recall/drills/meta.json ] ||
         python data/recall/prepare.py "${filler[@]}" --context=400 --count=24000 --seed=3 --drills=1 --answers_only=true --out_dir=data/recall/drills
+    [ -f data/recall/noted/meta.json ] ||
+        python data/recall/prepare.py "${filler[@]}" --context=400 --count=2000 --seed=4 --memory_share=1 --answers_only=true --out_dir=data/recall/noted
     [ -f data/base/smalltalk/meta.json ] ||
         python data/smalltalk/prepare.py --count=9000 --seed=2 --out_dir=data/base/smalltalk
     if [ ! -f data/base/quick/meta.json ]; then
@@ -77,10 +82,11 @@ else
     fi
     mix copying
     mix recall
+    mix talk
 fi
 [ "$last" != data ] || exit 0
 if [ "$last" = pack ]; then
-    tar -cf - data/base/{language,chat,copying,recall} | xz --lzma2=preset=3,dict=384MiB > out-base/data.tar.xz.new
+    tar -cf - data/base/{language,chat,copying,recall,talk} | xz --lzma2=preset=3,dict=384MiB > out-base/data.tar.xz.new
     mv out-base/data.tar.xz.new out-base/data.tar.xz
     exit 0
 fi
@@ -100,6 +106,8 @@ train copying
 [ "$last" != copying ] || exit 0
 train recall
 [ "$last" != recall ] || exit 0
+train talk
+[ "$last" != talk ] || exit 0
 
 # the model in the box: half the bytes, and without what only training needs
 python - <<'END'
@@ -107,7 +115,7 @@ import torch
 
 from checkpoint import model_folder
 
-model, tokenizer, chat = model_folder.load("out-base/recall")
+model, tokenizer, chat = model_folder.load("out-base/talk")
 told = {name: value for name, value in chat.items() if name not in ("format", "version", "tokenizer")}
 model_folder.save("models/small-talk", model, tokenizer, told, dtype=torch.bfloat16)
 END
