@@ -50,7 +50,8 @@ class Table:
         return [pair for pair in every if (split == "val") == self.is_held_out(*pair)]
 
     def is_held_out(self, row: int, exchange: int) -> bool:
-        return crc32(f"{self.title}/{[*self.rows[row].values()]}/{exchange}".encode()) % HELD_OUT == 0
+        """Of questions without a table none: nothing else tells their answers."""
+        return bool(self.columns) and crc32(f"{self.title}/{[*self.rows[row].values()]}/{exchange}".encode()) % HELD_OUT == 0
 
 
 def read_tables(path: Path) -> list[Table]:
