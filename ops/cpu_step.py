@@ -58,7 +58,7 @@ BLOCK_WORK = 48 * 1024  # multiplications of a block: about a microsecond
 MIN_SHARED_WORK = 2 * BLOCK_WORK  # what is less work is not shared
 MIN_COLUMNS = 16  # of a block, so that it is worth its claim where the rows are many
 MAX_BLOCKS = 2**14
-WAIT = 60  # times that the leader looks whether a block is done before it computes it again: some microseconds
+WAIT = 3000  # times that the leader looks whether a block is done before it computes it again: 30 to 100 microseconds
 
 
 def view(address: int, shape: tuple[int, ...], kind: Any) -> Array:

@@ -21,11 +21,11 @@ from runtime.errors import InputError, did_you_mean
 from tokenization.chat_format import Message
 
 HELD_OUT = 10  # of as many topics, and of as many scripts of the others, one is kept for val
-N_SUBJECTS = ((1, 0.72), (2, 0.2), (3, 0.08))  # subjects of a talk, and how often it has as many
+N_SUBJECTS = ((1, 0.85), (2, 0.12), (3, 0.03))  # subjects of a talk, and how often it has as many
 OPENING, CLOSING = 0.4, 0.3  # share of the talks that begin with a greeting, and end with a goodbye
 WITH_PERSONA = 0.3  # share of the talks with a system message, where the script allows one
 # what follows a subject, and how often: a question about it or about an earlier one, a look back, else nothing
-AFTERWARDS = {"ask": 0.05, "ask earlier": 0.25, "recap": 0.05, "echo": 0.02}
+AFTERWARDS = {"ask": 0.02, "ask earlier": 0.2, "recap": 0.03, "echo": 0.01}
 ANNOUNCED = 0.15  # share of the new subjects that the human asks leave to begin
 LED_IN = 0.7  # share of the questions about what was said with a few words before them
 # begins of messages that can follow another subject without a word before them
