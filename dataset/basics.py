@@ -51,7 +51,8 @@ class Table:
 
     def is_held_out(self, row: int, exchange: int) -> bool:
         """Of questions without a table none: nothing else tells their answers."""
-        return bool(self.columns) and crc32(f"{self.title}/{[*self.rows[row].values()]}/{exchange}".encode()) % HELD_OUT == 0
+        place = f"{self.title}/{[*self.rows[row].values()]}/{exchange}"
+        return bool(self.columns) and crc32(place.encode()) % HELD_OUT == 0
 
 
 def read_tables(path: Path) -> list[Table]:

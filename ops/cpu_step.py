@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import carray, int64, njit, types
+from numba import int64, njit, types
 from numba.extending import overload
-from numba.np.numpy_support import as_dtype
+from numba.np.numpy_support import as_dtype, carray
 
 from ops.cpu_block import attend, attend_four, gelu, layer_norm
 from ops.cpu_dot import GROUP_SIZE, INTERNAL, OPTIONS, Array, linear_block, prepare, row_scale, weights

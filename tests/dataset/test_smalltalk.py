@@ -240,7 +240,7 @@ def test_a_new_subject_is_introduced(tmp_path, monkeypatch):
     callbacks = (FOLDER / "callbacks.txt").read_text(encoding="utf-8")
     asks_leave = callbacks.partition("== new subject\n")[2].partition("B:")[0]
     train, followed = read_scripts(tmp_path)["train"], 0
-    for seed in range(100):
+    for seed in range(300):
         said = [message["content"] for message in talk(train, random.Random(seed))]
         begins = [i for i, text in enumerate(said) if text.endswith(("we have boats", "we have cakes"))]
         for first, second in itertools.pairwise(begins):
