@@ -19,6 +19,8 @@ What every child knows, as questions and short answers drawn from tables that pe
 Braces are those of dataset/smalltalk/script.py; slots are the columns alone. A file may begin with a comment.
 """
 
+import functools
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,15 +46,26 @@ class Table:
     rows: list[dict[str, str]] = field(default_factory=list)
     exchanges: list[tuple[Turn, Turn]] = field(default_factory=list)
 
-    def pairs(self, split: str) -> list[tuple[int, int]]:
-        """(row, exchange) of the questions of a split."""
-        every = ((row, i) for row in range(len(self.rows)) for i in range(len(self.exchanges)))
-        return [pair for pair in every if (split == "val") == self.is_held_out(*pair)]
+    @functools.cached_property
+    def pairs(self) -> dict[str, list[tuple[int, int]]]:
+        """Split -> (row, exchange) of its questions."""
+        pairs: dict[str, list[tuple[int, int]]] = {"train": [], "val": []}
+        for row, exchange in itertools.product(range(len(self.rows)), range(len(self.exchanges))):
+            pairs["val" if self.is_held_out(row, exchange) else "train"].append((row, exchange))
+        return pairs
 
     def is_held_out(self, row: int, exchange: int) -> bool:
         """Of questions without a table none: nothing else tells their answers."""
         place = f"{self.title}/{[*self.rows[row].values()]}/{exchange}"
         return bool(self.columns) and crc32(place.encode()) % HELD_OUT == 0
+
+
+def read_folder(folder: Path) -> list[Table]:
+    """The tables of all files of a folder, in the order of their names. Raises InputError."""
+    tables = [table for path in sorted(folder.glob("*.txt")) for table in read_tables(path)]
+    if not tables:
+        raise InputError(f"{folder}: no tables there; they are text files, NAME.txt, as those of data/basics")
+    return tables
 
 
 def read_tables(path: Path) -> list[Table]:
@@ -113,14 +126,14 @@ def check_table(table: Table, path: Path) -> None:
 
 
 def conversation(tables: Sequence[Table], split: str, rng: random.Random) -> list[Message]:
-    """Questions about one to four of the tables, and their answers."""
+    """Questions about one to four of the tables, and their answers; those of train, where a table has none for val."""
     habits = draw_habits(rng)
     chosen = rng.sample(tables, min(rng.randint(1, MOST_TABLES), len(tables)))
     asked: set[tuple[str, int]] = set()
     messages: list[Message] = []
     for _ in range(rng.randint(1, LONGEST)):
         table = rng.choice(chosen)
-        row, exchange = rng.choice(table.pairs(split) or table.pairs("train"))
+        row, exchange = rng.choice(table.pairs[split] or table.pairs["train"])
         if (table.title, row) in asked and rng.random() < 0.8:
             continue
         asked.add((table.title, row))

@@ -21,3 +21,4 @@ patience = 0
 copy_probe = True
 schedule = "linear"
 decay_from = 0.0
+start_share = 0.33  # the mean with where it began keeps what was there: copying above all

@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import configurator
-from dataset.basics import conversation, read_tables
+from dataset.basics import conversation, read_folder
 from dataset.prepare import PrepareConfig, prepare_folder
 from dataset.rendering import Record
 from readers.source import Skipped
@@ -39,7 +39,7 @@ class BasicsConfig(PrepareConfig):
 
 def conversations(settings: BasicsConfig, skipped: Skipped) -> Iterator[Record]:
     folders = [Path(source) for source in settings.source] or [Path(__file__).parent]
-    tables = [table for folder in folders for path in sorted(folder.glob("*.txt")) for table in read_tables(path)]
+    tables = [table for folder in folders for table in read_folder(folder)]
     for index in range(settings.count):
         split = "val" if int((index + 1) * settings.val_share) > int(index * settings.val_share) else "train"
         drawn = conversation(tables, split, random.Random(f"{settings.seed}/{index}"))

@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 from test_smalltalk import KNOWN, SPELLING
 
-from dataset.basics import conversation, filled, read_tables
+from dataset.basics import conversation, filled, read_folder, read_tables
 from runtime.errors import InputError
 from tokenization.chat_format import check
 
@@ -49,7 +49,7 @@ def test_a_table_is_asked_about(tmp_path):
     (table,) = tables_of(tmp_path)
     texts = {text for _, _, text in said(table)}
     assert {"what color is a lemon?", "Green.", "An apple is red.", "No, a lime is green."} <= texts
-    assert sorted(table.pairs("train") + table.pairs("val")) == [*itertools.product(range(3), range(2))]
+    assert sorted(table.pairs["train"] + table.pairs["val"]) == [*itertools.product(range(3), range(2))]
     for seed in range(50):
         messages = conversation([table], "train", random.Random(seed))
         assert check({"messages": messages}) == messages == conversation([table], "train", random.Random(seed))
@@ -70,6 +70,18 @@ def test_a_table_is_asked_about(tmp_path):
 def test_a_wrong_table_is_told_with_its_line(tmp_path, old, new, line):
     with pytest.raises(InputError, match=line):
         tables_of(tmp_path, FOODS.replace(old, new, 1))
+
+
+def test_questions_without_a_table_stay_in_train(tmp_path):
+    """Their answers stand nowhere else; val asks what train asks, where it has nothing of its own."""
+    (table,) = tables_of(tmp_path, "== Who are you?\n" + "".join(f"H: who {i}?\nB: Nano {i}.\n" for i in range(40)))
+    assert len(table.pairs["train"]) == 40 and conversation([table], "val", random.Random(1))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_without_tables_is_told(tmp_path, there):
+    with pytest.raises(InputError, match="no tables there; they are text files"):
+        read_folder(tmp_path if there else tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
