@@ -42,10 +42,11 @@ MADE_UP = {
     **dict.fromkeys(("band", "film"), ("The {}", "{}", "The {}s")),
     "food": ("{} soup", "{} stew", "{} pie", "{} salad", "fried {}", "{} cake", "{}"),
     "hobby": ("collecting {}s", "building {}s", "{} dancing", "playing the {}", "drawing {}s"),
+    "opinion": ("{}", "{}ish", "quite {}", "{}less"),
     "job": ("{} maker", "{} inspector", "{} driver", "{} teacher", "{}ist"),
     "color": ("{} red", "{} blue", "{} green", "dark {}", "{}"),
 }
-SMALL_SLOTS = ("food", "hobby", "job", "color")  # whose values begin small
+SMALL_SLOTS = ("food", "hobby", "job", "color", "opinion")  # whose values begin small
 MADE_UP_SHARE = 0.3
 SYLLABLES = [
     a + b + c for a in ("", *"bdfghjklmnprstvwz", "br", "ch", "sh", "st", "tr") for b in "aeiou" for c in ("", *"lnrs")
@@ -93,7 +94,13 @@ def values(slot: str, words: Words, key: str = "") -> list[str]:
     """The values of a slot, for a key if it has keys, that training or evaluation may use; sorted."""
     if slot == "family":
         slot = "woman" if key in word_list("women") else "man" if key in word_list("men") else "family"
-    return [value for value in vocabulary()[slot] if is_held_out(value) == (words == "held_out")]
+    of_both = [value for value in vocabulary()[slot] if is_held_out(value) == (words == "held_out")]
+    return of_both + values_for_training(slot) if words == "train" else of_both
+
+
+def values_for_training(slot: str) -> list[str]:
+    """What training alone has: a model that met a few dozen opinions says the nearest of them in place of a new one."""
+    return [value for line in sections("recall_train.txt")["values"][slot] for value in line.split(", ")]
 
 
 def draw_value(rng: random.Random, slot: str, words: Words, key: str = "") -> str:

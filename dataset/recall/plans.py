@@ -211,7 +211,8 @@ def ask_for_topic(story: Story, told_at: int, asked_at: int, fact: Fact, is_rece
     """Ask what the talk was just about, or, where that was not recent, which thing was called what `fact` calls it."""
     text = sentence(story.line("opinion", "just" if is_recent else "which"), fact, fact.subject == "user")
     answer = sentence(story.line("opinion", "topic" if is_recent else "thing"), fact, fact.subject == "assistant")
-    more = {"wrong_values": tuple(told.key for _, told in story.told if told.slot == "opinion" and told != fact)}
+    others = (told.key for _, told in story.told if told.slot == "opinion")
+    more = {"wrong_values": tuple(key for key in others if key != fact.key)}  # both may have spoken of one thing
     text = perhaps_opened(story, text)
     story.ask(Question("topic", asked_at, asked_at - told_at, fact, text, answer, fact.key, **more))
 

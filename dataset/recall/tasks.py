@@ -161,8 +161,8 @@ def conversation(
     distance = 1 + (17 * index + random.Random(str(seed)).randrange(MAX_DISTANCE)) % MAX_DISTANCE
     if kind == "topic" and rng.random() < 0.5:
         distance = rng.randint(1, 4)  # else "what were we just talking about?" would seldom be asked
-    for attempt in range(72):
-        # the first 12 attempts look for filler with short turns; then the distance shrinks, so that less is needed
+    for attempt in range(144):
+        # the first 12 attempts look for filler with short turns; then the distance shrinks to 1, so that less is needed
         shorter = max(1, distance * min(60, 72 - attempt) // 60)
         try:
             return weave(filler, rng, Spec(kind, shorter, words, context))
