@@ -7,10 +7,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt
-[ -f data/chitchat/meta.json ] || python data/chitchat/prepare.py --tokenizer=train:8192 >&2
-if [ ! -f out-chitchat/model.safetensors ]; then
-    start=scratch
-    [ ! -f out-chitchat/trainer.pt ] || start=resume
-    python train.py config/train_chitchat.py --max_minutes="${MINUTES:-10}" --init_from=$start >&2 </dev/null
+if [ ! -f data/scratch/mix/meta.json ]; then
+    python data/chitchat/prepare.py --tokenizer=train:8192 >&2
+    python data/smalltalk/prepare.py --tokenizer=data/chitchat --count=8000 --out_dir=data/scratch/smalltalk >&2
+    python data/mix/prepare.py config/mix_scratch.py >&2
 fi
-exec python chat.py --out_dir=out-chitchat
+if [ ! -f out-scratch/model.safetensors ]; then
+    start=scratch
+    [ ! -f out-scratch/trainer.pt ] || start=resume
+    python train.py config/train_chitchat.py --data_dir=data/scratch/mix --out_dir=out-scratch \
+        --max_minutes="${MINUTES:-10}" --init_from=$start >&2 </dev/null
+fi
+exec python chat.py --out_dir=out-scratch

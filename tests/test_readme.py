@@ -245,7 +245,7 @@ def test_a_model_from_nothing_in_a_fresh_clone(tmp_path):
     copy_tracked_files(tmp_path)
     out = run(tmp_path, f"MINUTES=0.1 {SCRATCH} < {ASKED}")
     assert len(out.splitlines()) == 2, out
-    assert {path.name for path in tmp_path.glob("out*")} == {"out-chitchat"}
+    assert {path.name for path in tmp_path.glob("out*")} == {"out-scratch"}
 
 
 def test_there_is_something_to_run():
