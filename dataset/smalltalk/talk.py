@@ -22,7 +22,7 @@ from tokenization.chat_format import Message
 
 HELD_OUT = 10  # of as many topics, and of as many scripts of the others, one is kept for val
 N_SUBJECTS = ((1, 0.92), (2, 0.06), (3, 0.02))  # subjects of a talk, and how often it has as many
-OPENING, CLOSING = 0.4, 0.3  # share of the talks that begin with a greeting, and end with a goodbye
+OPENING, CLOSING = 0.15, 0.1  # share of the talks that begin with a greeting, and end with a goodbye
 WITH_PERSONA = 0.1  # share of the other talks that begin with a persona, where the first script allows one
 # what follows a subject, and how often: a question about it or about an earlier one, a look back, else nothing
 AFTERWARDS = {"ask": 0.02, "ask earlier": 0.2, "recap": 0.03, "echo": 0.01}
