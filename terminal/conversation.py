@@ -6,18 +6,19 @@ One chat with a model, without a terminal: what was said, and what may be done a
     chat.retry()                        # another reply to the same
     chat.undo()
 
-A reply that loops, copies what it answers, speaks for the human or says nothing is tried once more, and the better of
-both is kept.
+A reply that loops, copies what it answers, speaks for the human, says nothing or once more what was said to something
+else is tried once more, and the better of both is kept.
 """
 
 import collections
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from evaluation.metrics import copies, impersonates, loops, words
+from evaluation.metrics import copies, impersonates, loops, normalized, words
 from inference.settings import SamplingParams
 from inference.streaming import FinishReason, Piece
 from memory.notes import Memory
@@ -28,7 +29,7 @@ from tokenization.chat_format import Message, without_lone_surrogates
 if TYPE_CHECKING:
     from tokenization.chat_template import ChatTemplate
 
-FAULTS = ("says nothing", "loops", "speaks for the human", "copies")  # of a reply, the worst first
+FAULTS = ("says nothing", "loops", "speaks for the human", "copies", "says it again")  # of a reply, the worst first
 LOOP_CHECK = 16  # tokens between two looks at whether a reply loops; such a one need not go on to its limit
 LOOP_WORDS = 80  # the last words of it that are looked at
 
@@ -228,4 +229,15 @@ def fault(text: str, messages: list[Message]) -> str | None:
         return "loops"
     if impersonates(text):
         return "speaks for the human"
-    return "copies" if copies(text, last["content"]) else None
+    if copies(text, last["content"]):
+        return "copies"
+    return "says it again" if says_again(text, messages) else None
+
+
+def says_again(text: str, messages: list[Message]) -> bool:
+    """Whether the bot said the same five words or more before, and to something else than the last message."""
+    said = normalized(text)
+    return said.count(" ") >= 4 and any(
+        reply["role"] == "assistant" and normalized(reply["content"]) == said and before != messages[-1]
+        for before, reply in itertools.pairwise(messages)
+    )

@@ -138,6 +138,20 @@ def test_what_is_a_fault(text, question, expected):
     assert fault(text, [{"role": "user", "content": question}]) == expected
 
 
+def test_the_same_reply_to_something_else_is_a_fault():
+    """Whoever asks the same again gets the same answer; a short one may come again at any time."""
+    long, short = "i work in a bakery in town.", "yes, i do."
+    texts = ["what is your job?", long, "do you like it?", short]
+    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
+    for text, question, expected in [
+        ("I work in a bakery in town!", "do you have a dog?", "says it again"),
+        (long, "what is your job?", None),
+        (short, "are you tired?", None),
+        ("i work in a bakery by the sea.", "do you have a dog?", None),
+    ]:
+        assert fault(text, [*messages, {"role": "user", "content": question}]) == expected
+
+
 def test_what_is_stopped_stays_as_far_as_it_came():
     """A stopped reply is kept, tried no second time, and what was there before an empty retry comes back."""
     chat = Conversation(Speaker(), SAMPLING)
