@@ -64,13 +64,15 @@ else
     fi
     [ -f data/base/basics/meta.json ] ||
         python data/basics/prepare.py --tokenizer=data/base/language --out_dir=data/base/basics
-    filler+=(--filler=data/base/basics)
-    [ -f data/recall/answers/meta.json ] ||
-        python data/recall/prepare.py "${filler[@]}" --context=400 --count=6000 --seed=2 --answers_only=true --out_dir=data/recall/answers
-    [ -f data/recall/drills/meta.json ] ||
-        python data/recall/prepare.py "${filler[@]}" --context=400 --count=24000 --seed=3 --drills=1 --answers_only=true --out_dir=data/recall/drills
-    [ -f data/recall/noted/meta.json ] ||
-        python data/recall/prepare.py "${filler[@]}" --context=400 --count=2000 --seed=4 --memory_share=1 --answers_only=true --out_dir=data/recall/noted
+    # drills of memory, in the kind of talk that is asked about (PersonaChat's, hidden among 50,000 others, would be too few)
+    recall=(python data/recall/prepare.py --context=400 --tokenizer=data/base/language)
+    personas=(--filler=data/personachat --answers_only=true)
+    plain=(--filler=data/smalltalk --filler=data/base/basics) # the replies between are learned as well
+    [ -f data/recall/answers/meta.json ] || "${recall[@]}" "${personas[@]}" --count=6000 --seed=2 --out_dir=data/recall/answers
+    [ -f data/recall/drills/meta.json ] || "${recall[@]}" "${personas[@]}" --drills=1 --count=24000 --seed=3 --out_dir=data/recall/drills
+    [ -f data/recall/noted/meta.json ] || "${recall[@]}" "${personas[@]}" --memory_share=1 --count=2000 --seed=4 --out_dir=data/recall/noted
+    [ -f data/recall/plain/meta.json ] || "${recall[@]}" "${plain[@]}" --drills=1 --count=4000 --seed=5 --out_dir=data/recall/plain
+    [ -f data/recall/among/meta.json ] || "${recall[@]}" "${plain[@]}" --count=2000 --seed=6 --out_dir=data/recall/among
     [ -f data/base/smalltalk/meta.json ] ||
         python data/smalltalk/prepare.py --count=9000 --seed=2 --out_dir=data/base/smalltalk
     if [ ! -f data/base/quick/meta.json ]; then

@@ -1,12 +1,14 @@
 # Plain talk, what every child knows, and what was told, asked for among both. See runs/base.sh.
 permissive = True
 folders = (
-    "data/recall/drills=24",
-    "data/recall/answers=7",
-    "data/recall/noted=4",
-    "data/base/basics=22",
-    "data/base/smalltalk=24",
-    "data/base/quick=11",
+    "data/recall/drills=22",
+    "data/recall/plain=7",
+    "data/recall/answers=5",
+    "data/recall/among=3.5",
+    "data/recall/noted=3",
+    "data/base/basics=23",
+    "data/base/smalltalk=19",
+    "data/base/quick=8",
     "data/copy/tokens=5",
     "data/personachat=2.5",
     "data/self_dialogue=0.5",
