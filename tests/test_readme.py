@@ -110,6 +110,7 @@ def short(command, address):
         return f"{command} --n_layer=1 --n_head=3 --n_embd=48 --block_size=128 --batch_size=4 --steps=5 --runs=1"
     if "bench.py" in command:
         small = "--clients=2 --slots=2" if "--what=serve" in command else "--messages=2000"
+        command = re.sub(r" --busy=\d", "", command)  # a core of the other tests'; tests/benchmarks has its own
         return f"{command} --init_from=out-untrained --prompt_tokens=8 --new_tokens=4 --runs=1 {small}"
     if "export.py" in command:
         return f"{command} --threads=1"
