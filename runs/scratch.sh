@@ -8,8 +8,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source runs/setup.sh requirements.txt
 if [ ! -f data/scratch/mix/meta.json ]; then
-    python data/chitchat/prepare.py --tokenizer=train:8192 >&2
-    python data/smalltalk/prepare.py --tokenizer=data/chitchat --count=8000 --out_dir=data/scratch/smalltalk >&2
+    python data/chitchat/prepare.py --tokenizer=train:8192 --out_dir=data/scratch/chitchat >&2
+    python data/smalltalk/prepare.py --tokenizer=data/scratch/chitchat --count=8000 --out_dir=data/scratch/smalltalk >&2
     python data/mix/prepare.py config/mix_scratch.py >&2
 fi
 if [ ! -f out-scratch/model.safetensors ]; then
