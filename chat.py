@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import configurator
 from inference.opening import NotOpened, Opening
-from inference.settings import EngineConfig, check_exists
+from inference.settings import TalkConfig, check_exists
 from runtime.errors import InputError
 from runtime.json_file import read_json_if_there
 from serving import personas
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ChatConfig(EngineConfig):
+class ChatConfig(TalkConfig):
     """Talk to a model in the terminal, or have it answer --prompt or the lines of a pipe."""
 
     system: str | None = None  # the bot's persona: "i have two dogs.", or a file: FILE:PATH, FILE:NAME of personas/

@@ -11,6 +11,7 @@ gradient_accumulation_steps = 4
 
 # Fine-tuning: a rate far below pre-training's 6e-4, so that what GPT-2 knows stays; three passes over 6M tokens.
 learning_rate = 5e-5
+min_lr = 0.0  # the last steps settle what the noisy ones before them left
 warmup_iters = 30
 max_iters = 550
 weight_decay = 0.01

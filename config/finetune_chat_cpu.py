@@ -13,6 +13,7 @@ max_minutes = 15  # the schedule adapts; more minutes, a better bot
 max_iters = 2000
 
 learning_rate = 3e-5  # lower than on a GPU: the steps are noisier
+min_lr = 0.0  # so the last ones settle what they left
 warmup_iters = 10
 weight_decay = 0.01
 beta2 = 0.999

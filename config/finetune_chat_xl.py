@@ -13,6 +13,7 @@ batch_size = 1
 gradient_accumulation_steps = 32  # 32k tokens a step, as for 124M
 
 learning_rate = 2e-4  # LoRA's own matrices are new and take more than the weights would
+min_lr = 0.0
 warmup_iters = 30
 max_iters = 360  # two passes: XL learns small data by heart sooner
 weight_decay = 0.01

@@ -4,14 +4,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from inference.settings import TRAINED, EngineConfig, SamplingParams
+from inference.settings import TRAINED, SamplingParams, TalkConfig
 
 MAX_NEW_TOKENS = 200  # of every reply; a report with another limit could not stand beside the others
 GROUPS = ("fit", "stops", "itself", "repetition", "memory", "safety", "speed", "sense")
 
 
 @dataclass(frozen=True)
-class EvaluateConfig(EngineConfig):
+class EvaluateConfig(TalkConfig):
     """Measure a chat model, or a server's, on real conversations."""
 
     init_from: str = TRAINED  # any GPT-2 folder, ours or Hugging Face's, or a name of the hub

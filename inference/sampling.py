@@ -10,65 +10,66 @@ is left. Each is transformers' where it has it, number for number. Logits are (n
 operators begin at once: torch takes longer to begin than a small vocabulary takes to compute.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from inference.settings import LARGEST, SamplingParams
 
 # top-p sorts only the tokens whose logit is within this of the highest. The others are exp(8) = 3,000 times less likely
 # than the likeliest, so these few hundred nearly always hold the share top_p of the probability.
 NEAR_LOGITS = 8.0
+LONGEST_RUN = 100  # tokens: DRY forbids far shorter repeats already
 
 
 @np.errstate(over="ignore", invalid="ignore")  # settings may be as large as floats are
-def apply_penalties(logits: np.ndarray, sampling: SamplingParams, recent: Iterable[int]) -> np.ndarray:
+def apply_penalties(logits: np.ndarray, sampling: SamplingParams, recent: ArrayLike) -> np.ndarray:
     """A copy of logits (n_vocab,) after the steps before the temperature. recent: the ids that these look at."""
     logits = logits.copy()
     if sampling.logit_bias:
         ids, biases = sampling.bias_arrays
         logits[ids[ids < len(logits)]] += biases[ids < len(logits)]
-    recent = list(recent)
-    if sampling.repetition_penalty != 1.0 and recent:
-        ids = np.array(recent)  # an id that comes twice is read before it is written: it is penalised once
-        scores, penalty = logits[ids], np.float32(sampling.repetition_penalty)
-        logits[ids] = np.where(scores < 0, scores * penalty, scores / penalty)
-    if (sampling.frequency_penalty or sampling.presence_penalty) and recent:
-        counts = Counter(recent)
-        penalties = [n * sampling.frequency_penalty + sampling.presence_penalty for n in counts.values()]
-        logits[list(counts)] -= np.array(penalties, np.float32)
+    said = np.asarray(recent, np.int64)
+    if not len(said):
+        return logits
+    if sampling.repetition_penalty != 1.0:
+        # an id that comes twice is read before it is written: it is penalised once
+        scores, penalty = logits[said], np.float32(sampling.repetition_penalty)
+        logits[said] = np.where(scores < 0, scores * penalty, scores / penalty)
+    if sampling.frequency_penalty or sampling.presence_penalty:
+        ids, counts = np.unique(said, return_counts=True)
+        logits[ids] -= (counts * sampling.frequency_penalty + sampling.presence_penalty).astype(np.float32)
     if sampling.dry_multiplier:
-        for token_id, n in repeated_run_lengths(recent).items():
-            if n >= sampling.dry_allowed_length:
-                excess = min(n - sampling.dry_allowed_length, 300)  # a float holds the power
-                logits[token_id] -= min(sampling.dry_multiplier * sampling.dry_base**excess, LARGEST)
+        for token_id, n in repeated_run_lengths(said, sampling.dry_allowed_length).items():
+            excess = n - sampling.dry_allowed_length
+            logits[token_id] -= min(sampling.dry_multiplier * sampling.dry_base**excess, LARGEST)
     if sampling.no_repeat_ngram:
-        banned = ngram_completions(recent, sampling.no_repeat_ngram)
+        banned = ngram_completions(said.tolist(), sampling.no_repeat_ngram)
         allowed = logits.copy()
         allowed[banned] = -np.inf
         logits = allowed if allowed.max() > -np.inf else logits  # something has to be said
     return logits
 
 
-def repeated_run_lengths(recent: list[int]) -> dict[int, int]:
+def repeated_run_lengths(recent: np.ndarray, shortest: int = 1) -> dict[int, int]:
     """
-    {id: n}: if `id` came next, it and the last n ids would repeat n + 1 recent ids; the longest such repeat.
-    Ids that would repeat nothing are not in it.
+    {id: n}: if `id` came next, it and the last n ids would repeat n + 1 recent ids; the longest such repeat, of which
+    LONGEST_RUN are looked at. Ids for which n is less than `shortest` are not in it. recent: (n,) ids.
     """
-    # n for each place by the Z algorithm (Gusfield 1997) on the reversed ids, in linear time
-    ids, longest = recent[::-1], dict[int, int]()
-    n_alike, start, end = [0] * len(ids), 0, 0  # ids[start:end] is the furthest run that repeats the first ids
-    for i in range(1, len(ids)):
-        n = max(0, min(n_alike[i - start], end - i))
-        while i + n < len(ids) and ids[n] == ids[i + n]:
-            n += 1
-        n_alike[i] = n
-        if i + n > end:
-            start, end = i, i + n
-        if n:
-            longest[ids[i - 1]] = max(n, longest.get(ids[i - 1], 0))
+    ends = np.flatnonzero(recent[:-1] == recent[-1:])  # where the last n ids were said before, their last one's index
+    n_alike = np.zeros(len(recent), np.int64)
+    for n in range(1, LONGEST_RUN + 1):
+        if not len(ends):
+            break
+        n_alike[ends] = n
+        ends = ends[ends >= n]
+        ends = ends[recent[ends - n] == recent[-1 - n]]
+    longest = dict[int, int]()
+    for end in np.flatnonzero(n_alike >= shortest).tolist():
+        token_id = int(recent[end + 1])
+        longest[token_id] = max(int(n_alike[end]), longest.get(token_id, 0))
     return longest
 
 
@@ -144,7 +145,7 @@ def sample_token(
     logits: np.ndarray,
     sampling: SamplingParams,
     generator: torch.Generator | None,
-    recent: Iterable[int] = (),
+    recent: ArrayLike = (),
 ) -> int:
     """
     The next id, drawn from logits (n_vocab,) float32. It takes one number of the generator, and none where the

@@ -1,6 +1,5 @@
 """One sequence of ids on its way through the engine, and how its next token is drawn."""
 
-import collections
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -42,13 +41,17 @@ class Sequence:
         self.suppress_tokens = list(suppress_tokens)
         self.suppressed = np.array(self.suppress_tokens, np.int64)
         self.stop_token_ids = {*stop_token_ids, *sampling.stop_ids}
-        self.recent = collections.deque(recent, maxlen=sampling.penalty_window)
+        self.recent = self.last_ids(np.fromiter(recent, np.int64))  # the bot's own, of which penalty_window are kept
         self.generator = torch.Generator()
         self.generator.manual_seed(sampling.seed if sampling.seed is not None else int.from_bytes(os.urandom(7), "big"))
         self.num_prompt, self.num_generated = len(self.ids), 0
         # of the prompt's tokens so far, where they are to be scored: nothing comes before the first
         self.prompt_logprobs = [Token(self.ids[0], None)] if score_prompt else None
         self.num_cached_tokens = 0  # of the prompt, how many ids the KV cache held already
+
+    def last_ids(self, ids: np.ndarray) -> np.ndarray:
+        """The last penalty_window of ids (n,)."""
+        return ids[max(len(ids) - self.sampling.penalty_window, 0) :]
 
     @property
     def is_greedy(self) -> bool:
@@ -92,7 +95,7 @@ class Sequence:
         if self.sampling.logprobs is not None and not isinstance(logits, int):
             logprob, likeliest = logprobs_of(logits.numpy(), token_id, self.sampling.logprobs)
         self.ids.append(token_id)
-        self.recent.append(token_id)
+        self.recent = self.last_ids(np.append(self.recent, token_id))
         self.num_generated += 1
         reason = None
         if self.num_generated == self.sampling.max_new_tokens:

@@ -132,6 +132,15 @@ class EngineConfig(SamplingParams):
         return str(BOX) if named == TRAINED and not Path(named).exists() and BOX.exists() else named
 
 
+@dataclass(frozen=True)
+class TalkConfig(EngineConfig):
+    """Of a command that holds whole conversations, where the bot should not say again what it said long ago."""
+
+    dry_multiplier: float = 1.6  # DRY: subtracted from a token that would continue a repeat of recent ones; 0: none
+    dry_base: float = 2.0  # DRY: times this for each token by which the repeat exceeds dry_allowed_length
+    penalty_window: int = 512  # how many of the bot's last tokens count as recent
+
+
 def check_exists(folder: str) -> None:
     """Raise InputError, which says what to do, if the folder of the model is not there."""
     if Path(folder).exists() or is_hub_name(folder):

@@ -47,9 +47,14 @@ class LoRALinear(nn.Module):
 
 
 def add_lora(model: GPT, rank: int) -> None:
-    """Replace the Linears of the blocks by LoRALinears; nothing else of the model is trained."""
+    """
+    Replace the Linears of the blocks by LoRALinears; nothing else of the model is trained. Raises InputError for a rank
+    above the model's width, where the weights themselves are smaller.
+    """
     if rank < 1:
         raise ValueError(f"rank ({rank}) must be at least 1")
+    if rank > model.config.n_embd:
+        raise InputError(f"lora_rank ({rank}) must be at most n_embd ({model.config.n_embd}); 16 is usual")
     model.requires_grad_(False)
     for module in list(model.transformer.h.modules()):
         for name, child in module.named_children():

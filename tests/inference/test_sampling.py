@@ -174,7 +174,7 @@ def test_runs_are_the_longest_repeats(recent):
             gram = [*recent[-n:], id]
             if any(recent[i : i + n + 1] == gram for i in range(len(recent) - n)):
                 wanted[id] = n
-    assert repeated_run_lengths(recent) == wanted
+    assert repeated_run_lengths(np.array(recent, np.int64)) == wanted
 
 
 def test_dry_stays_finite():

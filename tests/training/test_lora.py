@@ -5,6 +5,7 @@ Training a little of a model changes nothing before the first step, only what it
 import pytest
 import torch
 
+from runtime.errors import InputError
 from training import lora
 
 
@@ -61,3 +62,5 @@ def test_frozen_blocks(tiny):
         lora.freeze_lowest(tiny, 3)
     with pytest.raises(ValueError, match="rank"):
         lora.add_lora(tiny, 0)
+    with pytest.raises(InputError, match=r"lora_rank \(4611686018427387904\) must be at most n_embd"):
+        lora.add_lora(tiny, 2**62)
