@@ -42,7 +42,7 @@ class SamplingParams:
     presence_penalty: float = 0.0  # subtracted from a recent token's logit once (OpenAI)
     dry_multiplier: float = 0.0  # DRY: subtracted from a token that would continue a repeat of recent ones; 0: none
     dry_base: float = 1.75  # DRY: times this for each token by which the repeat exceeds dry_allowed_length
-    dry_allowed_length: int = 2  # DRY: the longest repeat, in tokens, that costs only dry_multiplier
+    dry_allowed_length: int = 2  # DRY: the longest repeat, in tokens, that costs only dry_multiplier; below 100
     no_repeat_ngram: int = 0  # no run of this many recent tokens is repeated; 0: no such rule
     penalty_window: int = 64  # how many of the bot's last tokens count as recent
     logit_bias: dict[int, float] = field(default_factory=dict)  # added to a token's logit: --logit_bias=ID:BIAS
