@@ -41,6 +41,7 @@ class ServeConfig(EngineConfig):
     queue: int = 64  # requests that may wait; further ones get 429
     api_key: str | None = None  # what clients must send; the variable NANOCHATGPT_API_KEY keeps it out of `ps`
     max_rps: float | None = None  # requests a second from each address, the page's files aside; none: any number
+    max_refusals: float = 20.0  # answers of 4xx a second to each address while replies are made; more of them wait
     max_seconds: float = 300.0  # for a reply, its wait for a slot included
     max_body: int = 2**20  # bytes of a request
     max_arrival: float = 20.0  # seconds that a request may take to arrive
@@ -67,6 +68,8 @@ class ServeConfig(EngineConfig):
         for name in ("queue", "grace"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 0")
+        if not self.max_refusals > 0:
+            raise ValueError(f"max_refusals ({self.max_refusals}) must be above 0")
         if self.max_rps is not None and self.max_rps <= 0:
             raise ValueError(f"max_rps ({self.max_rps}) must be above 0, or none")
         if self.memory and (self.strict or self.truncation != "auto"):
@@ -129,6 +132,7 @@ def app_for(config: ServeConfig, scheduler: "Scheduler", name: str) -> "ASGIApp"
     limits = Limits(
         key=api_key(config),
         max_rps=config.max_rps,
+        max_refusals=config.max_refusals,
         max_body=config.max_body,
         loopback=only_this_machine(config.host),
         cors=config.cors,

@@ -31,7 +31,7 @@ from evaluation.report import FORMAT
 from evaluation.rows import Report, Row, Sample
 from evaluation.safety import forgery_rows
 from evaluation.sense import sense_rows
-from evaluation.settings import GROUPS, EvaluateConfig
+from evaluation.settings import GROUPS, TURNS, EvaluateConfig
 from evaluation.speed import speed_rows
 from evaluation.stops import stop_rows
 from inference.loading import open_engine
@@ -97,6 +97,7 @@ def measure(config: EvaluateConfig, backend: Backend, about: dict[str, Any], dat
             "seed": seed,
             "sampled": sampling_settings(config.sampling),
             **({"groups": list(groups)} if config.groups else {}),
+            **({"turns": config.turns} if config.turns != TURNS else {}),
         },
         "machine": f"{platform.system()}, {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "rows": [dataclasses.asdict(row) for row in rows],
@@ -146,11 +147,13 @@ def measure_with_data(
     if "repetition" in groups:
         rows += repetition_rows(answers, gold, seed, n_words=5 * n)
         n_chats = max(2, n // 10)
-        chats = self_chats(backend, conversations, n_chats, sampling, seed, progress)
+        chats = self_chats(backend, conversations, n_chats, sampling, seed, progress, turns=config.turns)
         group_rows, curves["overlap"] = repeat_rows(chats, conversations, seed)
         if config.memory and isinstance(backend, LocalBackend):
             remember = functools.partial(remembering_view_of, backend.engine)
-            noted_chats = self_chats(backend, conversations, n_chats, sampling, seed, progress, remember)
+            noted_chats = self_chats(
+                backend, conversations, n_chats, sampling, seed, progress, remember, turns=config.turns
+            )
             values = [row.value for row in repeat_rows(noted_chats, conversations, seed)[0]]
             group_rows = [dataclasses.replace(r, with_memory=v) for r, v in zip(group_rows, values, strict=True)]
         rows += group_rows

@@ -11,11 +11,10 @@ from evaluation.backends import Answer, Backend
 from evaluation.metrics import words
 from evaluation.prompting import LIMITS, ask
 from evaluation.rows import Row, mean_percent, percent_row
-from evaluation.settings import MAX_NEW_TOKENS
+from evaluation.settings import MAX_NEW_TOKENS, TURNS
 from inference.settings import SamplingParams
 from tokenization.chat_format import Message
 
-TURNS = 20  # replies of the bot in a self-chat: far beyond what the fine-tunes of 2023 kept up
 SELF_CHAT_TOKENS = 32  # new tokens a turn at most, so that 20 turns each way are near a context of 1,024
 SHUFFLES = 100  # orders of the replies that distinct-n is the mean of: which replies are counted is chance
 
@@ -97,9 +96,11 @@ def self_chats(
     seed: int,
     progress: Callable[[int], object],
     remember: Callable[[], Callable[[list[Message]], list[Message]]] | None = None,
+    *,
+    turns: int = TURNS,
 ) -> list[list[Message]]:
     """
-    n chats of the model with itself, TURNS replies each way, fewer chats if there are fewer openings. Each opens with
+    n chats of the model with itself, so many turns each way, fewer chats if there are fewer openings. Each opens with
     the first message of a real conversation, and its system message (the bot's persona) if it has one. remember: makes
     what a chat with memory has in view of the bot, called for each chat.
     """
@@ -113,7 +114,7 @@ def self_chats(
     chats = [list(opening) for opening in rng.sample(openings, min(n, len(openings)))]
     sampling = dataclasses.replace(sampling, max_new_tokens=SELF_CHAT_TOKENS)
     in_views = [remember() if remember else list for _ in chats]
-    for turn in range(2 * TURNS - 1):
+    for turn in range(2 * turns - 1):
         role = "assistant" if turn % 2 == 0 else "user"
         if role == "assistant":
             prompts = [in_view(chat) for in_view, chat in zip(in_views, chats, strict=True)]
@@ -134,36 +135,61 @@ def repeat_rows(
     chats: Sequence[list[Message]], conversations: Sequence[list[Message]], seed: int
 ) -> tuple[list[Row], dict[str, Any]]:
     """Rows, and the curve over turns, of how much of a turn the bot has said before, in self-chats and among people."""
-    bot, human = [overlaps(chat) for chat in chats], [overlaps(chat) for chat in conversations[:500]]
-    people = overlap_curve(human, seed)
+    turns = max((len(said(chat)) for chat in chats), default=TURNS)
+    bot, human = [overlaps(chat, turns) for chat in chats], [overlaps(chat, turns) for chat in conversations[:500]]
+    people = overlap_curve(human, seed, turns)
     enough = [y if n >= 5 else None for y, n in zip(people["y"], people["n"], strict=True)]  # few talk that long
-    curve: dict[str, Any] = {**overlap_curve(bot, seed), "human": {"x": people["x"], "y": enough}}
+    curve: dict[str, Any] = {**overlap_curve(bot, seed, turns), "human": {"x": people["x"], "y": enough}}
+    ends = [("early", 2, 10, human), ("late", 11, 20, human)]
+    if turns > TURNS:
+        ends.append(("long", TURNS + 1, turns, [overlaps(chat, turns) for chat in end_to_end(conversations, turns)]))
     rows = []
-    for name, label, first, last in (("early", "turns 2 to 10", 2, 10), ("late", "turns 11 to 20", 11, TURNS)):
+    for name, first, last, theirs in ends:
         rows.append(
             percent_row(
                 "Repetition",
                 f"overlap_{name}",
-                f"says again in {label}",
+                f"says again in turns {first} to {last}",
                 [share for shares in bot for share in shares[first - 1 : last]],
                 seed=seed,
                 better="lower",
-                human=mean_percent(share for shares in human for share in shares[first - 1 : last]),
-                definition=f"Share of the 3-grams of {label} that the bot said earlier in the same self-chat.",
+                human=mean_percent(share for shares in theirs for share in shares[first - 1 : last]),
+                definition=(
+                    f"Share of the 3-grams of turns {first} to {last} that the bot said earlier in the same self-chat."
+                    + (
+                        " People's: conversations laid end to end, since nobody here talks that long."
+                        * (name == "long")
+                    )
+                ),
             )
         )
     return rows, curve
 
 
-def overlaps(chat: Sequence[Message]) -> list[float | None]:
-    """metrics.overlaps of the bot's first TURNS turns in a chat."""
-    return metrics.overlaps([words(message["content"]) for message in chat if message["role"] == "assistant"])[:TURNS]
+def end_to_end(conversations: Sequence[list[Message]], turns: int) -> list[list[Message]]:
+    """Conversations one after another in as few chats as have so many turns of the bot; the rest is left out."""
+    chats: list[list[Message]] = [[]]
+    for conversation in conversations:
+        if len(said(chats[-1])) >= turns:
+            chats.append([])
+        chats[-1] += conversation
+    return [chat for chat in chats if len(said(chat)) >= turns]
 
 
-def overlap_curve(chats: Sequence[list[float | None]], seed: int) -> dict[str, list[Any]]:
+def said(chat: Sequence[Message]) -> list[str]:
+    """What the bot says in a chat."""
+    return [message["content"] for message in chat if message["role"] == "assistant"]
+
+
+def overlaps(chat: Sequence[Message], turns: int) -> list[float | None]:
+    """metrics.overlaps of the bot's first turns in a chat, so many at most."""
+    return metrics.overlaps([words(text) for text in said(chat)[:turns]])
+
+
+def overlap_curve(chats: Sequence[list[float | None]], seed: int, turns: int) -> dict[str, list[Any]]:
     """The mean over chats of each turn's overlap, in percent: {"x": turn, "y": mean, "low", "high": interval, "n"}."""
     curve: dict[str, list[Any]] = {"x": [], "y": [], "low": [], "high": [], "n": []}
-    for turn in range(1, TURNS + 1):
+    for turn in range(1, turns + 1):
         shares = [chat[turn - 1] for chat in chats if len(chat) >= turn]
         counted = [share for share in shares if share is not None]
         low, high = metrics.interval(counted, seed=seed) if counted else (None, None)

@@ -7,6 +7,7 @@ from typing import Literal
 from inference.settings import TRAINED, SamplingParams, TalkConfig
 
 MAX_NEW_TOKENS = 200  # of every reply; a report with another limit could not stand beside the others
+TURNS = 20  # of a self-chat: far beyond what the fine-tunes of 2023 kept up
 GROUPS = ("fit", "stops", "itself", "repetition", "memory", "safety", "speed", "sense")
 
 
@@ -21,6 +22,7 @@ class EvaluateConfig(TalkConfig):
     n: int | None = None  # questions of each kind; default: 200, with --quick 20
     groups: tuple[str, ...] = ()  # these groups of figures alone, once for each: --groups=sense; default: all
     memory: bool = False  # memory and self-chats also with notes of what has left the context, in a column of its own
+    turns: int = TURNS  # of the bot in each chat with itself; above 20 with a row of its own
     samples: int = 0  # transcripts to add, drawn by the seed
     fail_under: str | None = None  # a file of lines `name, limit`: exit status 1 if the model falls short of one
     seed: int = 1  # draws the questions; the same seed and folder give the same report
@@ -35,6 +37,8 @@ class EvaluateConfig(TalkConfig):
             raise ValueError(f"max_new_tokens ({self.max_new_tokens}) is {MAX_NEW_TOKENS} in every report")
         if self.n is not None and self.n < 2:
             raise ValueError(f"n ({self.n}) must be at least 2")
+        if self.turns < 2:
+            raise ValueError(f"turns ({self.turns}) must be at least 2")
         for name in self.groups:
             if name not in GROUPS:
                 raise ValueError(f"groups: there is no {name}; there are {', '.join(GROUPS)}")

@@ -48,7 +48,7 @@ def create_app(server: ServerState, limits: Limits) -> ASGIApp:
         app.include_router(router)
     add_page(app, server.model_name)
     paths = {path for router in (app, *routers) for path in paths_of(router.routes)}  # FastAPI may nest the routers
-    return guarded(app, limits, server.request_counts, paths)
+    return guarded(app, limits, server.request_counts, paths, lambda: bool(server.scheduler.running))
 
 
 def paths_of(routes: Sequence[BaseRoute]) -> list[str]:

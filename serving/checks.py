@@ -9,10 +9,11 @@ Starlette's TrustedHostMiddleware does not serve here: it answers in plain text 
 expects its error object, does not refuse other origins, and does not know the host [::1].
 """
 
+import asyncio
 import hmac
 import json
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -24,6 +25,7 @@ from serving.hosts import host_of, is_address, is_allowed, is_own, origin_author
 
 KEYLESS_PATHS = ("/health",)  # besides the page itself
 LIMITED_PATHS = ("/v1", "/tokenize", "/detokenize", "/feedback")  # those of --max_rps
+TOO_MANY = 429  # tells a client itself to come later
 MAX_BUCKETS = 10_000  # addresses whose rate is remembered, so that many addresses cannot fill the memory
 
 
@@ -31,6 +33,7 @@ MAX_BUCKETS = 10_000  # addresses whose rate is remembered, so that many address
 class Limits:
     key: str | None  # what clients must send; None: nothing
     max_rps: float | None  # requests a second for each address; None: any number
+    max_refusals: float  # answers of 4xx a second to each address while replies are made
     max_body: int  # bytes of a request
     loopback: bool  # only this machine can reach the server
     cors: tuple[str, ...]  # origins of other pages that may ask; "*" for all
@@ -125,30 +128,62 @@ class KeyCheck(Check):
             raise APIError(401, message, code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
 
 
+class Buckets:
+    """A token bucket (Turner 1986) for each address: it holds `capacity`, and fills at `per_second`."""
+
+    def __init__(self, per_second: float, capacity: float) -> None:
+        self.per_second, self.capacity = per_second, capacity
+        self.levels: dict[str, tuple[float, float]] = {}  # address -> (what it may take, time.monotonic() then)
+
+    def take(self, address: str, in_advance: bool = False) -> float:
+        """
+        Take one from the address's bucket; 0.0, or where there is none the seconds until there is. in_advance: it is
+        taken even so, and the next one must wait the longer.
+        """
+        now = time.monotonic()
+        level, filled_at = self.levels.pop(address, (self.capacity, now))
+        level = min(self.capacity, level + self.per_second * (now - filled_at))
+        self.levels[address] = (level - 1 if level >= 1 or in_advance else level, now)
+        while len(self.levels) > MAX_BUCKETS:
+            del self.levels[next(iter(self.levels))]
+        return max(0.0, (1 - level) / self.per_second)
+
+
 class RateLimit(Check):
-    """A token bucket (Turner 1986) for each address: it holds the requests of one second. Not for the page's files."""
+    """max_rps requests a second for each address, those of one second at once. Not for the page's files."""
 
     def __init__(self, app: ASGIApp, max_rps: float) -> None:
         super().__init__(app)
-        self.max_rps = max_rps
-        self.buckets: dict[str, tuple[float, float]] = {}  # address -> (requests it may make, time.monotonic() then)
+        self.max_rps, self.buckets = max_rps, Buckets(max_rps, max(1.0, max_rps))
 
     def check(self, scope: Scope, headers: Headers) -> None:
-        if scope["path"].startswith(LIMITED_PATHS):
-            self.take(client_address(scope))
-
-    def take(self, address: str) -> None:
-        """Take one request from the address's bucket. Raises APIError when it is empty."""
-        now, capacity = time.monotonic(), max(1.0, self.max_rps)
-        level, filled_at = self.buckets.pop(address, (capacity, now))
-        level = min(capacity, level + self.max_rps * (now - filled_at))
-        self.buckets[address] = (level - 1 if level >= 1 else level, now)
-        while len(self.buckets) > MAX_BUCKETS:
-            del self.buckets[next(iter(self.buckets))]
-        if level < 1:
-            wait = {"Retry-After": str(max(1, round((1 - level) / self.max_rps)))}
+        if not scope["path"].startswith(LIMITED_PATHS):
+            return
+        seconds = self.buckets.take(client_address(scope))
+        if seconds:
+            wait = {"Retry-After": str(max(1, round(seconds)))}
             message = f"more than {self.max_rps:g} requests a second"
             raise APIError(429, message, code="rps", type="rate_limit_error", headers=wait)
+
+
+class RefusalPace:
+    """
+    While replies are made, an address gets max_refusals answers of 4xx a second; further ones wait for their turn. A
+    client that sends nonsense as fast as it can would else take the core and the interpreter that write for the others.
+    """
+
+    def __init__(self, app: ASGIApp, max_refusals: float, is_writing: Callable[[], bool]) -> None:
+        self.app, self.is_writing = app, is_writing
+        self.buckets = Buckets(max_refusals, max(1.0, max_refusals / 4))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_turn(message: Message) -> None:
+            status = message.get("status", 200)
+            if 400 <= status < 500 and status != TOO_MANY and self.is_writing():
+                await asyncio.sleep(self.buckets.take(client_address(scope), in_advance=True))
+            await send(message)
+
+        await self.app(scope, receive, send_in_turn if scope["type"] == "http" else send)
 
 
 class BodyLimit(Check):

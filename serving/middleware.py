@@ -1,18 +1,18 @@
 """
 The middlewares in front of the app, for every request.
 
-    app = guarded(app, limits, counts, paths)
+    app = guarded(app, limits, counts, paths, is_writing)
 
-From the outside in: the access log; the headers that protect the page, with the CORS headers of --cors; the checks of
-checks.py. Starlette's CORSMiddleware does not serve here: it answers in plain text where a client of OpenAI's protocol
-expects its error object, and lets the requests of other origins through.
+From the outside in: the access log; the pace of refusals; the headers that protect the page, with the CORS headers of
+--cors; the checks of checks.py. Starlette's CORSMiddleware does not serve here: it answers in plain text where a client
+of OpenAI's protocol expects its error object, and lets the requests of other origins through.
 """
 
 import logging
 import re
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -25,6 +25,7 @@ from serving.checks import (
     Limits,
     OriginCheck,
     RateLimit,
+    RefusalPace,
     allowed_origin,
     client_address,
     respond,
@@ -60,15 +61,25 @@ def access_record(request: Request) -> AccessRecord:
     return getattr(request.state, "access", None) or AccessRecord()
 
 
-def guarded(app: ASGIApp, limits: Limits, counts: dict[tuple[str, int], int], paths: Collection[str]) -> ASGIApp:
-    """The app behind all that this file has. counts: {(path, status): requests}, which AccessLog keeps."""
+def guarded(
+    app: ASGIApp,
+    limits: Limits,
+    counts: dict[tuple[str, int], int],
+    paths: Collection[str],
+    is_writing: Callable[[], bool],
+) -> ASGIApp:
+    """
+    The app behind all that this file has. counts: {(path, status): requests}, which AccessLog keeps. is_writing:
+    whether replies are being made.
+    """
     app = BodyLimit(app, limits.max_body)
     if limits.max_rps:
         app = RateLimit(app, limits.max_rps)
     if limits.key:
         app = KeyCheck(app, limits.key)
     app = OriginCheck(app, limits.loopback, limits.cors, limits.allowed_hosts)
-    return AccessLog(ResponseHeaders(app, limits.cors), counts, paths)
+    app = RefusalPace(ResponseHeaders(app, limits.cors), limits.max_refusals, is_writing)
+    return AccessLog(app, counts, paths)
 
 
 class AccessLog:

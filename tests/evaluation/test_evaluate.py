@@ -32,8 +32,9 @@ from evaluation.impersonation import impersonation_rows
 from evaluation.measure import val_conversations
 from evaluation.prompting import ask, find_contexts, sampling_modes
 from evaluation.recall import recall_rows, recall_tasks
-from evaluation.repetition import TURNS, repeat_rows, repetition_rows, self_chats
+from evaluation.repetition import repeat_rows, repetition_rows, self_chats
 from evaluation.safety import forgery_rows
+from evaluation.settings import TURNS
 from evaluation.stops import stop_rows
 from inference.engine import Engine
 from inference.settings import SamplingParams
@@ -194,6 +195,20 @@ def test_self_chats_have_twenty_turns_of_the_bot(conversations):
     assert len(curve["human"]["x"]) == 20
 
 
+def test_long_self_chats_have_a_row_of_their_own(conversations):
+    """People's conversations stand beside them, laid end to end, where there are enough of them."""
+    actor = Actor(lambda m: "well i like my dogs")
+    chats = self_chats(actor, conversations, 2, SamplingParams(), 1, lambda n: None, turns=25)
+    rows, curve = repeat_rows(chats, conversations, 1)
+    assert [row.name for row in rows] == ["overlap_early", "overlap_late", "overlap_long"]
+    assert rows[2].label == "says again in turns 21 to 25" and rows[2].value == 100.0 and rows[2].n == 10
+    assert rows[2].human is not None and curve["y"] == [0.0] + [100.0] * 24
+    joined = repetition.end_to_end(conversations, 25)
+    n_said = [sum(message["role"] == "assistant" for message in chat) for chat in joined]
+    assert joined and min(n_said) >= 25 and joined[0][: len(conversations[0])] == conversations[0]
+    assert repetition.end_to_end(conversations, 10**6) == []
+
+
 def test_self_chats_with_memory(conversations):
     """Each chat has a memory of its own, and the bot sees what that has in view; the human's side has none."""
     views, shown = [], []
@@ -312,18 +327,18 @@ def test_the_same_folder_gives_the_same_report(folders, tmp_path):
     assert (tmp_path / "a" / "report.png").stat().st_size > 20_000
 
 
-def test_a_baseline_stands_beside_it_and_is_measured_once(folders, talk_dir, monkeypatch):
+def test_a_baseline_stands_beside_it_and_is_measured_once(folders, talk_dir):
     """Both models in one table and plot; the baseline's own report is written, and used the next time."""
-    monkeypatch.setattr(repetition, "TURNS", 4)  # what takes longest, and does not matter here
+    few = {"turns": 4}  # what takes longest, and does not matter here
     ours, bare = str(folders[0]), str(folders[2])
-    shown = run(init_from=ours, baseline=bare, data=str(talk_dir), n=2)
+    shown = run(init_from=ours, baseline=bare, data=str(talk_dir), n=2, **few)
     assert "bare" in shown.splitlines()[0] and "model-0" in shown.splitlines()[0]
     theirs = report.read_report(bare)
     assert theirs["model"]["rendering"] == "plain text" and theirs["data"] == report.read_report(ours)["data"]
     before = (folders[2] / "report.json").stat().st_mtime_ns
-    run(init_from=ours, baseline=bare, data=str(talk_dir), n=2)
+    run(init_from=ours, baseline=bare, data=str(talk_dir), n=2, **few)
     assert (folders[2] / "report.json").stat().st_mtime_ns == before
-    run(init_from=ours, baseline=bare, data=str(talk_dir), n=3)  # other questions: it is measured anew
+    run(init_from=ours, baseline=bare, data=str(talk_dir), n=3, **few)  # other questions: it is measured anew
     assert (folders[2] / "report.json").stat().st_mtime_ns != before
 
 

@@ -21,7 +21,7 @@ from served import HI, get
 from inference.settings import SamplingParams, SettingError
 from runtime.version import version
 from serving import checks, log, response_models, response_object
-from serving.checks import BodyLimit, KeyCheck, OriginCheck, RateLimit
+from serving.checks import BodyLimit, KeyCheck, OriginCheck, RateLimit, RefusalPace
 from serving.log import log_to_stdout
 from serving.middleware import AccessLog, ResponseHeaders
 
@@ -183,6 +183,43 @@ def test_a_bucket_empties_and_fills(monkeypatch):
     assert status("/app.js") == 200
     clock[0] += 0.34
     assert [status(), status()] == [200, (429, 1)]
+
+
+def test_refusals_wait_for_their_turn_while_replies_are_made(monkeypatch):
+    """
+    Of 8 a second 2 come at once and the others an eighth later each; answers, other addresses and an idle server's
+    refusals never wait, and the pace is the same again when its time has passed.
+    """
+    clock, waits, writing = [0.0], [], [True]
+    monkeypatch.setattr(checks.time, "monotonic", lambda: clock[0])
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    monkeypatch.setattr(checks.asyncio, "sleep", sleep)
+
+    async def answer(scope, receive, send):
+        await checks.respond(send, int(scope["path"][1:]), b"{}")
+
+    async def drop(message):
+        pass
+
+    app = RefusalPace(answer, 8.0, lambda: writing[0])
+
+    def waited(path, address="10.0.0.1"):
+        waits.clear()
+        asyncio.run(app({"type": "http", "path": path, "client": (address, 1)}, None, drop))
+        return sum(waits)
+
+    assert [waited("/400") for _ in range(4)] == [0, 0, 1 / 8, 2 / 8]
+    assert [waited(path) for path in ("/200", "/429", "/500")] == [0, 0, 0]
+    assert waited("/403", "10.0.0.2") == 0
+    writing[0] = False
+    assert waited("/404") == 0
+    writing[0] = True
+    assert waited("/404") == 3 / 8
+    clock[0] = 10.0
+    assert [waited("/400") for _ in range(3)] == [0, 0, 1 / 8]
 
 
 def test_a_body_is_counted_as_it_comes():
