@@ -106,6 +106,8 @@ async def stream_reply(
             if not line.startswith("data: {"):
                 continue
             chunk = json.loads(line[6:])
+            if "error" in chunk:
+                raise InputError(f"{server.label} broke off: {chunk['error']['message']}")
             if chunk.get("usage"):
                 tokens = chunk["usage"]["completion_tokens"]
             elif chunk["choices"] and chunk["choices"][0].get("finish_reason") == "length":
