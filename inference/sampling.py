@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from inference.settings import LARGEST, SamplingParams
+from inference.settings import LARGEST, LONGEST_RUN, SamplingParams
 
 # top-p sorts only the tokens whose logit is within this of the highest. The others are exp(8) = 3,000 times less likely
 # than the likeliest, so these few hundred nearly always hold the share top_p of the probability.
 NEAR_LOGITS = 8.0
-LONGEST_RUN = 100  # tokens: DRY forbids far shorter repeats already
 
 
 @np.errstate(over="ignore", invalid="ignore")  # settings may be as large as floats are

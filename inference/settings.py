@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+LONGEST_RUN = 100  # tokens of a repeat that DRY counts: it forbids far shorter ones already
 LARGEST = 1e20  # of what a logit is changed by: float32 holds its quotient by the lowest temperature, and sums of it
 
 
@@ -66,7 +67,7 @@ class SamplingParams:
             "presence_penalty": (abs(self.presence_penalty) <= LARGEST, "-1e20 to 1e20"),
             "dry_multiplier": (0 <= self.dry_multiplier <= LARGEST, "0, which is none, to 1e20"),
             "dry_base": (1 <= self.dry_base <= 10, "1 to 10"),
-            "dry_allowed_length": (self.dry_allowed_length >= 1, "at least 1"),
+            "dry_allowed_length": (1 <= self.dry_allowed_length < LONGEST_RUN, f"1 to {LONGEST_RUN - 1}"),
             "no_repeat_ngram": (self.no_repeat_ngram >= 0, "at least 0, which is none"),
             "penalty_window": (self.penalty_window >= 0, "at least 0"),
             "max_new_tokens": (self.max_new_tokens >= 1, "at least 1"),

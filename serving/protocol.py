@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from inference.settings import SamplingParams, SettingError
+from inference.settings import LONGEST_RUN, SamplingParams, SettingError
 from serving.errors import APIError
 
 # bounds of the work that a request can make for the thread that everybody's tokens come from
@@ -124,7 +124,7 @@ class SamplingRequest(Strict):
     no_repeat_ngram: int | None = Field(None, ge=0, le=MAX_WINDOW, description="extension: no such run comes again")
     dry_multiplier: float | None = Field(None, ge=0, le=100, description="extension: DRY; 0 changes nothing")
     dry_base: float | None = Field(None, ge=1, le=10)
-    dry_allowed_length: int | None = Field(None, ge=1, le=MAX_WINDOW)
+    dry_allowed_length: int | None = Field(None, ge=1, lt=LONGEST_RUN)
     stop_token_ids: list[Annotated[int, Field(ge=0)]] | None = Field(
         None, max_length=MAX_STOP_WORDS, description="extension: these tokens end a reply"
     )

@@ -149,6 +149,14 @@ class SamplingDefaults(Returned):
     seed: int | None
 
 
+class TalkDefaults(Returned):
+    """What the page asks for beside, as chat.py does: that a chat does not say again what it said long ago."""
+
+    dry_multiplier: float
+    dry_base: float
+    penalty_window: int
+
+
 class ModelInfo(Returned):
     id: str
     object: Literal["model"]
@@ -156,6 +164,7 @@ class ModelInfo(Returned):
     owned_by: str
     max_model_len: int
     sampling: SamplingDefaults
+    talk: TalkDefaults
     memory: bool  # whether chats have one where a request does not say
 
 

@@ -5,6 +5,7 @@ import time
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
+from inference.settings import TalkConfig
 from runtime.version import version
 from serving import personas
 from serving.errors import APIError
@@ -24,6 +25,7 @@ from serving.response_models import (
     PersonaInfo,
     PersonaList,
     SamplingDefaults,
+    TalkDefaults,
     TokenizeResponse,
 )
 from serving.state import Server, ServerState
@@ -44,6 +46,7 @@ async def model(model: str, server: Server) -> ModelInfo:
 
 def model_info(server: ServerState, name: str) -> ModelInfo:
     sampling = server.sampling
+    talk = sampling if sampling.dry_multiplier else TalkConfig()  # whoever starts the server may have chosen
     return ModelInfo(
         id=name,
         object="model",
@@ -58,6 +61,9 @@ def model_info(server: ServerState, name: str) -> ModelInfo:
             repetition_penalty=sampling.repetition_penalty,
             max_tokens=sampling.max_new_tokens,
             seed=sampling.seed,
+        ),
+        talk=TalkDefaults(
+            dry_multiplier=talk.dry_multiplier, dry_base=talk.dry_base, penalty_window=talk.penalty_window
         ),
         memory=server.memory,
     )

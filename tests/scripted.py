@@ -22,7 +22,9 @@ class Scripted:
         self.delay = 0.0  # seconds before each piece of a reply
         self.finish_reason = "stop"
         self.usage: dict[str, Any] = {}  # more of it
-        self.models: list[dict[str, Any]] = [{"id": "scripted", "object": "model", "context": 256}]
+        self.models: list[dict[str, Any]] = [
+            {"id": "scripted", "object": "model", "context": 256, "talk": {"dry_multiplier": 2, "penalty_window": 400}}
+        ]
         self.pause: threading.Event | None = None  # a reply waits for it after its first piece
         self.refuse: list[tuple[int, dict[str, str], str]] = []  # (status, headers, message) of the next answers
         self.breaks: int | None = None  # the connection is cut after so many pieces

@@ -58,8 +58,8 @@ export function health() {
 export async function model() {
   const [first] = (await (await request("v1/models")).json()).data;
   const { data: personas } = await (await request("personas")).json();
-  const { id: name, context = first.max_model_len, sampling, memory } = first;
-  return { name, context, sampling, memory, personas };
+  const { id: name, context = first.max_model_len, sampling, talk, memory } = first;
+  return { name, context, sampling, talk, memory, personas };
 }
 
 /** The notes of a chat's memory, after a change: forget or add; what the next request brings along of it is `memory`. */

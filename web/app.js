@@ -92,7 +92,7 @@ async function ask(question, begun) {
   const { system, first, seed, ...sampling } = conversation.settings;
   const messages = sent(conversation, begun ?? question);
   const tries = conversation.messages.filter(({ parent }) => parent === question.id).length;
-  const body = { messages, truncation: "auto", ...sampling }; // whichever model is served
+  const body = { messages, truncation: "auto", ...model.talk, ...sampling };
   if (seed >= 0) body.seed = seed + messages.length + 1000 * tries; // each turn and each try has its own
   const reply = Object.assign(begun ?? add(conversation, question, "assistant", ""), { state: "waiting", cut: false });
   const run = { conversation, stop: new AbortController() };

@@ -285,6 +285,7 @@ def test_draws_follow_the_distribution():
         dict(repetition_penalty=1e300),
         dict(logit_bias={198: 1e300}),
         dict(dry_allowed_length=0),
+        dict(dry_allowed_length=100),  # the longest run that is looked for: it would do nothing
         dict(no_repeat_ngram=-1),
         dict(logit_bias={198: float("nan")}),
         dict(logit_bias={-1: 2.0}),

@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from conftest import ROOT
 from openai.types.chat import ChatCompletionChunk
 from served import HI, get
 
-from inference.settings import SamplingParams, SettingError
+from inference.settings import SamplingParams, SettingError, TalkConfig
 from runtime.version import version
 from serving import checks, log, response_models, response_object
 from serving.checks import BodyLimit, KeyCheck, OriginCheck, RateLimit, RefusalPace
@@ -166,10 +167,21 @@ def test_a_preflight_is_answered_for_a_friend_only():
     assert other.headers["X-Frame-Options"] == "DENY"
 
 
+def test_the_page_is_told_how_chat_py_talks(server, running):
+    """The page asks for TalkConfig's DRY, or the one that the server was started with; requests take it."""
+    fields = ("dry_multiplier", "dry_base", "penalty_window")
+    talk = get(f"{server.url}/v1/models").json()["data"][0]["talk"]
+    assert talk == {name: getattr(TalkConfig(), name) for name in fields}
+    assert server.post({"messages": HI, "max_tokens": 3, **talk}).status_code == 200
+    own = running(dry_multiplier=0.5, dry_base=3.0)
+    talk = get(f"{own.url}/v1/models").json()["data"][0]["talk"]
+    assert talk == {"dry_multiplier": 0.5, "dry_base": 3.0, "penalty_window": SamplingParams().penalty_window}
+
+
 def test_a_bucket_empties_and_fills(monkeypatch):
     """Three requests at once, the fourth waits as long as it is told; the page is not counted."""
     clock = [0.0]
-    monkeypatch.setattr(checks.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checks, "time", SimpleNamespace(monotonic=lambda: clock[0]))  # other threads go on
     app = RateLimit(hello, 3.0)
 
     def status(path="/v1/models"):
@@ -191,12 +203,12 @@ def test_refusals_wait_for_their_turn_while_replies_are_made(monkeypatch):
     refusals never wait, and the pace is the same again when its time has passed.
     """
     clock, waits, writing = [0.0], [], [True]
-    monkeypatch.setattr(checks.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checks, "time", SimpleNamespace(monotonic=lambda: clock[0]))  # other threads go on
 
     async def sleep(seconds):
         waits.append(seconds)
 
-    monkeypatch.setattr(checks.asyncio, "sleep", sleep)
+    monkeypatch.setattr(checks, "asyncio", SimpleNamespace(sleep=sleep))
 
     async def answer(scope, receive, send):
         await checks.respond(send, int(scope["path"][1:]), b"{}")

@@ -50,6 +50,7 @@ def test_a_reply_is_streamed(tab, scripted):
     assert asked(scripted) == [("user", "hello\nthere")]
     (request,) = scripted.requests
     assert request["truncation"] == "auto" and request["stream_options"] == {"include_usage": True}
+    assert request["dry_multiplier"] == 2 and request["penalty_window"] == 400  # what the server says of talk
     assert re.search(r"^10 tokens, (8|9|10)(\.\d)? tokens/s", tab.last.locator(".figures").inner_text())
     assert tab.page.inner_text("#context") == "22 of 256 tokens of context"
     assert tab.page.title() == "hello · nanoChatGPT" and tab.page.inner_text("#title") == "hello"
