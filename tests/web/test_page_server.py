@@ -7,7 +7,7 @@ import pytest
 from served import expected
 from tab import REFUSED, Tab, asked
 
-from inference.settings import SamplingParams
+from inference.settings import SamplingParams, TalkConfig
 
 pytestmark = pytest.mark.browser
 
@@ -105,7 +105,8 @@ def test_the_real_server(chromium, running, tmp_path):
     server.engine.step = lambda: time.sleep(0.005) or step()  # a reply within 20 ms is shown without its speed
     tab = Tab(chromium, server.url)
     tab.say("hi, how are you?")
-    wanted, last = expected(server, asked, SamplingParams(temperature=0, max_new_tokens=20))
+    talk = {name: getattr(TalkConfig(), name) for name in ("dry_multiplier", "dry_base", "penalty_window")}
+    wanted, last = expected(server, asked, SamplingParams(temperature=0, max_new_tokens=20, **talk))
     assert tab.replies(1).split() == wanted.split()
     assert tab.last.locator(".figures").inner_text().startswith(f"{last.n_tokens} tokens, ")
     assert "of 64 tokens of context" in tab.page.inner_text("#context")
