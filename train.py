@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 import configurator
-from runtime.omp import spin_briefly
+from runtime.omp import spin_less_when_busy
 from training.settings import TrainConfig
 
 MAX_SKIPPED = 3  # steps in a row that may go wrong before the run ends
@@ -30,7 +30,7 @@ def train(config: TrainConfig, started: float | None = None) -> None:
     Train as the settings say. Raises InputError for what a user can mend. started: when the minutes of a run that is
     bounded by them began to count, in seconds since 1970; default: now.
     """
-    spin_briefly()
+    spin_less_when_busy()
     # imported here, so that --help and a wrong flag need not wait for torch
     import torch
     from tqdm import tqdm

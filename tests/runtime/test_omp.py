@@ -1,42 +1,47 @@
-"""A thread of OpenMP that waits soon sleeps, unless the user has said how long it looks."""
+"""Beside other programs OpenMP's threads soon sleep, unless the user has said how long they look."""
 
 import os
 import subprocess
 import sys
 
+import psutil
 import pytest
 from conftest import ROOT
 
-from runtime.omp import SPINS, spin_briefly
+from runtime.omp import SPINS, spin_less_when_busy
 
 
 @pytest.mark.parametrize(
-    ("given", "spins"),
-    [({}, str(SPINS)), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)],
+    ("given", "percent", "spins"),
+    [
+        ({}, 50.0, str(SPINS)),
+        ({}, 10.0, None),
+        ({"GOMP_SPINCOUNT": "7"}, 50.0, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, 50.0, None),
+    ],
 )
-def test_the_user_comes_first(monkeypatch, given, spins):
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    spin_briefly()
-    assert os.environ.get("GOMP_SPINCOUNT") == spins
-    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that what was there before comes back
+def test_the_load_decides_and_the_user_before_it(monkeypatch, given, percent, spins):
+    """One core of two is busy, or a fifth of one."""
+    monkeypatch.setattr(psutil, "cpu_count", lambda: 2)
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: percent)
+    monkeypatch.setattr(os, "environ", given)
+    spin_less_when_busy()
+    assert given.get("GOMP_SPINCOUNT") == spins
 
 
-def test_train_says_it_before_torch_is_loaded(monkeypatch):
+def test_train_looks_before_torch_is_loaded():
     """libgomp reads the setting once."""
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     code = """
-import os, sys, train
+import os, sys, psutil, train
 from training.settings import TrainConfig
 assert "torch" not in sys.modules
 sys.modules["torch"] = None
+psutil.cpu_percent = lambda interval: 100.0
 try:
     train.train(TrainConfig())
 except ImportError:
     print(os.environ["GOMP_SPINCOUNT"])
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    env = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env=env)
     assert done.stdout.strip() == str(SPINS)
