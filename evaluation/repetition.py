@@ -154,13 +154,8 @@ def repeat_rows(
                 seed=seed,
                 better="lower",
                 human=mean_percent(share for shares in theirs for share in shares[first - 1 : last]),
-                definition=(
-                    f"Share of the 3-grams of turns {first} to {last} that the bot said earlier in the same self-chat."
-                    + (
-                        " People's: conversations laid end to end, since nobody here talks that long."
-                        * (name == "long")
-                    )
-                ),
+                definition=f"Share of the 3-grams of turns {first} to {last} that the bot said before in the self-chat."
+                + (" People's: their conversations laid end to end." if name == "long" else ""),
             )
         )
     return rows, curve
