@@ -10,6 +10,7 @@ a chat is measured alone, again and again: what else the machine does meets both
 
 import asyncio
 import contextlib
+import itertools
 import json
 import multiprocessing
 import random
@@ -17,7 +18,7 @@ import re
 import statistics
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import Any, NamedTuple
@@ -135,16 +136,20 @@ async def status_of_head(url: str, head: bytes) -> int:
     return int(rest[:3]) if line.startswith(b"HTTP/") and rest[:3].isdigit() else NO_ANSWER
 
 
-async def statuses_of(url: str, n: int, seed: int, wait: Callable[[], Awaitable[None]]) -> Counter[int]:
-    """{status: how many} of n bad requests. wait: returns when the next one may be sent."""
-    rng, numbers = random.Random(seed), iter(range(n))  # the clients share both
+async def statuses_of(url: str, n: int | None, seed: int, may_go_on: Callable[[], Awaitable[bool]]) -> Counter[int]:
+    """
+    {status: how many} of n bad requests, None: without end. may_go_on: returns when the next one may be sent, False
+    where none is to follow.
+    """
+    rng, numbers = random.Random(seed), itertools.count() if n is None else iter(range(n))  # the clients share both
     statuses: Counter[int] = Counter()
     headers = {"Content-Type": "application/json"}
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
 
         async def send() -> None:
             for _ in numbers:
-                await wait()
+                if not await may_go_on():
+                    return
                 if rng.random() < HEAD_SHARE:
                     status = await status_of_head(url, changed(rng, rng.choice(HEADS)))
                 else:
@@ -161,11 +166,12 @@ async def statuses_of(url: str, n: int, seed: int, wait: Callable[[], Awaitable[
 def send_bad_requests(url: str, n: int, seed: int, may_send: Event, result: Connection) -> None:
     """The process that sends them, while may_send is set; its result is their statuses."""
 
-    async def wait() -> None:
+    async def may_go_on() -> bool:
         while not may_send.is_set():
             await asyncio.sleep(PAUSE)
+        return True
 
-    result.send(asyncio.run(statuses_of(url, n, seed, wait)))
+    result.send(asyncio.run(statuses_of(url, n, seed, may_go_on)))
 
 
 async def chats_beside(
@@ -213,6 +219,12 @@ def told(statuses: Counter[int]) -> str:
     return f"{sum(statuses.values()):,} bad requests: {counts}"
 
 
+def refuse_server_errors(statuses: Mapping[int, int]) -> None:
+    """Raises InputError where a request was answered with a 5xx."""
+    if max(statuses, default=0) >= 500:
+        raise InputError(f"a bad request was answered with {max(statuses)}; none may be a 5xx")
+
+
 def p95_ms(replies: list[Reply]) -> float:
     """Milliseconds from a piece of text to the next, which 95% do not exceed."""
     gaps = sorted(gap for reply in replies for gap in reply.gaps)
@@ -237,8 +249,7 @@ def fuzz_figures(server: Server, n: int) -> dict[str, Any]:
     print(f"{told(statuses)}, in {time.perf_counter() - start:,.0f} s; {len(beside)} chats beside them, "
           f"p95 {figures['beside_p95_ms']:.1f} ms a token (mean {figures['beside_mean_ms']:.1f}), "
           f"alone {figures['alone_p95_ms']:.1f} ms ({figures['alone_mean_ms']:.1f})")  # fmt: skip
-    if max(statuses) >= 500:
-        raise InputError(f"a bad request was answered with {max(statuses)}; none may be a 5xx")
+    refuse_server_errors(statuses)
     if len({reply.text for reply in (*beside, *alone)}) > 1:
         raise InputError("a chat beside the bad requests said something else than alone")
     return figures

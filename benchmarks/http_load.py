@@ -14,6 +14,7 @@ import shutil
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -145,10 +146,11 @@ def rush(
     return asyncio.run(run())
 
 
-def soak(server: Server, minutes: float, seed: int = 0) -> dict[str, Any]:
+def soak(server: Server, minutes: float, seed: int = 0, *, with_bad: bool = False) -> dict[str, Any]:
     """
-    {"requests", "left": those whose client hung up, "mb": memory at the ends of ten parts, "slots_leaked"} of mixed
-    load: short and long questions, streams and whole replies, and a third of the clients hang up in between.
+    {"requests", "left": those whose client hung up, "bad": {status: bad requests}, "mb": memory at the ends of ten
+    parts, "slots_leaked"} of mixed load: short and long questions, and a third of the clients hang up in between.
+    with_bad: further clients send nothing but bad requests. Raises InputError where one of them is a 5xx.
     """
     rng, counts = random.Random(seed), {"requests": 0, "left": 0}
     deadline, marks = time.time() + 60 * minutes, []
@@ -171,15 +173,21 @@ def soak(server: Server, minutes: float, seed: int = 0) -> dict[str, Any]:
             marks.append(server.megabytes)
             print(f"{counts['requests']} requests, {counts['left']} left early, {marks[-1]:,.0f} MB")
 
-    async def run() -> int:
-        """The slots that are still in use when every client has left."""
-        async with new_client() as client:
-            await asyncio.gather(watch_memory(), *(ask_until_deadline(client) for _ in range(SOAK_CLIENTS)))
-            await asyncio.sleep(1)
-            return await http_fuzz.slots_in_use(client, server.url)
+    async def is_before_deadline() -> bool:
+        return with_bad and time.time() < deadline
 
-    leaked = asyncio.run(run())
-    return {**counts, "mb": marks, "slots_leaked": leaked}
+    async def run() -> tuple[Counter[int], int]:
+        """({status: bad requests}, the slots that are still in use when every client has left)."""
+        async with new_client() as client:
+            asking = (ask_until_deadline(client) for _ in range(SOAK_CLIENTS))
+            bad = http_fuzz.statuses_of(server.url, None, seed, is_before_deadline)
+            statuses, *_ = await asyncio.gather(bad, watch_memory(), *asking)
+            await asyncio.sleep(1)
+            return statuses, await http_fuzz.slots_in_use(client, server.url)
+
+    statuses, leaked = asyncio.run(run())
+    http_fuzz.refuse_server_errors(statuses)
+    return {**counts, "bad": dict(statuses), "mb": marks, "slots_leaked": leaked}
 
 
 def load_figures(config: BenchConfig, folder: str, others: Sequence[Server] = ()) -> dict[str, Any]:
@@ -194,11 +202,12 @@ def load_figures(config: BenchConfig, folder: str, others: Sequence[Server] = ()
         if config.bad:
             figures["bad"] = http_fuzz.fuzz_figures(server, config.bad)
         if config.soak_minutes:
-            figures["soak"] = soak(server, config.soak_minutes)
+            figures["soak"] = soak(server, config.soak_minutes, with_bad=config.bad > 0)
             mb = figures["soak"]["mb"]  # the first mark is still of a server that grows to its working size
             figures["soak"]["growth"] = mb[-1] / mb[1] - 1 if len(mb) > 1 else 0.0
             print(f"{config.soak_minutes:g} minutes: {figures['soak']['requests']} requests, "
-                  f"{figures['soak']['left']} left early, memory {figures['soak']['growth']:+.1%} since the second of "
+                  f"{figures['soak']['left']} left early, {sum(figures['soak']['bad'].values())} bad ones beside them, "
+                  f"memory {figures['soak']['growth']:+.1%} since the second of "
                   f"ten marks, {figures['soak']['slots_leaked']} slots leaked")  # fmt: skip
     return figures
 
