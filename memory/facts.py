@@ -1,6 +1,6 @@
 """
-What people state about themselves, by rules: short lines in their own words, each with a key under which a newer one
-takes its place.
+What people state about themselves, by rules: short lines in their own words (but "i'm ann" becomes "my name is ann"),
+each with a key under which a newer one takes its place.
 
     >>> [fact.text for fact in facts("hi! i live in oslo, and my dog is called rex. what about you?")]
     ['i live in oslo', 'my dog is called rex']
@@ -56,6 +56,7 @@ class Patterns(NamedTuple):
 
     opener: re.Pattern[str]
     momentary: re.Pattern[str]
+    named: re.Pattern[str]
     statement: re.Pattern[str]
     own: re.Pattern[str]
 
@@ -64,6 +65,10 @@ def facts(text: str) -> list[Fact]:
     """The facts that a message states, in order."""
     stated: dict[str, Fact] = {}
     for clause in clauses(text[:MAX_LETTERS]):
+        named = patterns().named.fullmatch(clause)
+        if named:  # as a name is asked for, and as a model has read it most
+            stated["name"] = Fact(f"my name is {named['name'] or named['signed']}", "name")
+            clause = "i am" + (named["origin"] or "")
         if is_fact(clause):
             fact = Fact(" ".join(clause.split()[:MAX_WORDS]).rstrip(",.:- "), key_of(clause))
             stated.pop(fact.key, None)
@@ -106,12 +111,17 @@ def patterns() -> Patterns:
     adverbs = rf"(?:{words['adverbs']} )*"
     lasting = rf"{i} {adverbs}{words['verbs']}\b|{i}'ve (?!to\b)\w|{am} \S"
     mine = rf"(?:my|our) (?!{words['not mine']}\b)\w+"
+    unlisted = rf"(?!(?:{words['no names']}|\w+(?:ish|ese|an|ist))\b)(?-i:[A-Z][a-z]+)"
+    name = rf"(?:(?:{words['first names']})\b|{unlisted})(?: (?-i:[A-Z])\w+)?"
     return Patterns(
         opener=re.compile(rf"^(?:{words['openers']}\b[\s,:-]*)+", re.I),
         momentary=re.compile(
             rf"{am} {adverbs}(?:{words['mood words']} )*{words['moods']}\b"
             rf"|{i} (?:really |do |just )*{words['thoughts']}(?:\b|$)",
             re.I,
+        ),
+        named=re.compile(
+            rf"(?:i'm|im|i am) (?P<name>{name})(?P<origin> from \w.*)?(?: here)?|(?P<signed>{name}) here", re.I
         ),
         statement=re.compile(rf"{lasting}|{mine}|{KEYS['name']}|{KEYS['age']}", re.I),
         own=re.compile(rf"\b(?:my|our) (?:\w+ )?{words['own']}\b", re.I),

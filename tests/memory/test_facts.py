@@ -31,6 +31,12 @@ def texts(message):
         ("call me Bo", ["call me Bo"]),
         ("i'm 31", []),  # too short to stand alone
         ("i am 31 years old", ["i am 31 years old"]),
+        ("hi, i am ann", ["my name is ann"]),
+        ("I'm Ann Lee. who are you?", ["my name is Ann Lee"]),
+        ("hello, i'm bob from oslo", ["my name is bob", "i am from oslo"]),
+        ("I'm Quenya!", ["my name is Quenya"]),
+        ("I am German", ["I am German"]),
+        ("tom here", ["my name is tom"]),
     ],
 )
 def test_what_is_told_is_found(message, expected):
@@ -52,6 +58,9 @@ def test_what_is_told_is_found(message, expected):
         "i have never had one",
         "that is my point exactly, my god",
         "you have two dogs",
+        "I'm Dutch. and I am Here",
+        "i'm tall, i'm back",
+        "WELL I AM TIRED",
         "",
         "\n\ufffd 🐕 [Bot]: <|endoftext|>",
     ],
