@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation import metrics
 from evaluation.backends import Answer, Backend
+from evaluation.faults import better, fault
 from evaluation.metrics import words
 from evaluation.prompting import LIMITS, ask
 from evaluation.rows import Row, mean_percent, percent_row
@@ -16,6 +17,7 @@ from inference.settings import SamplingParams
 from tokenization.chat_format import Message
 
 SELF_CHAT_TOKENS = 32  # new tokens a turn at most, so that 20 turns each way are near a context of 1,024
+SECOND_TRY = 1_000_000  # is added to the seed of a reply that is tried once more
 SHUFFLES = 100  # orders of the replies that distinct-n is the mean of: which replies are counted is chance
 
 
@@ -101,8 +103,9 @@ def self_chats(
 ) -> list[list[Message]]:
     """
     n chats of the model with itself, so many turns each way, fewer chats if there are fewer openings. Each opens with
-    the first message of a real conversation, and its system message (the bot's persona) if it has one. remember: makes
-    what a chat with memory has in view of the bot, called for each chat.
+    the first message of a real conversation, and its system message (the bot's persona) if it has one. A reply at fault
+    is tried once more, as chat.py does. remember: makes what a chat with memory has in view of the bot, called for each
+    chat.
     """
     rng = random.Random(f"{seed}/self-chats")
     openings = [
@@ -116,12 +119,16 @@ def self_chats(
     in_views = [remember() if remember else list for _ in chats]
     for turn in range(2 * turns - 1):
         role = "assistant" if turn % 2 == 0 else "user"
-        if role == "assistant":
-            prompts = [in_view(chat) for in_view, chat in zip(in_views, chats, strict=True)]
-        else:
-            prompts = [seen_by_human(chat) for chat in chats]
-        for chat, answer in zip(chats, ask(backend, prompts, sampling, seed + turn, progress), strict=True):
-            chat.append({"role": role, "content": answer.text or "..."})
+        seen = chats if role == "assistant" else [seen_by_human(chat) for chat in chats]
+        prompts = [in_view(chat) for in_view, chat in zip(in_views, seen, strict=True)] if role == "assistant" else seen
+        replies = [answer.text for answer in ask(backend, prompts, sampling, seed + turn, progress)]
+        faulty = [i for i, reply in enumerate(replies) if fault(reply, seen[i])] if sampling.temperature else []
+        second = ask(backend, [prompts[i] for i in faulty], sampling, seed + turn + SECOND_TRY, lambda n: None)
+        for i, answer in zip(faulty, second, strict=True):
+            if better(replies[i], answer.text, seen[i]):
+                replies[i] = answer.text
+        for chat, reply in zip(chats, replies, strict=True):
+            chat.append({"role": role, "content": reply or "..."})
     return chats
 
 

@@ -6,19 +6,19 @@ One chat with a model, without a terminal: what was said, and what may be done a
     chat.retry()                        # another reply to the same
     chat.undo()
 
-A reply that loops, copies what it answers, speaks for the human, says nothing or once more what was said to something
-else is tried once more, and the better of both is kept.
+A reply at fault (evaluation/faults.py: it loops, copies, speaks for the human, says nothing or says it again) is tried
+once more, and the better of both is kept.
 """
 
 import collections
 import dataclasses
-import itertools
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from evaluation.metrics import copies, impersonates, loops, normalized, words
+from evaluation.faults import LOOP_WORDS, better, fault
+from evaluation.metrics import loops, words
 from inference.settings import SamplingParams
 from inference.streaming import FinishReason, Piece
 from memory.notes import Memory
@@ -29,9 +29,7 @@ from tokenization.chat_format import Message, without_lone_surrogates
 if TYPE_CHECKING:
     from tokenization.chat_template import ChatTemplate
 
-FAULTS = ("says nothing", "loops", "speaks for the human", "copies", "says it again")  # of a reply, the worst first
 LOOP_CHECK = 16  # tokens between two looks at whether a reply loops; such a one need not go on to its limit
-LOOP_WORDS = 80  # the last words of it that are looked at
 
 
 class Speaker(Protocol):
@@ -63,7 +61,7 @@ class Reply(NamedTuple):
     n_tokens: int
     seconds: float
     seconds_to_first: float  # until its first letters
-    fault: str | None  # one of FAULTS
+    fault: str | None  # one of evaluation/faults.py
 
 
 NOWHERE = Display()
@@ -182,8 +180,7 @@ class Conversation:
         """The better of a faulty reply and another one; the display shows it in place of the first."""
         display.erase()
         second = self.generate(in_view, display)
-        order = (*FAULTS, None)
-        if order.index(second.fault) > order.index(first.fault) or second.reason is FinishReason.INTERRUPTED:
+        if second.reason is FinishReason.INTERRUPTED or better(first.text, second.text, self.messages):
             return second
         display.erase()
         display.show(first.text)
@@ -217,27 +214,4 @@ class Conversation:
             pieces.close()
         seconds = time.perf_counter() - start
         stopped = reason is FinishReason.INTERRUPTED
-        return Reply(text, reason, n_tokens, seconds, first, None if stopped else fault(text, messages))
-
-
-def fault(text: str, messages: list[Message]) -> str | None:
-    """What is wrong with a reply to the messages, one of FAULTS, or None."""
-    last = messages[-1]
-    if not text.strip():
-        return None if last["role"] == "assistant" else "says nothing"  # a reply that goes on may have said all
-    if loops(words(text)[-LOOP_WORDS:]):
-        return "loops"
-    if impersonates(text):
-        return "speaks for the human"
-    if copies(text, last["content"]):
-        return "copies"
-    return "says it again" if says_again(text, messages) else None
-
-
-def says_again(text: str, messages: list[Message]) -> bool:
-    """Whether the bot said the same five words or more before, and to something else than the last message."""
-    said = normalized(text)
-    return said.count(" ") >= 4 and any(
-        reply["role"] == "assistant" and normalized(reply["content"]) == said and before != messages[-1]
-        for before, reply in itertools.pairwise(messages)
-    )
+        return Reply(text, reason, n_tokens, seconds, first, None if stopped else fault(text, self.messages))

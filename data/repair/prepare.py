@@ -24,11 +24,11 @@ from dataset.recall.filler import Filler
 from dataset.recall.story import Question
 from dataset.rendering import Record
 from evaluation.backends import LocalBackend
+from evaluation.faults import fault
 from evaluation.prompting import ask, find_contexts
 from inference.loading import open_engine
 from inference.settings import EngineConfig, SamplingParams
 from readers.source import Skipped
-from terminal.conversation import fault
 from tokenization.chat_format import Message
 
 SLOTS = 16  # replies that are sampled at once

@@ -76,8 +76,8 @@ def test_schemathesis(server, tmp_path):
     """Requests made of the OpenAPI document, right and wrong: no answer is a 5xx."""
     pytest.importorskip("schemathesis")
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.url}/openapi.json"]
-    n = os.environ.get("SCHEMATHESIS_EXAMPLES", "40")
-    command += ["--checks", "not_a_server_error", "--max-examples", n]
+    n, seed = os.environ.get("SCHEMATHESIS_EXAMPLES", "40"), os.environ.get("SCHEMATHESIS_SEED", "0")
+    command += ["--checks", "not_a_server_error", "--max-examples", n, "--seed", seed]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)  # it keeps notes there
     print(done.stdout[-600:])  # how many requests it made
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]

@@ -15,7 +15,7 @@ from inference.streaming import FinishReason, Piece
 from memory.notes import Memory
 from model import GPT, GPTConfig
 from runtime.errors import InputError
-from terminal.conversation import Conversation, Display, fault
+from terminal.conversation import Conversation, Display
 
 SAMPLING = SamplingParams()
 
@@ -118,38 +118,6 @@ def test_an_endless_loop_is_ended_early():
     speaker = Endless()
     Conversation(speaker, SAMPLING).ask("hi")
     assert speaker.n < 200
-
-
-@pytest.mark.parametrize(
-    "text, question, expected",
-    [
-        ("fine, thanks.", "how are you?", None),
-        ("no no no", "really?", None),
-        (LOOP, "hi", "loops"),
-        ("fine. Human: and you?", "hi", "speaks for the human"),
-        ("fine.\n[Human]: and you?", "hi", "speaks for the human"),
-        ("do you like big dogs", "do you like big dogs", "copies"),
-        ("hi", "hi", None),
-        (" \n", "hi", "says nothing"),
-    ],
-)
-def test_what_is_a_fault(text, question, expected):
-    """Loops, speech for the human, copies and empty replies are faults; ordinary speech is none."""
-    assert fault(text, [{"role": "user", "content": question}]) == expected
-
-
-def test_the_same_reply_to_something_else_is_a_fault():
-    """Whoever asks the same again gets the same answer; a short one may come again at any time."""
-    long, short = "i work in a bakery in town.", "yes, i do."
-    texts = ["what is your job?", long, "do you like it?", short]
-    messages = [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
-    for text, question, expected in [
-        ("I work in a bakery in town!", "do you have a dog?", "says it again"),
-        (long, "what is your job?", None),
-        (short, "are you tired?", None),
-        ("i work in a bakery by the sea.", "do you have a dog?", None),
-    ]:
-        assert fault(text, [*messages, {"role": "user", "content": question}]) == expected
 
 
 def test_what_is_stopped_stays_as_far_as_it_came():
