@@ -161,8 +161,8 @@ def repeat_rows(
                 seed=seed,
                 better="lower",
                 human=mean_percent(share for shares in theirs for share in shares[first - 1 : last]),
-                definition=f"Share of the 3-grams of turns {first} to {last} that the bot said before in the self-chat, "
-                "where a reply at fault is tried once more, as chat.py does."
+                definition=f"Share of the 3-grams of turns {first} to {last} the bot said before in its self-chat; "
+                "a reply at fault is tried again, as by chat.py."
                 + (" People's: their conversations laid end to end." if name == "long" else ""),
             )
         )

@@ -28,16 +28,32 @@ BORDER = re.compile(
 # what is so once at a time: of two such facts the newer holds
 KEYS = {
     "name": r"(?:my (?:\w+ )?name(?:'s| is| was)|the name's|i'?a?m called|(?:you can |you may |just )?call me"
-    r"|(?:people|friends|they|everyone) calls? me)\b",
+    r"|(?:people|friends|they|everyone) calls? me|i go by)\b",
     "home": r"(?:(?:i|we) (?:\w+ )?(?:live|lived|moved|move|reside|stay) (?:in|to|at|near|on|by|outside)"
     r"|(?:i|we)(?:'m|'re| am| are) based in|(?:i|we)(?:'ve| have) settled (?:down )?in"
     r"|(?:i|we)(?:'ve got| have| have got) an? (?:\w+ )?(?:place|flat|apartment|house) in"
     r"|(?:my|our) (?:place|flat|apartment|house|home) is in)\b",
     "origin": r"(?:i'?a?m|i (?:was born|grew up|come)) (?:originally )?(?:from|in)\b",
-    "job": r"(?:i (?:\w+ )?(?:work(?:ed)? (?:as|at|for|in)|teach|have a job)|my job)\b",
+    "job": r"(?:i (?:\w+ )?(?:work(?:ed)? (?:as|at|for|in)|teach|have a job|(?:earn|make) my (?:money|living))"
+    r"|my (?:job|work|profession)|.*\bfor a living)\b",
+    "trip": r"(?:(?:i'?m|i am|we're|we are) (?:off|going|flying|heading|travell?ing) (?:on \w+ )?to"
+    r"|(?:i|we) (?:\w+ )?book(?:ed)? |my (?:suitcase|bags?|tickets?|trip|flight|vacation|holiday))\b",
+    "hobby": r".*\b(?:hobby|pastime|for fun|(?:free|spare|leisure) time|every (?:evening|weekend))\b",
     "age": r"(?:i'?a?m|i am|i (?:just )?turned) (?:\w+ )?\d+\b",
 }
 MY = re.compile(r"(?:my|our) ((?:favou?rite )?(?:\w+(?:'s)? )??\w+?)(?:'s)? (?:is|was|are|were|will be|has)\b")
+# of two favorites of a kind the newer holds as well, however they are told
+BEST = r"favou?rite|best|better|nothing beats|more than any|number one|by heart|always|i'd (?:take|choose|pick)"
+OF_KIND = {
+    "movie": r"movies?|films?",
+    "band": r"bands?|music|songs?|singers?|records?",
+    "food": r"food|dish|meal|eat|eating|dinner|menu|kitchen|cook",
+    "color": r"colou?rs?",
+    "book": r"books?|novel",
+}
+FAVORITES = {
+    f"my favorite {kind}": re.compile(rf"(?=.*\b(?:{BEST})\b).*\b(?:{words})\b") for kind, words in OF_KIND.items()
+}
 # what says nothing without the talk around it, in a few words: "i have one", "i hate it", "i am not"
 EMPTY = re.compile(
     r"(?:\S+ ){2,4}(?:it|them|that|this|those|these|ones?|there|too|either|not|am|do|did|have|so|yet)$", re.I
@@ -59,6 +75,7 @@ class Patterns(NamedTuple):
     named: re.Pattern[str]
     statement: re.Pattern[str]
     own: re.Pattern[str]
+    fond: re.Pattern[str]
 
 
 def facts(text: str) -> list[Fact]:
@@ -88,15 +105,16 @@ def is_fact(clause: str) -> bool:
     rules = patterns()
     if len(clause.split()) < MIN_WORDS or rules.momentary.match(clause) or EMPTY.fullmatch(clause):
         return False
-    return bool(rules.statement.match(clause) or rules.own.search(clause))
+    return bool(rules.statement.match(clause) or rules.own.search(clause) or rules.fond.match(clause))
 
 
 def key_of(statement: str) -> str:
-    """What a statement is about: a key of KEYS, "my dog", or the statement itself where nothing takes its place."""
+    """What a statement is about: a key of KEYS or FAVORITES, "my dog", or itself where nothing takes its place."""
     text = statement.lower()
     mine = MY.match(text)
     known = (key for key, pattern in KEYS.items() if re.match(pattern, text))
-    return next(known, f"my {mine[1].replace('favourite', 'favorite')}" if mine else text)
+    favorite = (key for key, pattern in FAVORITES.items() if pattern.match(text))
+    return next(known, None) or next(favorite, f"my {mine[1].replace('favourite', 'favorite')}" if mine else text)
 
 
 @functools.cache
@@ -125,4 +143,5 @@ def patterns() -> Patterns:
         ),
         statement=re.compile(rf"{lasting}|{mine}|{KEYS['name']}|{KEYS['age']}", re.I),
         own=re.compile(rf"\b(?:my|our) (?:\w+ )?{words['own']}\b", re.I),
+        fond=re.compile(rf"(?=.*\b(?:i|i'm|i'd|me|my|mine)\b).*\b{words['fond']}\b", re.I),
     )

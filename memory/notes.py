@@ -2,7 +2,7 @@
 What a chat remembers beyond the context of its model. As long as everything is in view, nothing is added. Of what has
 left, the model sees, as turns of the chat, which a model can read that has never heard of memory,
 
-    behind the system message    what the human told of themselves, and what the talk was about
+    behind the system message    what the human told of themselves, and the bot of itself, and what the talk was about
     before the last message      up to two earlier exchanges that bear on it
 
     memory = Memory()
@@ -25,7 +25,7 @@ from tokenization.context import split_system
 NOTED = "i'll remember that."  # what the bot says to the facts, which the human tells once more
 ASKED = "what did we talk about?"  # where there are no facts
 ABOUT = "we talked about "
-NOTES_SHARE = 6  # the notes take at most the 6th part of what fits
+NOTES_SHARE = 5  # the notes take at most the 6th part of what fits
 RECALLED_SHARE = 8  # and for exchanges that are brought back, the 8th part is kept free
 RECALLED = 2  # exchanges that are brought back at most
 RECALLED_WORDS = 25  # of each of their messages
@@ -41,6 +41,11 @@ class Note:
     key: str
     position: int = -1
 
+    @property
+    def may_change(self) -> bool:
+        """Whether a newer fact could take its place."""
+        return self.key != self.text.lower()
+
 
 class Memory:
     """
@@ -54,18 +59,14 @@ class Memory:
         self.forgotten = set(forgotten)
         self.talk: list[Message] = []  # what was read so far
         self.told: list[Note] = []  # in the order of the chat
+        self.own: list[Note] = []  # what the bot said of itself, as far as it is of a kind that people ask for
         self.index: tuple[int, TurnIndex] | None = None  # of the exchanges before that message
         self.noted: tuple[tuple[object, ...], list[Message]] | None = None  # the last system message, and its basis
 
     @property
     def notes(self) -> list[Note]:
         """What is remembered: of those with one key the newest, which stands where it was said."""
-        newest: dict[str, Note] = {}
-        for note in (*self.earlier, *self.told):
-            if note.text not in self.forgotten:
-                newest.pop(note.key, None)
-                newest[note.key] = note
-        return list(newest.values())
+        return newest(note for note in (*self.earlier, *self.told) if note.text not in self.forgotten)
 
     def add(self, text: str) -> None:
         """Remember a line that is not taken from the chat, in place of what is known with its key."""
@@ -82,6 +83,7 @@ class Memory:
     def clear(self) -> None:
         """Begin a new chat; what is remembered stays."""
         self.earlier, self.told, self.talk, self.index = self.notes, [], [], None
+        self.own = []
         self.forgotten.clear()
         for note in self.earlier:
             note.position = -1
@@ -92,10 +94,13 @@ class Memory:
         n = len(self.talk) if self.talk == talk[: len(self.talk)] else common_length(self.talk, talk)
         if n < len(self.talk):
             self.told = [note for note in self.told if note.position < n]
+            self.own = [note for note in self.own if note.position < n]
             self.index = None
         for position in range(n, len(talk)):
+            told = [Note(fact.text, fact.key, position) for fact in facts(talk[position]["content"])]
+            if talk[position]["role"] == "assistant":
+                self.own += [note for note in told if note.may_change]
             if talk[position]["role"] == "user":
-                told = [Note(fact.text, fact.key, position) for fact in facts(talk[position]["content"])]
                 self.told += told
                 if self.talk:  # it is said again
                     self.forgotten -= {note.text for note in told}
@@ -130,26 +135,31 @@ class Memory:
     def with_notes(self, system: list[Message], start: int, prompt: Prompt, max_tokens: int) -> list[Message]:
         """The system message, and behind it what has left the view: the newest notes that fit. start: of the view."""
         told = [note for note in self.notes if note.position < start]
-        basis = (start, max_tokens, [note.text for note in told], system)
+        own = newest(note for note in self.own if note.position < start)
+        basis = (start, max_tokens, [note.text for note in (*told, *own)], system)
         if self.noted and self.noted[0] == basis:
             return self.noted[1]
         about = topics(exchanges(self.talk[:start]), TOPICS) if start else []
         n_system = len(prompt(system))
-        # the first to go is what no newer fact could correct: of that, the oldest
-        by_weight = sorted(told, key=lambda note: (note.key != note.text.lower(), note.position), reverse=True)
+        # the first to go is what no newer fact could correct, then what the bot said of itself: of both, the oldest
+        ranked = [(2 * note.may_change, note.position, note) for note in told] + [
+            (1, note.position, note) for note in own
+        ]
+        by_weight = [note for *_, note in sorted(ranked, key=lambda each: each[:2], reverse=True)]
 
         def noted(n: int) -> list[Message]:
             """The system message, and an exchange with the n weightiest notes."""
             weightiest = {id(note) for note in by_weight[:n]}
-            kept = [note.text for note in told if id(note) in weightiest]
-            replies = [NOTED] * bool(kept) + [ABOUT + ", ".join(about) + "."] * bool(about)
+            kept, of_itself = ([note.text for note in notes if id(note) in weightiest] for notes in (told, own))
+            replies = [NOTED] * bool(kept) + [f"{text}." for text in of_itself]
+            replies += [ABOUT + ", ".join(about) + "."] * bool(about)
             facts = ". ".join(kept) + "." if kept else ASKED
             return [*system, *exchange(facts, " ".join(replies))] if replies else system
 
         while about and len(prompt(noted(0))) - n_system > max_tokens // 2:
             about.pop()  # facts come first
         n = bisect.bisect_right(
-            range(len(told) + 1), max_tokens, key=lambda n: len(prompt(noted(n))) - n_system
+            range(len(by_weight) + 1), max_tokens, key=lambda n: len(prompt(noted(n))) - n_system
         )  # how many numbers of notes fit, from none on
         self.noted = basis, noted(n - 1) if n else system
         return self.noted[1]
@@ -162,11 +172,20 @@ class Memory:
         if self.index is None or self.index[0] != start:
             self.index = start, TurnIndex([f"{message} {reply}" for message, reply in left])
         asked_at = [position for position, message in enumerate(talk[:start]) if message["role"] == "user"]
-        newest = {(note.key, note.text) for note in self.notes}
-        outdated = {note.position for note in self.told if (note.key, note.text) not in newest}
+        holding = {(note.key, note.text) for note in self.notes}
+        outdated = {note.position for note in self.told if (note.key, note.text) not in holding}
         nearest = self.index[1].find(talk[-1]["content"], RECALLED)
         recalled = [left[i] for i in nearest if asked_at[i] not in outdated]
         return [exchange(*(" ".join(text.split()[:RECALLED_WORDS]) for text in pair)) for pair in recalled]
+
+
+def newest(notes: Iterable[Note]) -> list[Note]:
+    """Of the notes with one key the newest, which stands where it was said."""
+    by_key: dict[str, Note] = {}
+    for note in notes:
+        by_key.pop(note.key, None)
+        by_key[note.key] = note
+    return list(by_key.values())
 
 
 def exchange(message: str, reply: str) -> list[Message]:

@@ -36,6 +36,8 @@ def texts(message):
         ("hello, i'm bob from oslo", ["my name is bob", "i am from oslo"]),
         ("I'm Quenya!", ["my name is Quenya"]),
         ("I am German", ["I am German"]),
+        ("for me there is no better soup than borscht", ["for me there is no better soup than borscht"]),
+        ("What I do for fun is rowing. there is no better way", ["What I do for fun is rowing"]),
         ("tom here", ["my name is tom"]),
     ],
 )
@@ -79,6 +81,11 @@ def test_small_talk_is_no_fact(message):
         ("i work as a nurse", "my job is teaching now"),
         ("my favourite color is red", "my favorite color is blue"),
         ("my dog's name is rex", "my dog's name is bello"),
+        ("i go by ann", "they call me anna"),
+        ("alien is my favorite film", "nothing beats psycho, i love that movie"),
+        ("i write for a living", "i work at the zoo"),
+        ("i'm off to rome next week", "my suitcase is packed for oslo"),
+        ("my hobby is chess", "what i do for fun is rowing"),
     ],
 )
 def test_a_correction_has_the_key_of_what_it_corrects(older, newer):

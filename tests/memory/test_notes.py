@@ -57,6 +57,19 @@ def test_what_was_told_stays_in_view():
     assert "oslo" not in str(View().of(messages, prompt, 240))
 
 
+def test_what_the_bot_said_of_itself_stays_in_view():
+    """In its own words, the newest of a kind, as far as people ask for such things."""
+    lines = ["who are you?", "my name is bo. i like rain.", "where do you live?", "i live in rome.", "still?"]
+    lines += ["no, i moved to oslo.", "i live in bergen.", "nice."]
+    messages = [*chat(*lines), *talk(40, seed=1), {"role": "user", "content": "hm?"}]
+    memory = Memory()
+    system, told, noted, *_ = walked(memory, messages)
+    assert told["content"] == "i live in bergen." and [note.text for note in memory.notes] == ["i live in bergen"]
+    assert noted["content"].startswith(f"{NOTED} my name is bo. i moved to oslo.") and "rome" not in noted["content"]
+    taken_back = [*messages[:2], {"role": "assistant", "content": "guess."}, *messages[3:]]
+    assert "my name is bo" not in str(walked(memory, taken_back)[:3])
+
+
 def test_the_newest_wins():
     """A correction takes the older one's place, also when it is still in view itself."""
     messages = [*long_chat("i live in oslo", "i moved to bergen"), {"role": "user", "content": "hm?"}]
