@@ -17,8 +17,10 @@ from evaluation.metrics import copies, impersonates, loops, ngrams, normalized, 
 from tokenization.chat_format import Message
 
 FAULTS = ("says nothing", "loops", "speaks for the human", "copies", "says it again")  # the worst first
+TRIES = 3  # of a reply in all, while it is at fault
 LOOP_WORDS = 80  # the last words of a reply that are looked at for loops
-SHORT = 5  # words: a shorter reply may well be said twice
+SHORT = 5  # words: a shorter reply may well be said twice,
+OFTEN = 2  # but not once more, unless it is a word alone or answers a question
 SAID_SHARE = 1 / 3  # of a reply's runs of three words that were said before: more of them is at fault
 
 
@@ -39,19 +41,22 @@ def fault(text: str, messages: Sequence[Message]) -> str | None:
 def said_share(text: str, messages: Sequence[Message]) -> float:
     """
     The share of a reply's runs of three words that the bot said before, to something else than the last message. Of the
-    answer to a question it is 1 or 0: the whole of it, or none.
+    answer to a question, and of a short reply, it is 1 or 0: the whole of it was said (a short one OFTEN), or not.
     """
-    runs, last = runs_of_three(text), messages[-1]
-    if len(normalized(text).split()) < SHORT or last["role"] != "user":
+    said, last = plain(text), messages[-1]
+    if last["role"] != "user":
         return 0.0
     earlier = [
-        runs_of_three(reply["content"])
+        reply["content"]
         for before, reply in itertools.pairwise(messages)
         if reply["role"] == "assistant" and before != last
     ]
-    if last["content"].rstrip().endswith("?"):
-        return float(runs in earlier)
-    return len(runs.intersection(itertools.chain.from_iterable(earlier))) / len(runs)
+    is_answer, n_words = last["content"].rstrip().endswith("?"), len(said.split())
+    if is_answer or n_words < SHORT:
+        times = sum(plain(reply) == said for reply in earlier)
+        return float(times > 0 if n_words >= SHORT else times >= OFTEN and not is_answer and n_words > 1)
+    runs = runs_of_three(text)
+    return len(runs.intersection(itertools.chain.from_iterable(map(runs_of_three, earlier)))) / len(runs)
 
 
 def better(first: str, second: str, messages: Sequence[Message]) -> bool:
@@ -62,6 +67,12 @@ def better(first: str, second: str, messages: Sequence[Message]) -> bool:
 
 
 @functools.lru_cache(2**13)  # of the replies of a long chat, which is looked through at each turn
+def plain(text: str) -> str:
+    """metrics.normalized."""
+    return normalized(text)
+
+
+@functools.lru_cache(2**13)
 def runs_of_three(text: str) -> frozenset[tuple[str, ...]]:
     """The runs of three words in a text, marks left out."""
-    return frozenset(ngrams(normalized(text).split(), 3))
+    return frozenset(ngrams(plain(text).split(), 3))

@@ -8,7 +8,7 @@ from typing import Any
 
 from evaluation import metrics
 from evaluation.backends import Answer, Backend
-from evaluation.faults import better, fault
+from evaluation.faults import TRIES, better, fault
 from evaluation.metrics import words
 from evaluation.prompting import LIMITS, ask
 from evaluation.rows import Row, mean_percent, percent_row
@@ -17,7 +17,7 @@ from inference.settings import SamplingParams
 from tokenization.chat_format import Message
 
 SELF_CHAT_TOKENS = 32  # new tokens a turn at most, so that 20 turns each way are near a context of 1,024
-SECOND_TRY = 1_000_000  # is added to the seed of a reply that is tried once more
+ONE_TRY = 1_000_000  # is added to the seed of a reply that is tried again
 SHUFFLES = 100  # orders of the replies that distinct-n is the mean of: which replies are counted is chance
 
 
@@ -104,8 +104,7 @@ def self_chats(
     """
     n chats of the model with itself, so many turns each way, fewer chats if there are fewer openings. Each opens with
     the first message of a real conversation, and its system message (the bot's persona) if it has one. A reply at fault
-    is tried once more, as chat.py does. remember: makes what a chat with memory has in view of the bot, called for each
-    chat.
+    is tried again, as by chat.py. remember: makes what a chat with memory has in view of the bot, called for each chat.
     """
     rng = random.Random(f"{seed}/self-chats")
     openings = [
@@ -122,11 +121,13 @@ def self_chats(
         seen = chats if role == "assistant" else [seen_by_human(chat) for chat in chats]
         prompts = [in_view(chat) for in_view, chat in zip(in_views, seen, strict=True)] if role == "assistant" else seen
         replies = [answer.text for answer in ask(backend, prompts, sampling, seed + turn, progress)]
-        faulty = [i for i, reply in enumerate(replies) if fault(reply, seen[i])] if sampling.temperature else []
-        second = ask(backend, [prompts[i] for i in faulty], sampling, seed + turn + SECOND_TRY, lambda n: None)
-        for i, answer in zip(faulty, second, strict=True):
-            if better(replies[i], answer.text, seen[i]):
-                replies[i] = answer.text
+        for attempt in range(1, TRIES if sampling.temperature else 1):
+            faulty = [i for i, reply in enumerate(replies) if fault(reply, seen[i])]
+            again, new_seed = [prompts[i] for i in faulty], seed + turn + attempt * ONE_TRY
+            others = ask(backend, again, sampling, new_seed, lambda n: None)
+            for i, other in zip(faulty, others, strict=True):
+                if better(replies[i], other.text, seen[i]):
+                    replies[i] = other.text
         for chat, reply in zip(chats, replies, strict=True):
             chat.append({"role": role, "content": reply or "..."})
     return chats

@@ -189,7 +189,7 @@ def stats(session: Session, argument: str) -> None:
         ]
     n_context = len(chat.engine.template.prompt(chat.in_view())) if chat.messages else 0
     caught = ", ".join(f"{fault} {n}" for fault, n in chat.caught.items()) or "none"
-    mended = f"; a second try mended {chat.n_mended}" if chat.caught else ""
+    mended = f"; another try mended {chat.n_mended}" if chat.caught else ""
     rows += [
         ("the context", f"{n_context} of {chat.engine.block_size} tokens"),
         ("out of view", f"{chat.view.start} of {len(chat.messages)} messages"),

@@ -7,7 +7,7 @@ One chat with a model, without a terminal: what was said, and what may be done a
     chat.undo()
 
 A reply at fault (evaluation/faults.py: it loops, copies, speaks for the human, says nothing or says it again) is tried
-once more, and the better of both is kept.
+again, and the best is kept.
 """
 
 import collections
@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from evaluation.faults import LOOP_WORDS, better, fault
+from evaluation.faults import LOOP_WORDS, TRIES, better, fault
 from evaluation.metrics import loops, words
 from inference.settings import SamplingParams
 from inference.streaming import FinishReason, Piece
@@ -89,7 +89,7 @@ class Conversation:
         self.view = memory.view if memory else View()
         self.n_replies = 0  # with a seed, each has its own one, and each run of the same chat the same ones
         self.caught: collections.Counter[str] = collections.Counter()  # fault -> replies that had it at first
-        self.n_mended = 0  # of them, how many have none at the second try
+        self.n_mended = 0  # of them, how many have none in the end
         self.last: Reply | None = None
 
     # the person's turn
@@ -160,7 +160,7 @@ class Conversation:
         is_final = reply.reason is FinishReason.INTERRUPTED or self.sampling.temperature == 0  # the same again
         if reply.fault and not is_final:
             self.caught[reply.fault] += 1
-            reply = self.second_try(reply, in_view, display)
+            reply = self.try_again(reply, in_view, display)
             self.n_mended += reply.fault is None
         if reply.text and in_view[-1]["role"] == "assistant":
             self.messages[-1] = {"role": "assistant", "content": self.messages[-1]["content"] + reply.text}
@@ -176,15 +176,20 @@ class Conversation:
         in_view = self.memory.in_view if self.memory else self.view.of
         return in_view(self.messages, self.engine.template.prompt, max_tokens)
 
-    def second_try(self, first: Reply, in_view: list[Message], display: Display) -> Reply:
-        """The better of a faulty reply and another one; the display shows it in place of the first."""
-        display.erase()
-        second = self.generate(in_view, display)
-        if second.reason is FinishReason.INTERRUPTED or better(first.text, second.text, self.messages):
-            return second
-        display.erase()
-        display.show(first.text)
-        return first
+    def try_again(self, best: Reply, in_view: list[Message], display: Display) -> Reply:
+        """The best of a faulty reply and further ones, until one has no fault; the display shows it in the end."""
+        shown = best
+        for _ in range(1, TRIES):
+            display.erase()
+            shown = self.generate(in_view, display)
+            if shown.reason is FinishReason.INTERRUPTED or better(best.text, shown.text, self.messages):
+                best = shown
+            if best.reason is FinishReason.INTERRUPTED or not best.fault:
+                return best
+        if best is not shown:
+            display.erase()
+            display.show(best.text)
+        return best
 
     def generate(self, messages: list[Message], display: Display) -> Reply:
         """One reply as it comes, ended early where it loops or is stopped."""

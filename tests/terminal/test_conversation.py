@@ -1,6 +1,6 @@
 """
-A conversation remembers what was said in order, whatever is asked of it; a faulty reply is tried again once and the
-better of both is kept; the 300th turn costs no more than the second.
+A conversation remembers what was said in order, whatever is asked of it; a faulty reply is tried again and the
+best is kept; the 300th turn costs no more than the second.
 """
 
 import tracemalloc
@@ -9,6 +9,7 @@ import pytest
 from conftest import talk
 from speaker import LOOP, Speaker
 
+from evaluation.faults import TRIES
 from inference.engine import Engine
 from inference.settings import SamplingParams
 from inference.streaming import FinishReason, Piece
@@ -96,12 +97,28 @@ def test_a_reply_that_loops_is_tried_again():
     assert chat.ask("loop").text == LOOP and not chat.caught
 
 
-def test_of_two_faulty_replies_the_first_stays():
-    """The display ends with what is kept."""
+def test_of_faulty_replies_the_first_stays():
+    """The display ends with what is kept, after as many tries as there are."""
     log = []
     chat = Conversation(Speaker(), SAMPLING)
     chat.ask("always loop", Display(show=log.append, erase=log.clear))
     assert "".join(log) == said(chat)[-1] == LOOP and chat.n_mended == 0
+    assert len(chat.engine.seen) == TRIES
+
+
+def test_the_best_of_faulty_replies_is_kept():
+    """Here of three the second, which copies: a lesser fault than a loop."""
+
+    class Worse(Speaker):
+        texts = iter([LOOP, "do you like big dogs", LOOP])
+
+        def reply(self, messages, sampling):
+            yield Piece(next(self.texts), FinishReason.STOP_TOKEN, 5)
+
+    log = []
+    chat = Conversation(Worse(), SAMPLING)
+    reply = chat.ask("do you like big dogs", Display(show=log.append, erase=log.clear))
+    assert reply.text == "".join(log) == "do you like big dogs" and reply.fault == "copies"
 
 
 def test_an_endless_loop_is_ended_early():

@@ -224,14 +224,14 @@ def test_nothing_typed_is_lost_or_forged(terminal):
 
 
 def test_a_faulty_reply_is_taken_back(terminal):
-    """The loop is erased and the second try stands in its place; /stats tells of it."""
+    """The loop is erased and another try stands in its place; /stats tells of it."""
     chat = terminal()
     chat.child.send("loop\r")
     chat.wait("dogs i like dogs")
     chat.wait("\033[J")
     chat.wait("i like dogs.\r\n")
     chat.wait()
-    chat.send("/stats", "loops 1; a second try mended 1")
+    chat.send("/stats", "loops 1; another try mended 1")
     chat.leave()
     assert contents(chat.chats()[0]) == ["loop", "i like dogs."]
 
