@@ -188,8 +188,10 @@ def jinja_source(mark: str = "") -> str:
     parted = "".join(f" | replace('{tag}', '{tag[:-1]}{BARRIER}:')" for tag in ROLE_TAGS.values())
     parted += f" | replace('<|', '<{BARRIER}|')"
     tags = {role: mark + tag for role, tag in ROLE_TAGS.items()}
+    # letter by letter: repr would escape the mark, and llama.cpp's own Jinja knows no escape of that kind
+    listed = ", ".join(f"'{role}': '{tag}'" for role, tag in tags.items())
     return (
-        "{%- set tags = " + str(tags) + " -%}"
+        "{%- set tags = {" + listed + "} -%}"
         "{%- set turn = namespace(speaker=none) -%}"
         "{{- '" + mark + ENDOFTEXT + "' -}}"
         "{%- for message in messages -%}"
