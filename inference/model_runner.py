@@ -4,6 +4,7 @@ stays: of the ids that a slot is given, those that follow are all that is comput
 """
 
 import itertools
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,9 +12,13 @@ import torch
 from inference.gpu_decoder import GPUDecoder
 from inference.sequence import Sequence
 from model import GPT, KVCache
+from runtime.load import Load
 
 if TYPE_CHECKING:
     from inference.cpu_decoder import CPUDecoder  # it imports numba, which is of no use on a GPU
+
+
+MANY = 32  # tokens, for which a look at the load costs little
 
 
 class ModelRunner:
@@ -24,6 +29,7 @@ class ModelRunner:
         self.device = model.get_parameter("transformer.wpe.weight").device
         self.decoder = cpu_decoder(model) if self.device.type == "cpu" else None
         self.kernel_rows = self.decoder.max_rows if self.decoder else 0
+        self.load = Load() if self.device.type == "cpu" else None
         self.wide = False  # the decoder takes prompts and single tokens of many sequences in one call
         dtype = self.decoder.cache_dtype if self.decoder else model.get_parameter("transformer.wpe.weight").dtype
         self.cache = KVCache(model.config, slots, self.device, dtype)
@@ -72,7 +78,8 @@ class ModelRunner:
         lengths = [len(self.cached[slot]) for slot in slots]
         positions = [n + i for n, ids in zip(lengths, new_ids, strict=True) for i in range(len(ids))]
         last_of_each = [end - 1 for end in itertools.accumulate(map(len, new_ids))]
-        return decoder(list(itertools.chain(*new_ids)), token_slots, positions, self.cache, last_of_each)
+        with self.threads_for(len(positions)):
+            return decoder(list(itertools.chain(*new_ids)), token_slots, positions, self.cache, last_of_each)
 
     def decode_on_gpu(self, decoder: GPUDecoder, group: list[Sequence]) -> torch.Tensor | list[int]:
         """
@@ -110,8 +117,13 @@ class ModelRunner:
         cache = self.cache[first:end]
         cache.lengths[:] = torch.tensor([len(self.cached[slot]) for slot in range(first, end)])
         idx = torch.tensor([ids_of.get(slot, [0]) for slot in range(first, end)], device=self.device)  # (B, T)
-        logits = self.model(idx, cache=cache, last_only=last_only)
+        with self.threads_for(idx.numel()):
+            logits = self.model(idx, cache=cache, last_only=last_only)
         return logits[[slot - first for slot in slots]].float().cpu()
+
+    def threads_for(self, n_tokens: int) -> AbstractContextManager[None]:
+        """As many threads as are of use to a product of so many rows; of few rows the kernels see to it themselves."""
+        return self.load.fewer_threads() if self.load and n_tokens >= MANY else nullcontext()
 
 
 def cpu_decoder(model: GPT) -> "CPUDecoder | None":
