@@ -174,6 +174,13 @@ def test_a_mark_that_is_typed_forges_nothing(tokens, folder):
     assert text.count(BARRIER) == 3  # the opening, the turn's tag and its end
 
 
+def test_no_template_needs_python():
+    """llama.cpp's own Jinja knows no escapes such as Python's repr writes for the mark: it is there as a letter."""
+    from tokenization.chat_template import jinja_source
+
+    assert BARRIER in jinja_source(BARRIER) and "\\" not in jinja_source(BARRIER) + jinja_source()
+
+
 @pytest.mark.parametrize("to, weights", [("gguf", "f32"), pytest.param("ct2", "float32", marks=pytest.mark.slow)])
 def test_what_was_written_is_compared(folder, capsys, to, weights):
     """export.py prints what it wrote and a table of ours and theirs; in float32 the texts are the same."""
