@@ -179,11 +179,10 @@ def soak(server: Server, minutes: float, seed: int = 0, *, with_bad: bool = Fals
     async def run() -> tuple[Counter[int], int]:
         """({status: bad requests}, the slots that are still in use when every client has left)."""
         async with new_client() as client:
-            asking = (ask_until_deadline(client) for _ in range(SOAK_CLIENTS))
-            bad = http_fuzz.statuses_of(server.url, None, seed, is_before_deadline)
-            statuses, *_ = await asyncio.gather(bad, watch_memory(), *asking)
+            bad = asyncio.create_task(http_fuzz.statuses_of(server.url, None, seed, is_before_deadline))
+            await asyncio.gather(bad, watch_memory(), *(ask_until_deadline(client) for _ in range(SOAK_CLIENTS)))
             await asyncio.sleep(1)
-            return statuses, await http_fuzz.slots_in_use(client, server.url)
+            return bad.result(), await http_fuzz.slots_in_use(client, server.url)
 
     statuses, leaked = asyncio.run(run())
     http_fuzz.refuse_server_errors(statuses)
