@@ -1,5 +1,8 @@
-# Your own chats in ten minutes on a CPU: the model in the box takes on a voice, and keeps its memory and its stops.
+# Your own chats in ten minutes on a CPU: the model in the box takes on a voice, and keeps its stops.
 # First: python data/mychats/prepare.py --source=YOUR_EXPORT --bot=WHO --tokenizer=models/small-talk
+# To keep its memory as well, put questions among them, and give --data_dir=data/recall/own here:
+# python data/recall/prepare.py --filler=data/mychats --tokenizer=models/small-talk --context=400 --count=1500
+#     --drills=0.5 --out_dir=data/recall/own
 init_from = "models/small-talk"
 data_dir = "data/mychats"
 out_dir = "out-own"

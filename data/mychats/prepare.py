@@ -82,7 +82,7 @@ def print_plan(folder: Path, tokenizer: str) -> None:
     flag = shlex.quote(f"--data_dir={folder}")
     if tokenizer == OWN_MODEL:
         print(f"the model that comes along learns them in ten minutes: python train.py config/finetune_own.py {flag}")
-        print("then talk to it: python chat.py --out_dir=out-own")
+        print("then talk to it: python chat.py --out_dir=out-own; config/finetune_own.py says how it keeps its memory")
     if tokenizer != "gpt2":
         return
     from runtime.device import choose_device  # with torch, which takes seconds
