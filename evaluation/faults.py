@@ -1,5 +1,5 @@
 """
-What is wrong with a reply, by rule: what chat.py tries once more, data/repair trains against, and self-chats leave out.
+What is wrong with a reply, by rule: what chat.py and self-chats try again, and data/repair trains against.
 
     >>> chat = [{"role": "user", "content": "do you like dogs?"}]
     >>> fault("i like dogs i like dogs i like dogs", chat)
