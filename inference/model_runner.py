@@ -29,7 +29,7 @@ class ModelRunner:
         self.device = model.get_parameter("transformer.wpe.weight").device
         self.decoder = cpu_decoder(model) if self.device.type == "cpu" else None
         self.kernel_rows = self.decoder.max_rows if self.decoder else 0
-        # a server's clients on its machine take turns with it and are no busy core: looked at so, one was served at 0.66 x
+        # a server's clients on its machine take turns with it and are no busy core; taken for one, they got 0.66 x
         self.load = Load() if self.device.type == "cpu" and slots == 1 else None
         self.wide = False  # the decoder takes prompts and single tokens of many sequences in one call
         dtype = self.decoder.cache_dtype if self.decoder else model.get_parameter("transformer.wpe.weight").dtype
