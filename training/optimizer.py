@@ -22,15 +22,16 @@ from torch import Tensor
 from training.parallel import gather_to_cpu, local_shard, shard_like
 
 NUMBERS_PER_PIECE = 2**20  # converted to float32 at a time: 4 MB, which stay in the cache
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients: five rounds bring singular values near 1
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's coefficients
+ROUNDS = 5  # which bring singular values near 1
 QKV = "attn.c_attn.weight"  # three matrices in one
 
 
 class Optimizer:
     """
     muon: the matrices of the blocks go to Muon, all else to AdamW. Matrices and embeddings decay, biases and norms do
-    not. gradient_dtype: what gradients are kept in; first_moment_dtype: what AdamW's first moment is kept in. A
-    parameter's gradient stays allocated between steps.
+    not. gradient_dtype: what gradients are kept in; first_moment_dtype: what AdamW's first moment is kept in;
+    muon_dtype: what Muon multiplies in. A parameter's gradient stays allocated between steps.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class Optimizer:
         momentum: float = 0.95,
         gradient_dtype: torch.dtype = torch.float32,
         first_moment_dtype: torch.dtype = torch.float32,
+        muon_dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.matrices = {name: p for name, p in trainable.items() if muon and ".h." in name and p.dim() == 2}  # Muon's
         self.others = {name: p for name, p in trainable.items() if name not in self.matrices}  # AdamW's
-        self.betas, self.weight_decay, self.momentum = betas, weight_decay, momentum
+        self.betas, self.weight_decay, self.momentum, self.muon_dtype = betas, weight_decay, momentum, muon_dtype
         self.steps = 0
         self.m = {name: torch.zeros_like(local_shard(p), dtype=first_moment_dtype) for name, p in self.others.items()}
         self.v = {name: torch.zeros_like(local_shard(p)) for name, p in self.others.items()}
@@ -170,7 +172,7 @@ class Optimizer:
             update = update.view(len(weights), *weights[0].shape)
             groups.setdefault(weights[0].shape, []).append((update, weights))
         for shape, pairs in groups.items():
-            updates = orthogonalize(torch.cat([update for update, _ in pairs]))
+            updates = orthogonalize(torch.cat([update for update, _ in pairs]), self.muon_dtype)
             weights = [weight for _, weights in pairs for weight in weights]
             rate = torch.full((), lr, device=updates.device) if is_good is None else lr * is_good
             updates *= -rate * max(1, shape[0] / shape[1]) ** 0.5
@@ -204,15 +206,34 @@ def split_qkv(name: str, matrix: Tensor) -> Sequence[Tensor]:
     return matrix.chunk(3) if name.endswith(QKV) else [matrix]
 
 
-def orthogonalize(matrices: Tensor) -> Tensor:
-    """(n, rows, columns): about U V^T of each one's singular value decomposition U S V^T, computed in bfloat16."""
+def orthogonalize(matrices: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """(n, rows, columns): about U V^T of each one's singular value decomposition U S V^T, computed in dtype."""
     a, b, c = NEWTON_SCHULZ
-    x = matrices.bfloat16()
+    x = matrices.to(dtype)
     is_tall = x.size(1) > x.size(2)
     if is_tall:
         x = x.transpose(1, 2)
     x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
-    for _ in range(5):
-        gram = x @ x.transpose(1, 2)
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    if dtype == torch.float32 and x.size(1) < x.size(2):
+        x = small_factor(x @ x.transpose(1, 2)) @ x
+    else:
+        for _ in range(ROUNDS):
+            gram = x @ x.transpose(1, 2)
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.transpose(1, 2) if is_tall else x).to(matrices.dtype)
+
+
+def small_factor(gram: Tensor) -> Tensor:
+    """
+    What the rounds of orthogonalize multiply x by, from x x^T, (n, rows, rows): the long side is met twice in place of
+    ten times. It takes float32's digits, for errors of small singular values grow from round to round.
+    """
+    a, b, c = NEWTON_SCHULZ
+    factor: Tensor | None = None
+    for _ in range(ROUNDS):
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=1, dim2=2).add_(a)
+        gram = polynomial @ gram @ polynomial
+        factor = polynomial if factor is None else polynomial @ factor
+    assert factor is not None
+    return factor

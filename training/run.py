@@ -109,6 +109,8 @@ class Run:
             config.muon,
             gradient_dtype=torch.bfloat16 if is_half and is_one_batch else torch.float32,
             first_moment_dtype=torch.bfloat16 if is_half else torch.float32,
+            # what does not multiply the model in bfloat16 is slow in it
+            muon_dtype=torch.bfloat16 if device.dtype == "bfloat16" else torch.float32,
         )
         self.progress = Progress(loss_scale=2.0**16 if device.dtype == "float16" else 1.0)
         if state:

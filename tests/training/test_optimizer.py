@@ -65,12 +65,21 @@ def test_muon_is_torchs(tiny):
         torch.testing.assert_close(part, matrix, atol=1e-4, rtol=1e-3)
 
 
-def test_muon_makes_orthogonal():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_muon_makes_orthogonal(dtype):
     """The update has the singular vectors of the gradient and singular values near 1, tall and wide."""
     for shape in ((2, 16, 48), (2, 48, 16)):
         matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         u, _, v = torch.linalg.svd(matrix, full_matrices=False)
-        found = u.transpose(1, 2) @ orthogonalize(matrix) @ v.transpose(1, 2)
+        found = u.transpose(1, 2) @ orthogonalize(matrix, dtype) @ v.transpose(1, 2)
         values = found.diagonal(dim1=1, dim2=2)
         assert values.min() > 0.5 and values.max() < 1.4
         assert (found - torch.diag_embed(values)).abs().max() < 0.1
+
+
+def test_muon_in_float32_is_the_plain_iteration():
+    """A long matrix, met twice, gets what five rounds of float64 give it, small singular values and all."""
+    matrix = torch.randn(2, 48, 128, generator=torch.Generator().manual_seed(0)) * torch.logspace(0, -5, 128)
+    for x in (matrix, matrix.transpose(1, 2)):
+        wanted = orthogonalize(x.double(), torch.float64)
+        torch.testing.assert_close(orthogonalize(x, torch.float32).double(), wanted, atol=1e-3, rtol=1e-3)
