@@ -53,7 +53,8 @@ class CPUDecoder:
     """
 
     WIDE = 8  # tokens; more at once are faster by torch in bfloat16 than by the kernels
-    SMALL = 2**25  # bytes of int8 weights; up to so many, torch takes longer to unpack them than to multiply
+    SMALL = 2**25  # bytes of weights; up to so many, torch takes longer to unpack them than to multiply
+    ROWS = 64  # tokens that are computed at once: what more of them make would not stay in a core's cache
 
     def __init__(self, model: GPT) -> None:
         # level 2 compiles sooner, to code as fast
@@ -75,12 +76,14 @@ class CPUDecoder:
         )
         self.final_norm = norm_arrays(model.transformer.ln_f)
         self.head = linear_arrays(model.transformer.wte)
+        self.n_rows = model.config.n_rows  # of the embedding
         self.positions_table = as_numpy(model.transformer.wpe.weight.float())
         read = [matrix for matrices in self.matrices for matrix in matrices] + [self.head]
         self.bytes = sum(values.nbytes + scales.nbytes for values, scales, _ in read)  # read for each token
         # tokens of one sequence; for more the model itself is faster
-        is_small = self.matrices[0][0][0].dtype == np.int8 and self.bytes <= self.SMALL
-        self.max_rows = 4 * MAX_KERNEL_ROWS if is_small else MAX_KERNEL_ROWS
+        self.has_tiles = self.matrices[0][0][0].dtype in (np.int8, np.uint8)
+        is_fast = getattr(model.transformer.wte, "dtype", torch.float32) == torch.bfloat16 and self.bytes > self.SMALL
+        self.max_rows = model.config.block_size if self.has_tiles and not is_fast else MAX_KERNEL_ROWS
         self.n_helpers = min(torch.get_num_threads() - 1, self.bytes // BYTES_A_THREAD, MAX_HELPERS)
         # made by `room`
         self.slots = np.zeros(0, np.int64)
@@ -104,17 +107,16 @@ class CPUDecoder:
             return
         if self.crew:
             self.crew.stop()
-        config, R, n = self.model.config, max(rows, self.max_rows), 1 + self.n_helpers
-        C, part_size = config.n_embd, R * max(4 * config.n_embd, len(self.head[0]))
+        config, R, n = self.model.config, max(rows, self.ROWS), 1 + self.n_helpers
+        C, part_size = config.n_embd, R * max(4 * config.n_embd, self.n_rows)
         self.slots, self.positions = np.zeros((2, R), np.int64)
-        integers = self.matrices[0][0][0].dtype in (np.int8, np.uint8)
         self.qkv, self.heads = aligned(R, 3 * C), aligned(R, C)
         self.scratch = [  # in the order of cpu_step's addresses
             aligned(R, C),
             self.heads,
             self.qkv,
             aligned(R, 4 * C),
-            as_numpy(torch.empty(R * 4 * C, dtype=torch.int16 if integers else torch.float32)),
+            as_numpy(torch.empty(R * 4 * C, dtype=torch.int16 if self.has_tiles else torch.float32)),
             aligned(R),
             aligned(n, part_size),
             *np.zeros((2, cpu_step.MAX_BLOCKS + R), np.int64),
@@ -128,7 +130,7 @@ class CPUDecoder:
         ]
         assert cpu_step.NORM + 2 == cpu_step.X + len(self.scratch)
         self.cache, self.step = cache, np.zeros(cpu_step.LAYERS + self.layers.size, np.int64)
-        sizes = len(self.layers), C, config.n_head, len(self.head[0]), config.block_size, cache.k.size(1), n, part_size
+        sizes = len(self.layers), C, config.n_head, self.n_rows, config.block_size, cache.k.size(1), n, part_size
         self.step[: cpu_step.X] = sizes
         self.step[cpu_step.X : cpu_step.NORM + 2] = addresses(self.scratch)
         self.step[cpu_step.LAYERS :] = self.layers.ravel()
@@ -143,23 +145,35 @@ class CPUDecoder:
         self, ids: list[int], slots: list[int], positions: list[int], cache: KVCache, last: list[int]
     ) -> torch.Tensor:
         """
-        Logits (len(last), n_vocab), float32, of the tokens whose indices in `ids` are in `last`.
+        Logits (len(last), n_vocab), float32, of the tokens whose indices in `ids` are in `last`, in rising order.
         Token ids[i] is at positions[i] of row slots[i] of the cache, where its keys and values are written. The
         positions before it must be filled already, or by tokens of this call. Raises IndexError, as torch does, where
         there is no such token or place.
         """
-        n_vocab, block_size = len(self.head[0]), self.model.config.block_size
+        n_vocab, block_size = self.n_rows, self.model.config.block_size
         if min(ids) < 0 or max(ids) >= n_vocab or min(positions) < 0 or max(positions) >= block_size:
             raise IndexError(f"ids go to {n_vocab - 1}, positions to {block_size - 1}: {ids}, {positions}")
-        self.room(len(ids), cache)
-        self.slots[: len(ids)], self.positions[: len(ids)] = slots, positions
+        if self.wide_layers and len(ids) > CPUDecoder.WIDE:
+            self.place(slots, positions, cache)
+            return self.wide_logits(ids, positions, last)
+        logits, n_done = torch.empty(len(last), self.n_rows), 0
+        for start in range(0, len(ids), self.ROWS):
+            end = start + self.ROWS
+            self.place(slots[start:end], positions[start:end], cache)
+            wanted = [i - start for i in last if start <= i < end]
+            rows = logits[n_done : n_done + len(wanted)].numpy()
+            n_done += len(wanted)
+            cpu_step.forward(
+                np.array(ids[start:end]), np.array(wanted, np.int64), rows, self.state, self.step, self.kinds
+            )
+        return logits[:, : self.model.config.vocab_size]
+
+    def place(self, slots: list[int], positions: list[int], cache: KVCache) -> None:
+        """Where the next step's tokens stand."""
+        self.room(len(slots), cache)
+        self.slots[: len(slots)], self.positions[: len(slots)] = slots, positions
         if self.crew:
             self.crew.wake()
-        if self.wide_layers and len(ids) > CPUDecoder.WIDE:
-            return self.wide_logits(ids, positions, last)
-        logits = torch.empty(len(last), len(self.head[0]))
-        cpu_step.forward(np.array(ids), np.array(last), logits.numpy(), self.state, self.step, self.kinds)
-        return logits[:, : self.model.config.vocab_size]
 
     def widen(self) -> bool:
         """
@@ -254,5 +268,6 @@ def linear_arrays(layer: nn.Module) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     else:
         values, bias = layer.get_parameter("weight"), getattr(layer, "bias", None)
         scales = torch.ones(len(values))
-    scales = scales.view(len(values), -1)
-    return as_numpy(values), as_numpy(scales), as_numpy(torch.zeros(len(values)) if bias is None else bias.float())
+    scales = scales[:, None] if scales.dim() == 1 else scales
+    n_out = len(values) * (1 if values.dim() == 2 else LANES)
+    return as_numpy(values), as_numpy(scales), as_numpy(torch.zeros(n_out) if bias is None else bias.float())

@@ -30,30 +30,43 @@ ROWS_PER_PIECE = 32
 
 def quantize_weight(weight: torch.Tensor, weight_format: WeightFormat) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    (values, scales) of a weight (n_out, n_in), as ops/cpu_dot.py reads them.
-    bfloat16: values (n_out, n_in), and scales (n_out,) of ones. int8: the same shapes; also in place of int4 where n_in
-    is no multiple of 32. int4: values (n_out, n_in / 2) uint8, two numbers in each; scales (n_out, n_in / 32).
+    (values, scales) of a weight (n_out, n_in). bfloat16: values (n_out, n_in), and scales (n_out,) of ones. int8 and
+    int4: the tiles of ops/cpu_tile.py, with scales (n_out,) of int8. Of a shape that tiles cannot hold both are int8,
+    values (n_out, n_in), which torch alone multiplies.
     """
-    pieces = [quantize_rows(rows.float(), weight_format) for rows in weight.split(ROWS_PER_PIECE)]
+    pieces = [quantize_rows(rows.float(), weight_format, is_tiled(weight)) for rows in weight.split(ROWS_PER_PIECE)]
     values, scales = zip(*pieces, strict=True)
     return torch.cat(values), torch.cat(scales)
 
 
-def quantize_rows(weight: torch.Tensor, weight_format: WeightFormat) -> tuple[torch.Tensor, torch.Tensor]:
+def is_tiled(weight: torch.Tensor) -> bool:
+    """Whether tiles can hold a weight of this shape."""
+    return weight.size(0) % GROUP_SIZE == 0 and weight.size(1) % GROUP_SIZE == 0
+
+
+def quantize_rows(weight: torch.Tensor, weight_format: WeightFormat, tiled: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """quantize_weight of a few rows, float32."""
     n_out, n_in = weight.shape
     if weight_format == "bfloat16":
         return weight.bfloat16(), torch.ones(n_out)
-    if weight_format == "int8" or n_in % GROUP_SIZE:
+    if weight_format == "int8" or not tiled:
         scales = weight.abs().amax(1) / 127
-        return (weight / nonzero(scales)[:, None]).round_().to(torch.int8), scales
-    groups = weight.view(n_out, -1, 2, LANES)
+        values = (weight / nonzero(scales)[:, None]).round_().to(torch.int8)
+        return panels(values) if tiled else values, scales
+    groups = weight.view(n_out, -1, GROUP_SIZE)
     # the number of largest size becomes -8, so that all sixteen steps are used
-    extreme = groups.flatten(2).gather(2, groups.abs().flatten(2).argmax(2, keepdim=True))
+    extreme = groups.gather(2, groups.abs().argmax(2, keepdim=True))
     scales = extreme / -8  # (n_out, n_in / 32, 1)
-    numbers = (groups / nonzero(scales)[..., None]).round_().clamp_(-8, 7).to(torch.int8)
-    lower, upper = numbers[:, :, 0], numbers[:, :, 1]  # the first and the last 16 of each 32
-    return (lower & 15 | upper << 4).view(torch.uint8).reshape(n_out, -1), scales.squeeze(2)
+    numbers = (groups / nonzero(scales)).round_().clamp_(-8, 7).to(torch.int8)
+    lower, upper = panels(numbers.view(n_out, n_in)).chunk(2, dim=2)  # of each panel the first and the last 8 rows
+    values = (lower & 15 | upper << 4).view(torch.uint8).reshape(n_out // LANES, n_in // 2, LANES)
+    return values, scales.view(-1, LANES, n_in // GROUP_SIZE).transpose(1, 2).contiguous()
+
+
+def panels(values: torch.Tensor) -> torch.Tensor:
+    """(n_out, n_in) as (n_out / 16, n_in / 2, 16, 2): for two columns the numbers of 16 rows."""
+    n_out, n_in = values.shape
+    return values.view(n_out // LANES, LANES, n_in // 2, 2).transpose(1, 2).contiguous()
 
 
 def nonzero(scales: torch.Tensor) -> torch.Tensor:
@@ -63,11 +76,17 @@ def nonzero(scales: torch.Tensor) -> torch.Tensor:
 
 def dequantize(values: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The weight (n_out, n_in) that was packed. A scale for each row is not applied: products are multiplied by it."""
-    if values.dtype != torch.uint8:
+    if values.dim() == 2:
         return values.to(dtype)
-    signed = values.view(torch.int8).view(len(values), -1, 1, LANES)
-    halves = torch.cat((signed << 4 >> 4, signed >> 4), dim=2)  # (n_out, n_in / 32, 2, 16)
-    return (halves.to(dtype) * scales.to(dtype)[:, :, None, None]).view(len(values), -1)
+    n_out, n_in = LANES * values.size(0), 2 * values.size(1)
+    if values.dtype == torch.uint8:
+        signed = values.view(torch.int8).view(len(values), -1, LANES // 2, 2)
+        values = torch.cat((signed << 4 >> 4, signed >> 4), dim=2)
+    weight = values.transpose(1, 2).reshape(n_out, n_in).to(dtype)
+    if scales.dim() == 1:
+        return weight
+    groups = scales.transpose(1, 2).reshape(n_out, -1, 1).to(dtype)
+    return (weight.view(n_out, -1, GROUP_SIZE) * groups).view(n_out, n_in)
 
 
 class QuantizedLinear(nn.Module):
@@ -101,11 +120,13 @@ class QuantizedLinear(nn.Module):
 
 def quantized_matmul(x: torch.Tensor, values: torch.Tensor, scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """x (..., n_in) @ weight.T -> (..., n_out) float32: by the kernels for a few rows, else in `dtype` by torch."""
-    n_rows, n_out = x.numel() // x.size(-1), len(values)
-    if n_rows <= MAX_KERNEL_ROWS and x.size(-1) % GROUP_SIZE == 0:
+    n_rows, n_out = x.numel() // x.size(-1), len(values) * (1 if values.dim() == 2 else LANES)
+    has_kernel = values.dim() > 2 or (values.dtype == torch.bfloat16 and is_tiled(values))
+    if n_rows <= MAX_KERNEL_ROWS and has_kernel:
         y, rows = torch.empty(n_rows, n_out), x.reshape(n_rows, -1).float().contiguous()
         inputs = np.empty(rows.shape, np.float32 if values.dtype == torch.bfloat16 else np.int16)
-        packed = as_numpy(values), as_numpy(scales.view(n_out, -1)), np.zeros(n_out, np.float32)
+        scales = scales[:, None] if scales.dim() == 1 else scales
+        packed = as_numpy(values), as_numpy(scales), np.zeros(n_out, np.float32)
         cpu_dot.linear(as_numpy(rows), inputs, np.empty(n_rows, np.float32), *packed, as_numpy(y))
         return y.view(*x.shape[:-1], n_out)
     y = F.linear(pad_rows(x.reshape(n_rows, -1), dtype), dequantize(values, scales, dtype))[:n_rows].float()
@@ -125,16 +146,17 @@ class QuantizedEmbedding(QuantizedLinear):
 
     def forward(self, idx: torch.Tensor) -> torch.Tensor:
         """idx (B, T) -> (B, T, n_embd) float32."""
-        values, scales = self.values[idx.flatten()], self.scales[idx.flatten()]
-        rows = dequantize(values, scales) * (scales[:, None] if scales.dim() == 1 else 1)
-        return rows.view(*idx.shape, -1)
+        idx, shape = idx.flatten(), idx.shape
+        tiled = self.values.dim() > 2
+        rows = self.values[idx // LANES, :, idx % LANES].flatten(1) if tiled else self.values[idx]
+        return (rows.float() * self.scales[idx, None]).view(*shape, -1)
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (..., rows of the embedding) of normed hidden states (..., n_embd)."""
         if x.numel() // x.size(-1) <= MAX_KERNEL_ROWS:
             return quantized_matmul(x, self.values, self.scales, self.dtype)
-        values, scales = self.values.split(HEAD_ROWS_PER_PIECE), self.scales.split(HEAD_ROWS_PER_PIECE)
-        pieces = zip(values, scales, strict=True)
+        n_rows = HEAD_ROWS_PER_PIECE // (1 if self.values.dim() == 2 else LANES)
+        pieces = zip(self.values.split(n_rows), self.scales.split(HEAD_ROWS_PER_PIECE), strict=True)
         return torch.cat([quantized_matmul(x, *piece, dtype=self.dtype) for piece in pieces], dim=-1)
 
 

@@ -20,7 +20,7 @@ from numba.extending import overload
 from numba.np.numpy_support import as_dtype, carray
 
 from ops.cpu_block import attend, attend_four, gelu, layer_norm
-from ops.cpu_dot import GROUP_SIZE, INTERNAL, OPTIONS, Array, linear_block, prepare, row_scale, weights
+from ops.cpu_dot import GROUP_SIZE, INTERNAL, OPTIONS, Array, linear_block, prepare, read_row
 from ops.crew import (
     LAYER,
     PHASE,
@@ -36,7 +36,7 @@ from ops.crew import (
     peek,
     pointer,
 )  # fmt: skip
-from ops.simd import LANES, fma, load, splat, store
+from ops.simd import LANES, add, load, store
 
 # places in `step`: sizes
 N_LAYER, N_EMBD, N_HEAD, N_VOCAB, BLOCK_SIZE, N_SLOTS, N_WORKERS, PART_SIZE = range(8)
@@ -56,7 +56,6 @@ LAYER_SIZE, NORMS = 16, 12
 ATTN, ATTN_PROJ, FC, FC_PROJ, ATTENTION, HEAD = range(6)
 BLOCK_WORK = 48 * 1024  # multiplications of a block: about a microsecond
 MIN_SHARED_WORK = 2 * BLOCK_WORK  # what is less work is not shared
-MIN_COLUMNS = 16  # of a block, so that it is worth its claim where the rows are many
 MAX_BLOCKS = 2**14
 WAIT = 3000  # times that the leader looks whether a block is done before it computes it again: 30 to 100 microseconds
 
@@ -95,16 +94,30 @@ def matrix(step: Array, place: int, n_out: int, n_in: int, kind: Any) -> tuple[A
 
 @overload(matrix)
 def _matrix(step: Any, place: Any, n_out: Any, n_in: Any, kind: Any) -> Callable:
-    dtype, four_bits = as_dtype(kind), kind == types.uint8
+    dtype = as_dtype(kind)
 
-    def viewed(step: Any, place: Any, n_out: Any, n_in: Any, kind: Any) -> tuple[Array, Array, Array]:
+    def whole(step: Any, place: Any, n_out: Any, n_in: Any, kind: Any) -> tuple[Array, Array, Array]:
         return (
-            carray(pointer(step[place]), (n_out, n_in // 2 if four_bits else n_in), dtype),
-            carray(pointer(step[place + 1]), (n_out, n_in // GROUP_SIZE if four_bits else 1), np.float32),
+            carray(pointer(step[place]), (n_out, n_in), dtype),
+            carray(pointer(step[place + 1]), (n_out, 1), np.float32),
             carray(pointer(step[place + 2]), (n_out,), np.float32),
         )
 
-    return viewed
+    def eight_bits(step: Any, place: Any, n_out: Any, n_in: Any, kind: Any) -> tuple[Array, Array, Array]:
+        return (
+            carray(pointer(step[place]), (n_out // LANES, n_in // 2, LANES, 2), dtype),
+            carray(pointer(step[place + 1]), (n_out, 1), np.float32),
+            carray(pointer(step[place + 2]), (n_out,), np.float32),
+        )
+
+    def four_bits(step: Any, place: Any, n_out: Any, n_in: Any, kind: Any) -> tuple[Array, Array, Array]:
+        return (
+            carray(pointer(step[place]), (n_out // LANES, n_in // 2, LANES), dtype),
+            carray(pointer(step[place + 1]), (n_out // LANES, n_in // GROUP_SIZE, LANES), np.float32),
+            carray(pointer(step[place + 2]), (n_out,), np.float32),
+        )
+
+    return {types.int8: eight_bits, types.uint8: four_bits}.get(kind, whole)
 
 
 @njit(**OPTIONS, **INTERNAL)
@@ -119,12 +132,12 @@ def n_columns(phase: int, step: Array) -> int:
 
 @njit(**OPTIONS, **INTERNAL)
 def columns_of_block(phase: int, rows: int, step: Array) -> int:
-    """How many columns of what a phase computes are a block: a head's, or a multiple of four."""
+    """How many columns of what a phase computes are a block: a head's, or a multiple of 32, as tiles are."""
     if phase == ATTENTION:
         return step[N_EMBD] // step[N_HEAD]
     n_in = step[N_EMBD] * (4 if phase == FC_PROJ else 1)
     wanted = max(BLOCK_WORK // (n_in * rows), n_columns(phase, step) // MAX_BLOCKS + 4)
-    return max(wanted // 4 * 4, MIN_COLUMNS)
+    return max(wanted // GROUP_SIZE * GROUP_SIZE, GROUP_SIZE)
 
 
 @njit(**OPTIONS, **INTERNAL)
@@ -164,7 +177,8 @@ def heads_block(layer: int, h: int, m: int, last: int, out: Array, step: Array, 
     size, keys, values = C // n_head, cached(layer, KEYS, step, kinds), cached(layer, VALUES, step, kinds)
     slots, positions = integers(step, SLOTS, last), integers(step, POSITIONS, last)
     qkv = floats(step, QKV, last, 3 * C)
-    if last == m + 4 and slots[m] == slots[m + 3] and positions[m] + 3 == positions[m + 3]:
+    are_neighbours = last == m + 4 and slots[m] == slots[m + 3] and positions[m] + 3 == positions[m + 3]
+    if are_neighbours and size >= 2 * LANES:
         start = (slots[m] * n_head + h) * block_size * size
         attend_four(qkv, m, h, size, positions[m + 3] + 1, start, keys, values, out)
     else:
@@ -185,40 +199,61 @@ def place_of_block(phase: int, block: int, rows: int, step: Array) -> tuple[int,
 
 
 @njit(**OPTIONS, **INTERNAL)
-def compute(phase: int, layer: int, block: int, rows: int, worker: int, step: Array, kinds: tuple) -> None:
-    """The block, to the worker's own part, as (rows, columns)."""
+def compute(phase: int, layer: int, block: int, rows: int, out: Array, step: Array, kinds: tuple) -> None:
+    """The block, to its columns of `out`, which has so many rows."""
     apart()
     first, end, m, last = place_of_block(phase, block, rows, step)
-    if first < end:
-        address = step[PARTS] + 4 * worker * step[PART_SIZE]
-        out = view(address, (rows, n_columns(phase, step)), np.float32(0))
-        if phase == ATTENTION:
-            heads_block(layer, first // (end - first), m, last, out, step, kinds)
-        else:
-            product_block(phase, layer, first, end, rows, out, step, kinds)
+    if first < end and phase == ATTENTION:
+        heads_block(layer, first // (end - first), m, last, out, step, kinds)
+    elif first < end:
+        product_block(phase, layer, first, end, rows, out, step, kinds)
+
+
+@njit(**OPTIONS, **INTERNAL)
+def part_of(worker: int, phase: int, block: int, rows: int, step: Array) -> Array:
+    """
+    Where the worker computes the block, as an array whose columns first to end - 1 it is. They lie close together: one
+    core reads what another has written far faster so.
+    """
+    first, end, _, _ = place_of_block(phase, block, rows, step)
+    place = worker * step[PART_SIZE] + first * (rows - 1)  # (0, first) is first * rows numbers into the part
+    return view(step[PARTS] + 4 * place, (rows, end - first), np.float32(0))
+
+
+@njit(**OPTIONS, **INTERNAL)
+def adds(phase: int) -> bool:
+    """Whether what the phase computes is added to its target: the two projections' is."""
+    return phase == ATTN_PROJ or phase == FC_PROJ
 
 
 @njit(**OPTIONS, **INTERNAL)
 def take_over(phase: int, block: int, rows: int, worker: int, target: Array, step: Array) -> None:
-    """What the worker computed as the block, into target (rows, columns); the two projections' is added to it."""
+    """What the worker has computed as the block, into target (rows, columns)."""
     apart()
     first, end, m, last = place_of_block(phase, block, rows, step)
-    part = view(step[PARTS] + 4 * worker * step[PART_SIZE], (rows, n_columns(phase, step)), np.float32(0))
-    adds = phase == ATTN_PROJ or phase == FC_PROJ
+    part, is_sum = part_of(worker, phase, block, rows, step), adds(phase)
     for r in range(m, last):
-        if adds:
-            for c in range(first, end):
-                target[r, c] += part[r, c]
-        else:
-            for c in range(first, end):
-                target[r, c] = part[r, c]
+        for c in range(first, end, LANES):
+            place, numbers = r * target.shape[1] + c, load(part, r * part.shape[1] + c)
+            store(target, place, add(load(target, place), numbers) if is_sum else numbers)
+
+
+@njit(**OPTIONS, **INTERNAL)
+def lead(phase: int, layer: int, block: int, rows: int, target: Array, step: Array, kinds: tuple) -> None:
+    """The block, computed by the leader, into target (rows, columns): at once, where nothing is added."""
+    apart()
+    leader = int64(0)  # not a literal, for which functions would be compiled anew
+    if adds(phase):
+        compute(phase, layer, block, rows, part_of(leader, phase, block, rows, step), step, kinds)
+        take_over(phase, block, rows, leader, target, step)
+    else:
+        compute(phase, layer, block, rows, target, step, kinds)
 
 
 @njit(**OPTIONS, **INTERNAL)
 def share(phase: int, layer: int, rows: int, target: Array, state: Array, step: Array, kinds: tuple) -> None:
     """All blocks of the phase, into target (rows, columns): what helpers compute in time by them, the rest here."""
     apart()
-    leader = int64(0)  # not a literal, for which `compute` would be compiled anew
     size, n_blocks = columns_of_block(phase, rows, step), step[N_HEAD] * ((rows + 3) // 4)
     work = 2 * rows * (integers(step, POSITIONS, rows)[rows - 1] + 1) * step[N_EMBD]
     if phase != ATTENTION:
@@ -226,8 +261,7 @@ def share(phase: int, layer: int, rows: int, target: Array, state: Array, step: 
         work = n_blocks * BLOCK_WORK
     if step[N_WORKERS] == 1 or work < MIN_SHARED_WORK:
         for block in range(n_blocks):
-            compute(phase, layer, block, rows, leader, step, kinds)
-            take_over(phase, block, rows, leader, target, step)
+            lead(phase, layer, block, rows, target, step, kinds)
         return
     own, done, n_own = integers(step, OWN, n_blocks), integers(step, DONE, n_blocks), 0
     for block in range(n_blocks):
@@ -238,17 +272,16 @@ def share(phase: int, layer: int, rows: int, target: Array, state: Array, step: 
         block, _ = claim(state)
         if block < 0:
             break
-        compute(phase, layer, block, rows, leader, step, kinds)
-        take_over(phase, block, rows, leader, target, step)
+        lead(phase, layer, block, rows, target, step, kinds)
         own[block] = 1
         n_own += 1
     for block in range(n_blocks if n_own < n_blocks else 0):
         if not own[block]:
             worker = finished_by(done, block, ticket, WAIT)
             if worker < 0:
-                worker = leader
-                compute(phase, layer, block, rows, leader, step, kinds)
-            take_over(phase, block, rows, worker, target, step)
+                lead(phase, layer, block, rows, target, step, kinds)
+            else:
+                take_over(phase, block, rows, worker, target, step)
 
 
 @njit(**OPTIONS)
@@ -258,7 +291,9 @@ def help(state: Array, step: Array, kinds: tuple, number: int) -> None:
     while spins < SPINS and peek(state, STOP) == 0:
         block, ticket = claim(state)
         if block >= 0:
-            compute(state[PHASE], state[LAYER], block, state[ROWS], number + 1, step, kinds)
+            phase, rows = state[PHASE], state[ROWS]
+            part = part_of(number + 1, phase, block, rows, step)
+            compute(phase, state[LAYER], block, rows, part, step, kinds)
             finish(done, block, ticket, number + 1)
             spins = 0
         else:
@@ -318,12 +353,9 @@ def forward(ids: Array, last: Array, logits: Array, state: Array, step: Array, k
     values, scales, _ = matrix(step, WTE, step[N_VOCAB], C, kinds[1])
     wpe, positions = floats(step, WPE, step[BLOCK_SIZE], C), integers(step, POSITIONS, rows)
     for m in range(rows):
-        scale = splat(row_scale(values, scales, ids[m]))
-        for c in range(0, C, GROUP_SIZE):
-            v, w = weights(values, scales, ids[m], c)
-            place = positions[m] * C + c
-            store(x, m * C + c, fma(v, scale, load(wpe, place)))
-            store(x, m * C + c + LANES, fma(w, scale, load(wpe, place + LANES)))
+        read_row(values, scales, ids[m], x[m])
+        for c in range(C):
+            x[m, c] += wpe[positions[m], c]
     for layer in range(step[N_LAYER]):
         norms = LAYERS + LAYER_SIZE * layer + NORMS
         norm(norms, x, y, step)
@@ -337,6 +369,8 @@ def forward(ids: Array, last: Array, logits: Array, state: Array, step: Array, k
         share(int64(FC), layer, rows, hidden, state, step, kinds)
         prepare_inputs(hidden, step, kinds)
         share(int64(FC_PROJ), layer, rows, x, state, step, kinds)
+    if len(last) == 0:
+        return
     for i in range(len(last)):
         for c in range(C):  # not y[i] = ..., which takes numba seconds to compile
             y[i, c] = x[last[i], c]

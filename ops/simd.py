@@ -59,6 +59,12 @@ def read(context: Any, builder: Any, array_type: Any, array: Any, place: Any, n:
     return builder.load(pointer, align=1)
 
 
+def call(builder: Any, name: str, *args: Any) -> Any:
+    """One of LLVM's functions of vectors, of as many as are given."""
+    kind = ir.FunctionType(FLOATS, [FLOATS] * len(args))
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32"), args)
+
+
 @intrinsic
 def zeros(context: Any) -> Typed:
     """A vector of zeros."""
@@ -78,19 +84,6 @@ def load(context: Any, array: Any, place: Any) -> Typed:
         return builder.sitofp(builder.sext(numbers, INTS), FLOATS)
 
     return vector(array, types.intp), code
-
-
-@intrinsic
-def nibbles(context: Any, array: Any, place: Any) -> Typed:
-    """(lower, upper): the signed 4-bit numbers of the sixteen bytes from array.flat[place] on, as float32."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        numbers = builder.sext(read(context, builder, signature.args[0], *args), INTS)
-        lower = builder.ashr(builder.shl(numbers, constant(28)), constant(28))
-        pair = [builder.sitofp(half, FLOATS) for half in (lower, builder.ashr(numbers, constant(4)))]
-        return context.make_tuple(builder, signature.return_type, pair)
-
-    return types.UniTuple(vector, 2)(array, types.intp), code
 
 
 @intrinsic
@@ -128,22 +121,9 @@ def fma(context: Any, a: Any, b: Any, c: Any) -> Typed:
     """a * b + c, rounded once."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        name = f"llvm.fma.v{LANES}f32"
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), name)
-        return builder.call(function, args)
+        return call(builder, "fma", *args)
 
     return vector(vector, vector, vector), code
-
-
-@intrinsic
-def fma_of_one(context: Any, a: Any, b: Any, c: Any) -> Typed:
-    """a * b + c of three float32, rounded once, wherever it stands; LLVM joins some of those that are written out."""
-
-    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOAT, [FLOAT] * 3), "llvm.fma.f32")
-        return builder.call(function, args)
-
-    return types.float32(types.float32, types.float32, types.float32), code
 
 
 @intrinsic
@@ -156,6 +136,62 @@ def add(context: Any, a: Any, b: Any) -> Typed:
 def multiply(context: Any, a: Any, b: Any) -> Typed:
     """a * b"""
     return vector(vector, vector), lambda context, builder, signature, args: builder.fmul(*args)
+
+
+@intrinsic
+def subtract(context: Any, a: Any, b: Any) -> Typed:
+    """a - b"""
+    return vector(vector, vector), lambda context, builder, signature, args: builder.fsub(*args)
+
+
+@intrinsic
+def divide(context: Any, a: Any, b: Any) -> Typed:
+    """a / b"""
+    return vector(vector, vector), lambda context, builder, signature, args: builder.fdiv(*args)
+
+
+@intrinsic
+def larger(context: Any, a: Any, b: Any) -> Typed:
+    """The larger of each two."""
+    return vector(vector, vector), lambda context, builder, signature, args: call(builder, "maxnum", *args)
+
+
+@intrinsic
+def highest(context: Any, value: Any) -> Typed:
+    """The largest of the sixteen."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(FLOAT, [FLOATS])
+        name = f"llvm.vector.reduce.fmax.v{LANES}f32"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+    return types.float32(vector), code
+
+
+@intrinsic
+def exp(context: Any, x: Any) -> Typed:
+    """
+    e ** x to a relative 2e-7: 2 ** n times a polynomial of the rest (Cephes, expf). More than 88 counts as 88, and less
+    than -87 gives 0.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def number(value: float) -> ir.Constant:
+            return constant(value, FLOATS)
+
+        x = call(builder, "minnum", args[0], number(88.0))
+        n = call(builder, "floor", call(builder, "fma", x, number(1.44269504), number(0.5)))
+        rest = call(builder, "fma", n, number(-0.693147181), x)
+        p = number(1.9875691e-4)
+        for coefficient in (1.3981999e-3, 8.3334519e-3, 4.1665796e-2, 1.6666666e-1, 5.0000001e-1):
+            p = call(builder, "fma", p, rest, number(coefficient))
+        p = builder.fadd(call(builder, "fma", builder.fmul(p, rest), rest, rest), number(1.0))
+        power = builder.bitcast(builder.shl(builder.add(builder.fptosi(n, INTS), constant(127)), constant(23)), FLOATS)
+        is_there = builder.fcmp_ordered(">", x, number(-87.0))
+        is_nan = builder.fcmp_unordered("uno", args[0], args[0])
+        return builder.select(is_nan, args[0], builder.select(is_there, builder.fmul(p, power), number(0.0)))
+
+    return vector(vector), code
 
 
 def fold(builder: Any, segment: int, x: Any, y: Any = None) -> Any:
