@@ -31,7 +31,7 @@ from tokenization.tokenizer import Tokenizer
 # own slot holds: copying their keys and values is cheaper than computing them again.
 MIN_SHARED_PREFIX = 8
 # Tokens of prompts in one step while several sequences run: a long prompt is computed in parts, so that the others
-# need not wait long for their next token. 64 tokens of the model in the box take a core 20 ms, 33 of them as long.
+# need not wait long for their next token. 64 tokens of the model in the box take two cores 7 ms.
 MAX_PREFILL_TOKENS = {"cpu": 64, "cuda": 4096, "mps": 256}
 WIDE_PREFILL_TOKENS = 256  # likewise where many sequences are made at once and nobody reads along
 MAX_SCORED_TOKENS = 64  # of a prompt in one step, whose logits are all kept: 13 MB for GPT-2's vocabulary

@@ -7,8 +7,8 @@ phase, claims blocks like the others, and waits for nobody: a block that a helpe
 the leader takes it over if it was finished. A helper that wakes up later does no harm: its results carry the number
 of a phase that is over.
 
-The helpers run at the lowest priority: they take cores that nobody uses, never the leader's. They spin for about a
-millisecond after the last block, since the next token comes sooner than a thread wakes up, then they sleep.
+The helpers run at the lowest priority: they take cores that nobody uses, never the leader's. They spin for some
+milliseconds after the last block, since the next token comes sooner than a thread wakes up, then they sleep.
 
     ticket = open_phase(state, n_blocks)                  # the leader, in compiled code
     block, ticket = claim(state)                          # anybody; negative: none is left
@@ -43,7 +43,7 @@ BITS = 16  # of the word for the next block, and for the number of blocks; a pha
 MASK = 2**BITS - 1
 TICKETS = 2**30 - 1  # after so many phases their numbers begin anew
 MAX_HELPERS = 63
-SPINS = 30_000  # times that a helper looks for work before it sleeps: 0.4 to 1.5 ms
+SPINS = 100_000  # times that a helper looks for work before it sleeps: 1.5 to 5 ms
 # LLVM's name and arguments of the instruction that spares a core's other half in a loop
 PAUSES = {
     **dict.fromkeys(("x86_64", "AMD64"), ("llvm.x86.sse2.pause", [])),

@@ -171,7 +171,7 @@ def highest(context: Any, value: Any) -> Typed:
 @intrinsic
 def exp(context: Any, x: Any) -> Typed:
     """
-    e ** x to a relative 2e-7: 2 ** n times a polynomial of the rest (Cephes, expf). More than 88 counts as 88, and less
+    e ** x to a relative 4e-7: 2 ** n times a polynomial of the rest (Cephes, expf). More than 88 counts as 88, and less
     than -87 gives 0.
     """
 
