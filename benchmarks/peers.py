@@ -233,10 +233,13 @@ def gguf_of(folder: str, weights: str, threads: int, work: str) -> Path:
     """A model folder as a GGUF file in the folder `work`, in LLAMA_FORMATS[weights], made once. Raises InputError."""
     kind = LLAMA_FORMATS[weights].lower()
     plain, path = Path(work, "f32.gguf"), Path(work, f"{kind}.gguf")
-    if not plain.exists():
-        write_gguf(plain, folder)
-    if not path.exists():
-        llamacpp.quantize(plain, path, kind, threads)
+    if kind in llamacpp.QUANTIZED:
+        if not plain.exists():
+            write_gguf(plain, folder)
+        if not path.exists():
+            llamacpp.quantize(plain, path, kind, threads)
+    elif not path.exists():
+        write_gguf(path, folder, kind)
     return path
 
 

@@ -79,8 +79,7 @@ class ModelRunner:
         lengths = [len(self.cached[slot]) for slot in slots]
         positions = [n + i for n, ids in zip(lengths, new_ids, strict=True) for i in range(len(ids))]
         last_of_each = [end - 1 for end in itertools.accumulate(map(len, new_ids))]
-        with self.threads_for(len(positions)):
-            return decoder(list(itertools.chain(*new_ids)), token_slots, positions, self.cache, last_of_each)
+        return decoder(list(itertools.chain(*new_ids)), token_slots, positions, self.cache, last_of_each)
 
     def decode_on_gpu(self, decoder: GPUDecoder, group: list[Sequence]) -> torch.Tensor | list[int]:
         """
@@ -123,7 +122,7 @@ class ModelRunner:
         return logits[[slot - first for slot in slots]].float().cpu()
 
     def threads_for(self, n_tokens: int) -> AbstractContextManager[None]:
-        """As many threads as are of use to a product of so many rows; of few rows the kernels see to it themselves."""
+        """As many threads as are of use to torch for so many tokens; the kernels see to it themselves."""
         return self.load.fewer_threads() if self.load and n_tokens >= MANY else nullcontext()
 
 

@@ -32,7 +32,7 @@ COLUMNS = 2 * LANES  # of a tile
 PAIRS_PER_GROUP = 16  # pairs of 4-bit numbers that share a scale
 # Pairs whose products an int32 holds: 2 * 256 * 127 * 32,767 is less than 2**31. Then the sum goes on as a float32.
 PAIRS_PER_SUM = 256
-AHEAD = 1024  # bytes: how far ahead of its sums a panel is read; processors notice a new one late
+AHEAD = 32  # pairs, a kB: how far ahead of its sums a panel of int8 is read; processors notice a new one late
 SHORTS = ir.VectorType(ir.IntType(16), 2 * LANES)
 PRODUCTS = ir.VectorType(ir.IntType(32), 2 * LANES)
 INT32, INT64 = ir.IntType(32), ir.IntType(64)
@@ -42,7 +42,10 @@ def has_wide_registers() -> bool:
     """Whether numba compiles for 32 registers of 64 bytes (AVX-512), which hold the sums of eight rows."""
     if numba_config.CPU_NAME:  # pyright: ignore[reportAttributeAccessIssue] - set when it is imported
         return "avx512f" in (numba_config.CPU_FEATURES or "")  # pyright: ignore[reportAttributeAccessIssue]
-    return llvm.get_host_cpu_features().get("avx512f", False)
+    try:
+        return llvm.get_host_cpu_features().get("avx512f", False)
+    except RuntimeError:  # LLVM does not know this system's
+        return False
 
 
 ROWS = 8 if has_wide_registers() else 4  # of a tile
@@ -141,7 +144,7 @@ def tile(n_rows: int, steps: int, arguments: tuple[Any, ...]) -> Typed:
             numbers = [pairs_of_panel(b, pointer, place, four_bits) for pointer in weights]
             if not four_bits and step % 2 == 0:  # 4 bits are no faster with it
                 for pointer in weights:
-                    fetch(b, b.gep(pointer, [b.add(place, number(AHEAD // (16 if four_bits else 32)))]))
+                    fetch(b, b.gep(pointer, [b.add(place, number(AHEAD))]))
             both = [b.load(b.gep(pointer, [place]), align=1) for pointer in inputs]
             both = [b.bitcast(repeated(b, two, INTS), SHORTS) for two in both]
             new = [add_products(b, side[i], numbers[i % len(panels)], both[i // len(panels)]) for i in range(len(side))]
