@@ -6,7 +6,7 @@ number of a row.
     for k in range(0, n, LANES):
         bits = larger_magnitudes(row, k, bits)
     size = float_of_bits(largest(bits))
-    store_rounded(x, k, multiply(load(row, k), splat(32767 / size)))
+    store_rounded(x, k, numbers)              # float32 in a vector, here multiplied by 32767 / size
 """
 
 # pyright: reportPrivateImportUsage=false
